@@ -1,0 +1,137 @@
+"""The checkpointer of both stages."""
+
+import logging
+import os
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
+
+from .files import atomic_file
+from .handover import (
+    backbone_names,
+    check_settings,
+    export_backbone,
+    strip_backbone,
+    summarise,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Checkpointer(DetectionCheckpointer):
+    """detectron2's checkpointer that never half-writes and never silently does not load.
+
+    * A checkpoint is written whole or not at all, with the settings its weights depend on.
+    * With each checkpoint of pre-training the online backbone is written as ``backbone.pkl``.
+    * Loading prints ``loaded N of M backbone tensors``; N = 0, another shape, or other settings
+      are errors.
+    * A checkpoint of pre-training can be loaded into a detector, and a backbone into pre-training.
+    """
+
+    def __init__(self, model, save_dir="", *, settings, check=True, **checkpointables):
+        """
+        Args:
+            model, save_dir, checkpointables: see DetectionCheckpointer.
+            settings: result of :func:`~dense_ssl.checkpoint.backbone_settings`.
+            check: MODEL.CHECK_WEIGHTS.
+        """
+        super().__init__(model, save_dir, **checkpointables)
+        self.settings = settings
+        self.check = check
+        self._path = None
+
+    def save(self, name, **extra):
+        """Write ``name``.pth (and ``backbone.pkl``) to the output folder."""
+        if not self.save_dir or not self.save_to_disk:
+            return
+        data = {"model": self.model.state_dict(), "dense_ssl": {"settings": self.settings}}
+        data.update({key: x.state_dict() for key, x in self.checkpointables.items()})
+        data.update(extra)
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        logger.info("Saving checkpoint to %s", path)
+        with atomic_file(path) as file:
+            torch.save(data, file)
+        if self._is_pretraining():
+            backbone = os.path.join(self.save_dir, "backbone.pkl")
+            export_backbone(self.model, backbone, self.settings, **extra)
+        self.tag_last_checkpoint(os.path.basename(path))
+
+    def tag_last_checkpoint(self, last_filename_basename):
+        with atomic_file(os.path.join(self.save_dir, "last_checkpoint")) as file:
+            file.write(last_filename_basename.encode())
+
+    def load(self, path, *args, **kwargs):
+        self._path = path
+        return super().load(path, *args, **kwargs)
+
+    def _load_model(self, checkpoint):
+        saved = checkpoint.get("dense_ssl", {}).get("settings", {})
+        if self.check:
+            check_settings(saved, self.settings, self._path)
+        weights = checkpoint["model"]
+        is_whole = any(x.startswith("target_backbone.") for x in weights)
+        if is_whole and not self._is_pretraining():
+            weights = checkpoint["model"] = strip_backbone(weights)
+            checkpoint["matching_heuristics"] = True
+        names = list(weights)
+        if self._is_pretraining() and not is_whole:
+            incompatible = self._load_into_both_encoders(checkpoint)
+        else:
+            incompatible = super()._load_model(checkpoint)
+        self._report(names, incompatible)
+        return incompatible
+
+    def _load_into_both_encoders(self, checkpoint):
+        """Start pre-training from a backbone: online and target encoder get the same weights."""
+        weights = dict(checkpoint["model"])
+        self._convert_ndarray_to_tensor(weights)
+        online = {k: x for k, x in self.model.state_dict().items() if k.startswith("backbone.")}
+        # matched by name against the online encoder alone: every name fits the target encoder too
+        matched = align_and_update_state_dicts(
+            online, weights, c2_conversion=checkpoint.get("__author__") == "Caffe2"
+        )
+        incompatible = super()._load_model({"model": matched})
+        self.model.target_backbone.load_state_dict(self.model.backbone.state_dict())
+        return incompatible
+
+    def _report(self, names, incompatible):
+        """Say how much of the backbone was loaded; raise where it does not fit.
+
+        Args:
+            names: tensor names of the file.
+            incompatible: what fvcore's checkpointer says of the loading.
+        """
+        wanted = backbone_names(self.model.state_dict())
+        missing = [x for x in incompatible.missing_keys if x in set(wanted)]
+        found = len(wanted) - len(missing)
+        logger.info("loaded %d of %d backbone tensors from %s", found, len(wanted), self._path)
+        if missing and found:
+            logger.warning("not in the file, so still at random: %s", summarise(missing))
+        if not self.check:
+            return
+        # names that are there, so that only the shape can have kept them out
+        reshaped = [x for x in missing if _suffixes(x) & set(names)]
+        if reshaped:
+            raise ValueError(
+                f"{len(reshaped)} backbone tensors of {self._path} have another shape than the "
+                f"model ({summarise(reshaped)}): MODEL.RESNETS.DEPTH, its widths or "
+                "MODEL.FPN.OUT_CHANNELS differ from pre-training. Set them alike, or point "
+                "MODEL.WEIGHTS at other weights."
+            )
+        if wanted and not found:
+            raise ValueError(
+                f"loaded 0 of {len(wanted)} backbone tensors from {self._path}: none of its names "
+                "fits the backbone of this config. Point MODEL.WEIGHTS at the backbone.pkl or the "
+                "checkpoint of a pre-training run, or set MODEL.BACKBONE.NAME to the "
+                "architecture of the weights."
+            )
+
+    def _is_pretraining(self):
+        return hasattr(self.model, "target_backbone")
+
+
+def _suffixes(name):
+    """'a.b.c' -> {'a.b.c', 'b.c', 'c'}."""
+    parts = name.split(".")
+    return {".".join(parts[i:]) for i in range(len(parts))}

@@ -1,0 +1,153 @@
+"""Every config key that DenseSSL adds to detectron2, with its default.
+
+The defaults change nothing for a stock detectron2 config: the same ``cfg`` still trains a plain
+Mask R-CNN. Pre-training values live in ``configs/Base-Pretrain.yaml`` and its children.
+"""
+
+from detectron2.config import CfgNode as CN
+
+
+def add_dense_ssl_config(cfg):
+    """Add the keys of DenseSSL to ``cfg`` (in place)."""
+    _add_run_config(cfg)
+    _add_data_config(cfg)
+    _add_view_config(cfg)
+    _add_model_config(cfg)
+    _add_method_config(cfg)
+    _add_solver_config(cfg)
+
+
+def _add_run_config(cfg):
+    # Keep freed memory in the process instead of returning it to the kernel (Linux with glibc
+    # only): large CPU activations are then not page-faulted anew at every step.
+    cfg.TUNE_ALLOCATOR = True
+
+
+def _add_data_config(cfg):
+    # Entries of DATASETS.TRAIN and DATASETS.TEST are names registered in detectron2, or one of
+    #   folder:IMAGES                 a folder of images, nested or not, without labels
+    #   coco:ANNOTATIONS.json:IMAGES  a COCO json and its image folder
+    #   voc:ROOT:SPLIT[:YEAR]         a VOC folder; ROOT/classes.txt overrides the 20 VOC classes
+    # More than this share of unreadable images stops pre-training.
+    cfg.DATALOADER.MAX_BROKEN_SHARE = 0.02
+
+
+def _add_view_config(cfg):
+    # The views of a pre-training image. Every key below holds one entry per view; a single entry
+    # serves all views. Order of operations: crop and resize, flip, jitter, grey, blur, solarise.
+    views = cfg.INPUT.VIEWS = CN()
+    # How many views are made of each image.
+    views.NUM = 2
+    # Side of the square view, in pixels.
+    views.SIZE = (224,)
+    # "random": a random resized crop. "whole": the whole image, aspect ratio given up.
+    views.CROP = ("random",)
+    # Area of the crop as a share of the image, uniform in this range.
+    views.CROP_SCALE = ((0.08, 1.0),)
+    # Width / height of the crop, log-uniform in this range.
+    views.CROP_RATIO = ((3.0 / 4.0, 4.0 / 3.0),)
+    # "bicubic" or "bilinear".
+    views.INTERPOLATION = ("bicubic",)
+    # Probability of a horizontal flip.
+    views.FLIP_PROB = (0.5,)
+    # Probability of colour jitter, and the largest change of each of its four operations.
+    views.JITTER_PROB = (0.8,)
+    views.BRIGHTNESS = (0.4,)
+    views.CONTRAST = (0.4,)
+    views.SATURATION = (0.2,)
+    views.HUE = (0.1,)
+    # Probability of dropping the colour.
+    views.GRAY_PROB = (0.2,)
+    # Probability of blur; "gaussian" with sigma uniform in BLUR_SIGMA pixels at size 224 (scaled
+    # with SIZE), or "resize" (shrink by 1.1, 1.2 or 1.5 and enlarge, as SCRL's code does).
+    views.BLUR_PROB = (1.0, 0.1)
+    views.BLUR = ("gaussian",)
+    views.BLUR_SIGMA = ((0.1, 2.0),)
+    # Probability of solarisation, and the grey level from which values are inverted.
+    views.SOLARIZE_PROB = (0.0, 0.2)
+    views.SOLARIZE_THRESHOLD = (128,)
+    # "exact": each operation as torchvision does it. "fast": the linear colour operations of a
+    # view as one matrix. See docs/performance.md for their distance and their speed.
+    views.BACKEND = "fast"
+    # The crops of an image are drawn again until every pair overlaps by more than this many view
+    # pixels on each side, in the view of lower zoom; 0 accepts any pair of crops.
+    views.MIN_OVERLAP = 0
+    # After this many draws the last crops are taken; objectives then skip the image.
+    views.OVERLAP_TRIES = 10
+
+
+def _add_model_config(cfg):
+    # Run convolutions in channels-last memory format.
+    cfg.MODEL.CHANNELS_LAST = False
+    # Freeze the whole backbone, its norm statistics included (fine-tuning of heads only).
+    cfg.MODEL.FREEZE_BACKBONE = False
+    # Refuse weights whose colour order, pixel mean or std, stride placement or norm differ from
+    # this config, or of which nothing fits the backbone.
+    cfg.MODEL.CHECK_WEIGHTS = True
+
+    ssl = cfg.MODEL.SSL = CN()
+    # For META_ARCHITECTURE "Pretrainer": names in the OBJECTIVE registry, and their weights (one
+    # each; empty: all 1).
+    ssl.OBJECTIVES = ()
+    ssl.OBJECTIVE_WEIGHTS = ()
+    # Norm of projection and prediction heads.
+    ssl.HEAD_NORM = "SyncBN"
+    # Run all views of the same size as one batch (norm statistics over all of them) instead of
+    # one after the other.
+    ssl.CONCATENATE_VIEWS = False
+    # Momentum of the target network: from BASE to 1 by a cosine over the run, or "constant".
+    ssl.MOMENTUM = CN()
+    ssl.MOMENTUM.BASE = 0.996
+    ssl.MOMENTUM.SCHEDULE = "cosine"
+
+
+def _add_method_config(cfg):
+    byol = cfg.MODEL.BYOL = CN()
+    # Feature map of the backbone that is pooled.
+    byol.IN_FEATURE = "res5"
+    # Hidden and output width of projector and predictor.
+    byol.HIDDEN_DIM = 4096
+    byol.OUT_DIM = 256
+
+    scrl = cfg.MODEL.SCRL = CN()
+    # Feature map that the boxes are pooled from.
+    scrl.IN_FEATURE = "res5"
+    scrl.HIDDEN_DIM = 4096
+    scrl.OUT_DIM = 256
+    # Boxes per image (K).
+    scrl.NUM_BOXES = 10
+    # "uniform": Eq. 1 of the paper. "grid": one cell of a random division of the overlap holds
+    # each box, as in the authors' code (smaller boxes).
+    scrl.BOX_SAMPLING = "uniform"
+    # Smallest box side in view pixels, in the view of lower zoom; 0: the stride of IN_FEATURE.
+    scrl.MIN_BOX_SIZE = 0
+    # A box that overlaps an earlier one of its image by at least this IoU is drawn again, up to
+    # MAX_TRIES times; 1 accepts every box.
+    scrl.IOU_THRESHOLD = 0.5
+    scrl.MAX_TRIES = 50
+    # Sides and centre of each box move by up to this share of its size, in each view on its own
+    # (Table 7): 0, 0.1, 0.2; a negative value draws unrelated boxes in the two views.
+    scrl.BOX_JITTER = 0.0
+    # RoIAlign with the half-pixel shift (detectron2's) or without (the authors' code).
+    scrl.ALIGNED = True
+    # Sampling points of RoIAlign per bin side; 0: adaptive.
+    scrl.SAMPLING_RATIO = 0
+
+
+def _add_solver_config(cfg):
+    # "SGD", "LARS" or "AdamW". The last two exclude biases and norms from weight decay (LARS also
+    # from its adaptation); SGD follows WEIGHT_DECAY_NORM and WEIGHT_DECAY_BIAS.
+    cfg.SOLVER.OPTIMIZER = "SGD"
+    cfg.SOLVER.BETAS = (0.9, 0.999)
+    cfg.SOLVER.TRUST_COEFFICIENT = 0.001
+    # Length of pre-training, of its warm-up and of the time between checkpoints, in epochs. Above
+    # 0 they replace MAX_ITER, WARMUP_ITERS and CHECKPOINT_PERIOD.
+    cfg.SOLVER.EPOCHS = 0
+    cfg.SOLVER.WARMUP_EPOCHS = 0
+    cfg.SOLVER.CHECKPOINT_EPOCHS = 0
+    # Above 0: the learning rate is BASE_LR * IMS_PER_BATCH / BASE_LR_BATCH.
+    cfg.SOLVER.BASE_LR_BATCH = 0
+    # Each step accumulates the gradients of this many equal parts of IMS_PER_BATCH.
+    cfg.SOLVER.ACCUMULATE = 1
+    # "bfloat16", "float16" or "auto" (bfloat16 where the device has it).
+    cfg.SOLVER.AMP.PRECISION = "auto"

@@ -1,0 +1,38 @@
+"""Stacking samples into a batch, in the worker that made them."""
+
+import torch
+
+
+def stack_samples(samples):
+    """Stack the samples of the multi-view mapper.
+
+    Args:
+        samples: list of N dicts with ``"views": [{"image": uint8 (3, H, W), "affine": (4,)}, ...]``.
+
+    Returns:
+        dict with ``"views": [{"image": uint8 (N, 3, H, W), "affine": float64 (N, 4)}, ...]``, the
+        images in channels-last memory format; ``"seed"``: (N,) int64, if the samples have seeds;
+        every other key as the list of the samples' values.
+    """
+    batch = {
+        key: [x[key] for x in samples] for key in samples[0] if key not in ("views", "seed")
+    }
+    batch["views"] = [
+        {
+            "image": _stack_images([x["views"][i]["image"] for x in samples]),
+            "affine": torch.stack(
+                [torch.as_tensor(x["views"][i]["affine"], dtype=torch.float64) for x in samples]
+            ),
+        }
+        for i in range(len(samples[0]["views"]))
+    ]
+    if "seed" in samples[0]:
+        batch["seed"] = torch.tensor([x["seed"] for x in samples], dtype=torch.int64)
+    return batch
+
+
+def _stack_images(images):
+    # The mapper hands out (3, H, W) views of (H, W, 3) arrays: copied as they lie in memory, the
+    # batch is channels-last without a transposition.
+    stacked = torch.stack([x.permute(1, 2, 0) for x in images])  # (N, H, W, 3)
+    return stacked.permute(0, 3, 1, 2)  # (N, 3, H, W)

@@ -1,0 +1,65 @@
+"""Reading images of any common kind as 8-bit RGB."""
+
+import io
+
+import cv2
+import numpy as np
+from detectron2.utils.file_io import PathManager
+from PIL import Image, ImageOps
+
+# A JPEG stream ends with this marker; cameras may append a few bytes.
+_JPEG_START, _JPEG_END, _TAIL = b"\xff\xd8", b"\xff\xd9", 64
+
+
+class BrokenImageError(OSError):
+    """An image file that is missing, cut off or not an image."""
+
+
+def read_image(path):
+    """Read an image file.
+
+    JPEG, PNG, WebP, BMP, TIFF; grey, palette, RGBA (alpha dropped), CMYK and 16-bit images; the
+    EXIF orientation is applied.
+
+    Args:
+        path: file name, anything iopath's PathManager opens.
+
+    Returns:
+        uint8 (H, W, 3), RGB, contiguous.
+
+    Raises:
+        BrokenImageError: names the file and the reason.
+    """
+    try:
+        with PathManager.open(str(path), "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise BrokenImageError(f"{path}: {error.strerror or error}") from error
+    if not data:
+        raise BrokenImageError(f"{path}: the file is empty")
+    image = None
+    if not _is_cut_off(data):
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:
+            image = None
+    if image is None:  # what OpenCV cannot read, Pillow may; it also says what is wrong
+        return _read_with_pillow(path, data)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def _is_cut_off(data):
+    """Does a JPEG lack its end? OpenCV would fill the rest with grey and say nothing."""
+    return data.startswith(_JPEG_START) and _JPEG_END not in data[-_TAIL:]
+
+
+def _read_with_pillow(path, data):
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):  # 16 bit: keep the high byte, as OpenCV does
+                high = np.asarray(image).astype(np.int64) >> 8
+                image = Image.fromarray(high.clip(0, 255).astype(np.uint8))
+            return np.ascontiguousarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BrokenImageError(f"{path}: {error}") from error

@@ -1,0 +1,127 @@
+"""The loader of pre-training."""
+
+import functools
+import logging
+from collections import Counter
+
+import cv2
+import torch
+from detectron2.data import DatasetCatalog
+from detectron2.utils import comm
+from torch.utils.data import DataLoader
+
+from .batch import stack_samples
+from .datasets import register_datasets
+from .dataset import ViewDataset
+from .mapper import MultiViewMapper
+from .stream import StreamBatches
+
+logger = logging.getLogger(__name__)
+
+# The share of broken images is looked at once this many were read.
+MIN_READS = 200
+
+
+def pretrain_dataset_dicts(cfg):
+    """The images of DATASETS.TRAIN, without their annotations.
+
+    Returns:
+        list of dicts with ``file_name`` and ``source``, in the order of DATASETS.TRAIN.
+    """
+    register_datasets(cfg)
+    return list(_load_dicts(tuple(cfg.DATASETS.TRAIN)))
+
+
+@functools.lru_cache(maxsize=1)
+def _load_dicts(names):
+    if not names:
+        raise ValueError(
+            "DATASETS.TRAIN is empty: name the images to pre-train on, for example "
+            "DATASETS.TRAIN \"('folder:/path/to/images',)\"."
+        )
+    dicts = [
+        {"file_name": x["file_name"], "source": name}
+        for name in names
+        for x in DatasetCatalog.get(name)
+    ]
+    counts = Counter(x["source"] for x in dicts)
+    for name in names:
+        if not counts[name]:
+            raise ValueError(f"The data set {name!r} of DATASETS.TRAIN holds no image.")
+    logger.info(
+        "Pre-training on %d images: %s",
+        len(dicts),
+        ", ".join(f"{name} {counts[name]}" for name in names),
+    )
+    return dicts
+
+
+def build_pretrain_loader(cfg, seed):
+    """The loader of pre-training: an endless iterable of stacked batches.
+
+    Args:
+        cfg: config.
+        seed: of the image order and the views.
+
+    Returns:
+        torch DataLoader; its ``batch_sampler`` is a :class:`~dense_ssl.data.stream.StreamBatches`,
+        its ``dataset`` a :class:`~dense_ssl.data.dataset.ViewDataset`.
+    """
+    dataset = ViewDataset(pretrain_dataset_dicts(cfg), MultiViewMapper(cfg), seed)
+    if cfg.SOLVER.IMS_PER_BATCH % cfg.SOLVER.ACCUMULATE:
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} must be a multiple of "
+            f"SOLVER.ACCUMULATE {cfg.SOLVER.ACCUMULATE}."
+        )
+    batches = StreamBatches(
+        len(dataset),
+        cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE,
+        seed,
+        comm.get_rank(),
+        comm.get_world_size(),
+    )
+    workers = cfg.DATALOADER.NUM_WORKERS
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=stack_samples,
+        pin_memory=cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available(),
+        worker_init_fn=_start_worker,
+        persistent_workers=workers > 0,
+    )
+
+
+def _start_worker(worker_id):
+    cv2.setNumThreads(0)  # the workers are the threads
+
+
+class BrokenImages:
+    """Counts unreadable images, names each once, and stops where they are too many."""
+
+    def __init__(self, max_share):
+        """
+        Args:
+            max_share: DATALOADER.MAX_BROKEN_SHARE.
+        """
+        self.max_share = max_share
+        self.names = set()
+        self.reads = 0
+        self.failures = 0
+
+    def report(self, batch):
+        """Take note of a batch of :func:`~dense_ssl.data.batch.stack_samples`."""
+        reports = [x for sample in batch.get("broken", ()) for x in sample]
+        self.reads += len(batch.get("broken", ())) + len(reports)
+        self.failures += len(reports)
+        for name, reason in reports:
+            if name not in self.names:
+                self.names.add(name)
+                logger.warning("Unreadable image, another one stands in: %s", reason)
+        if self.reads >= MIN_READS and self.failures > self.max_share * self.reads:
+            raise RuntimeError(
+                f"{self.failures} of {self.reads} images read could not be decoded "
+                f"({len(self.names)} files, each named in log.txt): more than the share of "
+                f"DATALOADER.MAX_BROKEN_SHARE {self.max_share}. Mend or remove the files of "
+                "DATASETS.TRAIN, or raise the key."
+            )

@@ -1,0 +1,146 @@
+"""Photometry of a view: which colour operations it gets, drawn before any pixel is touched.
+
+The parameters follow torchvision's ``ColorJitter``, ``RandomGrayscale``, ``GaussianBlur`` and
+``RandomSolarize``. Drawing is apart from rendering, so that every backend (``render_exact.py``,
+``render_fast.py``) gets the same views from the same seed.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Optional, Tuple
+
+# Blur widths are given in pixels of a view of this side.
+REFERENCE_SIZE = 224
+# The factors that blur "resize" shrinks a view by.
+RESIZE_FACTORS = (1.1, 1.2, 1.5)
+BLURS = ("gaussian", "resize")
+
+_OPERATIONS = ("brightness", "contrast", "saturation", "hue")
+_ORDERS = tuple(permutations(range(len(_OPERATIONS))))
+
+
+@dataclass(frozen=True)
+class PhotometrySettings:
+    """Settings of one view; the defaults leave it as it is.
+
+    Attributes:
+        jitter_prob: probability that the four operations of colour jitter are applied.
+        brightness, contrast, saturation: the factor is uniform in [max(0, 1 - v), 1 + v].
+        hue: the shift, in turns of the colour circle, is uniform in [-v, v]; at most 0.5.
+        gray_prob: probability of dropping the colour.
+        blur_prob: probability of blur.
+        blur: "gaussian", or "resize" (shrink by one of ``RESIZE_FACTORS`` and enlarge again).
+        blur_sigma: (low, high) of the Gaussian, in pixels of a view of side 224.
+        solarize_prob: probability of inverting bright values.
+        solarize_threshold: the grey level from which they are inverted.
+        size: side of the view in pixels; Gaussian widths grow with it.
+    """
+
+    jitter_prob: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    gray_prob: float = 0.0
+    blur_prob: float = 0.0
+    blur: str = "gaussian"
+    blur_sigma: Tuple[float, float] = (0.1, 2.0)
+    solarize_prob: float = 0.0
+    solarize_threshold: int = 128
+    size: int = REFERENCE_SIZE
+
+    def __post_init__(self):
+        if self.blur not in BLURS:
+            raise ValueError(f"INPUT.VIEWS.BLUR must be one of {BLURS}, got {self.blur!r}.")
+        if not 0.0 <= self.hue <= 0.5:
+            raise ValueError(f"INPUT.VIEWS.HUE must be between 0 and 0.5, got {self.hue}.")
+        if min(self.brightness, self.contrast, self.saturation) < 0:
+            raise ValueError(
+                "INPUT.VIEWS.BRIGHTNESS, CONTRAST and SATURATION must not be negative, got "
+                f"{self.brightness}, {self.contrast} and {self.saturation}."
+            )
+        if not 0.0 <= self.blur_sigma[0] <= self.blur_sigma[1]:
+            raise ValueError(
+                "INPUT.VIEWS.BLUR_SIGMA must be (low, high) with 0 <= low <= high, "
+                f"got {tuple(self.blur_sigma)}."
+            )
+
+
+@dataclass(frozen=True)
+class Photometry:
+    """What one view gets, in the order of the attributes; the default is nothing at all.
+
+    Attributes:
+        jitter: (name, factor) of the jitter's operations in the order to apply them; names
+            "brightness", "contrast", "saturation" and "hue".
+        gray: drop the colour.
+        blur_sigma: Gaussian blur of this width in view pixels; 0 for none.
+        blur_resize: shrink by this factor and enlarge again; 0 for none.
+        solarize_threshold: invert values from this grey level on; None for none.
+    """
+
+    jitter: Tuple[Tuple[str, float], ...] = ()
+    gray: bool = False
+    blur_sigma: float = 0.0
+    blur_resize: float = 0.0
+    solarize_threshold: Optional[int] = None
+
+
+def draw_photometry(settings, rng):
+    """Draw what one view gets.
+
+    Args:
+        settings: :class:`PhotometrySettings`.
+        rng: numpy Generator; always ten numbers are drawn, whatever the settings and the outcome,
+            so that what is drawn next does not depend on them.
+
+    Returns:
+        :class:`Photometry`.
+    """
+    jitter, order, *strengths, gray, blur, blur_value, solarize = rng.random(10).tolist()
+    sigma = factor = 0.0
+    if blur < settings.blur_prob:
+        if settings.blur == "gaussian":
+            low, high = settings.blur_sigma
+            sigma = (low + blur_value * (high - low)) * settings.size / REFERENCE_SIZE
+        else:
+            factor = RESIZE_FACTORS[int(blur_value * len(RESIZE_FACTORS))]
+    return Photometry(
+        jitter=_jitter(settings, order, strengths) if jitter < settings.jitter_prob else (),
+        gray=gray < settings.gray_prob,
+        blur_sigma=sigma,
+        blur_resize=factor,
+        solarize_threshold=(
+            settings.solarize_threshold if solarize < settings.solarize_prob else None
+        ),
+    )
+
+
+def _jitter(settings, order, strengths):
+    """(name, factor) of the operations that are on, from uniform numbers in [0, 1)."""
+    operations = []
+    for index in _ORDERS[int(order * len(_ORDERS))]:
+        name, uniform = _OPERATIONS[index], strengths[index]
+        change = getattr(settings, name)
+        if not change:  # torchvision leaves such an operation out, hue's rounding included
+            continue
+        low, high = (-change, change) if name == "hue" else (max(0.0, 1.0 - change), 1.0 + change)
+        operations.append((name, low + uniform * (high - low)))
+    return tuple(operations)
+
+
+def blur_radius(sigma, size, cut):
+    """Taps of a Gaussian kernel on each side of its centre.
+
+    Args:
+        sigma: width in pixels.
+        size: side of the view in pixels. The kernel spans a tenth of it at most (23 taps at 224),
+            as in the BYOL recipe.
+        cut: sigmas from the centre beyond which a tap is left out.
+
+    Returns:
+        int; 0 where the blur changes nothing.
+    """
+    # Tap r stands for what lies between r - 0.5 and r + 0.5.
+    return max(min(math.ceil(cut * sigma - 0.5), size // 20), 0)

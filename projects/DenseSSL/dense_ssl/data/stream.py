@@ -1,0 +1,50 @@
+"""The order of training images: an endless stream that any process can join at any point."""
+
+import numpy as np
+from torch.utils.data import Sampler
+
+
+class StreamBatches(Sampler):
+    """Batches of an endless shuffled stream of images, one process's share of each.
+
+    The stream is permutation after permutation of the data. What stands at a position depends on
+    the seed and the position alone: a run of many processes sees the same global batches as a run
+    of one, and a resumed run goes on where the other stopped. Each item is (position, index).
+
+    Attributes:
+        seed: may be set until iteration starts (a resumed run takes over the seed of the first).
+        start: number of batches to leave out, likewise.
+    """
+
+    def __init__(self, num_images, batch_size, seed, rank=0, world_size=1):
+        """
+        Args:
+            num_images: size of the data.
+            batch_size: images of one batch over all processes.
+            seed: of the order.
+            rank, world_size: this process, and how many there are.
+        """
+        if batch_size % world_size:
+            raise ValueError(
+                f"A batch of {batch_size} images cannot be shared by {world_size} processes: "
+                "SOLVER.IMS_PER_BATCH / SOLVER.ACCUMULATE must be a multiple of their number."
+            )
+        self.num_images = num_images
+        self.batch_size = batch_size
+        self.share = batch_size // world_size
+        self.rank = rank
+        self.seed = seed
+        self.start = 0
+
+    def __iter__(self):
+        batch, epoch, order = self.start, -1, None
+        while True:
+            first = batch * self.batch_size + self.rank * self.share
+            items = []
+            for position in range(first, first + self.share):
+                if position // self.num_images != epoch:
+                    epoch = position // self.num_images
+                    order = np.random.default_rng([self.seed, epoch]).permutation(self.num_images)
+                items.append((position, int(order[position % self.num_images])))
+            yield items
+            batch += 1

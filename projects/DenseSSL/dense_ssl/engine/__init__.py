@@ -1,0 +1,7 @@
+"""Running both stages: config, launcher, trainer, hooks, writers."""
+
+from .launch import launch
+from .setup import setup
+from .trainer import Trainer
+
+__all__ = ["Trainer", "launch", "setup"]

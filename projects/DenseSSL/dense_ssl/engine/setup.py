@@ -1,0 +1,126 @@
+"""From the command line to a frozen config that suits the machine."""
+
+import os
+
+import torch
+from detectron2.config import get_cfg
+from detectron2.engine import default_setup
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from ..config import add_dense_ssl_config
+from ..data.datasets import check_num_classes, register_datasets
+from ..data.loader import pretrain_dataset_dicts
+from ..modeling import Pretrainer
+from ..solver import resolve_epochs
+from ..utils.allocator import tune_allocator
+
+_SYNC_BN = "SyncBN"
+_NORM_KEYS = (
+    ("MODEL", "RESNETS"),
+    ("MODEL", "FPN"),
+    ("MODEL", "ROI_BOX_HEAD"),
+    ("MODEL", "ROI_MASK_HEAD"),
+    ("MODEL", "RETINANET"),
+    ("MODEL", "SEM_SEG_HEAD"),
+)
+
+
+def setup(args):
+    """Build, resolve and freeze the config of a run, and set up its output folder and log.
+
+    Args:
+        args: result of detectron2's ``default_argument_parser()``.
+
+    Returns:
+        frozen config.
+    """
+    cfg = get_cfg()
+    add_dense_ssl_config(cfg)
+    cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    # before anything is logged, so that log.txt carries the package's own log from the start
+    logger = setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="dense_ssl")
+    resolve_device(cfg, logger)
+    resolve_norms(cfg, logger)
+    if is_pretraining(cfg):
+        check_pretraining(cfg)
+        resolve_epochs(cfg, len(pretrain_dataset_dicts(cfg)))
+    else:
+        register_datasets(cfg)
+        check_num_classes(cfg)
+        check_finetuning(cfg)
+    cfg.freeze()
+    default_setup(cfg, args)
+    if cfg.TUNE_ALLOCATOR and cfg.MODEL.DEVICE == "cpu":
+        tune_allocator()
+    return cfg
+
+
+def is_pretraining(cfg):
+    """Is the META_ARCHITECTURE of the config one of pre-training?"""
+    return issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), Pretrainer)
+
+
+def resolve_device(cfg, logger):
+    """Fall back to the CPU where there is no GPU, and share its cores between the processes."""
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        logger.warning("MODEL.DEVICE is %s, but there is no GPU: using the CPU.", cfg.MODEL.DEVICE)
+        cfg.MODEL.DEVICE = "cpu"
+    local = comm.get_local_size()
+    if cfg.MODEL.DEVICE == "cpu" and local > 1 and "OMP_NUM_THREADS" not in os.environ:
+        # more threads than cores is a cliff, not a slope
+        torch.set_num_threads(max((os.cpu_count() or 1) // local, 1))
+
+
+def resolve_norms(cfg, logger):
+    """Replace SyncBN where it cannot run: BN in one process, naiveSyncBN in several on CPUs."""
+    if comm.get_world_size() == 1:
+        norm = "BN"
+    elif cfg.MODEL.DEVICE == "cpu":
+        norm = "naiveSyncBN"  # torch's SyncBatchNorm knows GPUs only
+    else:
+        return
+    nodes = [(cfg[a][b], "NORM", f"{a}.{b}.NORM") for a, b in _NORM_KEYS]
+    nodes.append((cfg.MODEL.SSL, "HEAD_NORM", "MODEL.SSL.HEAD_NORM"))
+    changed = []
+    for node, key, name in nodes:
+        if node[key] == _SYNC_BN:
+            node[key] = norm
+            changed.append(name)
+    if changed:
+        logger.info("%s instead of %s in %s", norm, _SYNC_BN, ", ".join(changed))
+
+
+def check_pretraining(cfg):
+    """Raise where a config cannot pre-train from scratch."""
+    if cfg.MODEL.BACKBONE.FREEZE_AT > 0:
+        raise ValueError(
+            f"MODEL.BACKBONE.FREEZE_AT is {cfg.MODEL.BACKBONE.FREEZE_AT}: pre-training would leave "
+            "those stages at random. Set it to 0 (as configs/Base-Input.yaml does)."
+        )
+    _refuse_frozen_norm(cfg, "pre-training needs norm statistics that move")
+    if cfg.INPUT.VIEWS.NUM < 1:
+        raise ValueError("INPUT.VIEWS.NUM must be at least 1.")
+
+
+def check_finetuning(cfg):
+    """Raise where a detector from random weights would keep part of them frozen."""
+    if cfg.MODEL.WEIGHTS or not hasattr(cfg.MODEL, "RESNETS"):
+        return
+    if cfg.MODEL.BACKBONE.FREEZE_AT > 0 and "resnet" in cfg.MODEL.BACKBONE.NAME:
+        raise ValueError(
+            f"MODEL.WEIGHTS is empty and MODEL.BACKBONE.FREEZE_AT is "
+            f"{cfg.MODEL.BACKBONE.FREEZE_AT}: stages at random would never train. Give weights, or "
+            "set FREEZE_AT to 0."
+        )
+    if "resnet" in cfg.MODEL.BACKBONE.NAME:
+        _refuse_frozen_norm(cfg, "from random weights its statistics would mean nothing")
+
+
+def _refuse_frozen_norm(cfg, reason):
+    if cfg.MODEL.RESNETS.NORM == "FrozenBN":
+        raise ValueError(
+            f"MODEL.RESNETS.NORM is 'FrozenBN': {reason}. Set it to 'SyncBN' (or 'BN', 'GN')."
+        )

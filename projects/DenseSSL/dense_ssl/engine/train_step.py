@@ -1,0 +1,131 @@
+"""One optimizer step: accumulation, mixed precision, a look at the losses."""
+
+import math
+import time
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+from detectron2.engine.train_loop import TrainerBase
+from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
+
+
+def amp_dtype(precision, device):
+    """The type of autocast for SOLVER.AMP.PRECISION on a device.
+
+    "auto" is bfloat16 where the device computes in it (CPUs, GPUs from Ampere on), else float16.
+    """
+    has_bfloat16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
+    if precision == "auto":
+        return torch.bfloat16 if has_bfloat16 else torch.float16
+    if precision not in ("bfloat16", "float16"):
+        raise ValueError(
+            f"SOLVER.AMP.PRECISION is {precision!r}; it must be 'auto', 'bfloat16' or 'float16'."
+        )
+    if precision == "float16" and device.type == "cpu":
+        raise ValueError("SOLVER.AMP.PRECISION 'float16' needs a GPU; set it to 'bfloat16'.")
+    return getattr(torch, precision)
+
+
+class TrainStep(TrainerBase):
+    """The inner trainer: what happens between two iterations.
+
+    detectron2's SimpleTrainer and AMPTrainer in one, also for CPUs and for gradient accumulation.
+    """
+
+    def __init__(self, model, data_loader, optimizer, *, precision=None, accumulate=1,
+                 on_batch=None):
+        """
+        Args:
+            model: returns a dict of losses in training.
+            data_loader: iterable of batches; its iterator is made at the first step.
+            optimizer: torch optimizer.
+            precision: type of autocast, or None for full precision.
+            accumulate: batches per step.
+            on_batch: called with every batch.
+        """
+        super().__init__()
+        model.train()
+        self.model = model
+        self.data_loader = data_loader
+        self.optimizer = optimizer
+        self.accumulate = accumulate
+        self.precision = precision
+        self.on_batch = on_batch
+        self.device = next(model.parameters()).device
+        self.grad_scaler = torch.amp.GradScaler(
+            self.device.type, enabled=precision == torch.float16
+        )
+        self._batches = None
+
+    def run_step(self):
+        if self._batches is None:
+            self._batches = iter(self.data_loader)
+        data_time, totals = 0.0, {}
+        self.optimizer.zero_grad()
+        for part in range(self.accumulate):
+            start = time.perf_counter()
+            batch = next(self._batches)
+            data_time += time.perf_counter() - start
+            if self.on_batch is not None:
+                self.on_batch(batch)
+            losses = self._backward(batch, is_last=part == self.accumulate - 1)
+            for key, loss in losses.items():
+                totals[key] = totals.get(key, 0.0) + loss / self.accumulate
+        self.after_backward()
+        self.grad_scaler.unscale_(self.optimizer)  # gradients are clipped at their true size
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+        _write_metrics(totals, data_time)
+
+    def _backward(self, batch, is_last):
+        """Forward and backward of one batch; returns the losses as floats."""
+        is_parallel = hasattr(self.model, "no_sync")
+        with nullcontext() if is_last or not is_parallel else self.model.no_sync():
+            with torch.autocast(
+                self.device.type, self.precision, enabled=self.precision is not None
+            ):
+                losses = self.model(batch)
+            total = sum(losses.values())
+            values = {key: loss.item() for key, loss in losses.items()}
+            self._refuse_non_finite(values)
+            self.grad_scaler.scale(total / self.accumulate).backward()
+        return values
+
+    def _refuse_non_finite(self, values):
+        if all(math.isfinite(x) for x in values.values()):
+            return
+        mend = "lower SOLVER.BASE_LR or lengthen the warm-up (SOLVER.WARMUP_ITERS, WARMUP_EPOCHS)"
+        if self.precision == torch.float16:
+            mend += ", or set SOLVER.AMP.PRECISION to 'bfloat16'"
+        raise FloatingPointError(
+            f"The loss is not finite at iteration {get_event_storage().iter}: {values}. Training "
+            f"stops; the last checkpoint is intact. To mend it, {mend}, then go on with --resume "
+            "from a checkpoint before the divergence, or start again."
+        )
+
+    def state_dict(self):
+        return {
+            "iteration": self.iter,
+            "optimizer": self.optimizer.state_dict(),
+            "grad_scaler": self.grad_scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state_dict):
+        self.iter = state_dict["iteration"]
+        self.optimizer.load_state_dict(state_dict["optimizer"])
+        self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+
+
+def _write_metrics(losses, data_time):
+    """Store the losses, averaged over processes, and the longest wait for data."""
+    gathered = comm.gather({**losses, "data_time": data_time})
+    if not comm.is_main_process():
+        return
+    storage = get_event_storage()
+    storage.put_scalar("data_time", max(x.pop("data_time") for x in gathered))
+    means = {key: float(np.mean([x[key] for x in gathered])) for key in gathered[0]}
+    storage.put_scalar("total_loss", sum(means.values()))
+    if len(means) > 1 or "total_loss" not in means:
+        storage.put_scalars(**means)

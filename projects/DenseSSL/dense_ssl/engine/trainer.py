@@ -1,0 +1,186 @@
+"""The trainer of both stages."""
+
+import logging
+import os
+import weakref
+
+import torch
+from detectron2.engine import DefaultTrainer, hooks
+from detectron2.engine.defaults import create_ddp_model
+from detectron2.engine.train_loop import TrainerBase
+from detectron2.utils import comm
+from detectron2.utils.events import JSONWriter, TensorboardXWriter
+from fvcore.nn.precise_bn import get_bn_modules
+
+from ..checkpoint import Checkpointer, backbone_settings
+from ..data.finetune_loader import build_finetune_loader
+from ..data.loader import BrokenImages, build_pretrain_loader
+from ..evaluation import build_evaluator
+from ..modeling.freeze import freeze_parameters
+from ..modeling.pretrainer import Pretrainer
+from ..solver import build_lr_scheduler, build_optimizer
+from ..utils.events import LOG_PERIOD
+from .hooks import FreezeBackbone, ReseedEveryStep, RestartedPreciseBN, UpdateTarget
+from .train_step import TrainStep, amp_dtype
+from .writers import PictureWriter, PretrainPrinter
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer(DefaultTrainer):
+    """detectron2's DefaultTrainer for pre-training and for fine-tuning.
+
+    Beyond it: autocast and several processes also on CPUs, gradient accumulation, exact resume,
+    and loading that reports what it did.
+
+    Attributes:
+        seed: of everything random in the run; SEED, or drawn and kept in the checkpoint.
+    """
+
+    def __init__(self, cfg):
+        """
+        Args:
+            cfg: result of :func:`~dense_ssl.engine.setup`.
+        """
+        # not DefaultTrainer's own: it wraps models for GPUs only and knows mixed precision only there
+        TrainerBase.__init__(self)
+        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        self.cfg = cfg
+        self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+        model = self.build_model(cfg)
+        self.is_pretraining = isinstance(model, Pretrainer)
+        if cfg.MODEL.FREEZE_BACKBONE and not self.is_pretraining:
+            freeze_parameters(model)
+        optimizer = self.build_optimizer(cfg, model)
+        self.data_loader_seeded = self.build_train_loader(cfg, self.seed)
+        self._trainer = TrainStep(
+            _parallel(model),
+            self.data_loader_seeded,
+            optimizer,
+            precision=amp_dtype(cfg.SOLVER.AMP.PRECISION, model.device)
+            if cfg.SOLVER.AMP.ENABLED
+            else None,
+            accumulate=cfg.SOLVER.ACCUMULATE,
+            on_batch=BrokenImages(cfg.DATALOADER.MAX_BROKEN_SHARE).report
+            if self.is_pretraining
+            else None,
+        )
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = self.build_checkpointer(cfg, model, trainer=weakref.proxy(self))
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.register_hooks(self.build_hooks())
+
+    @staticmethod
+    def build_checkpointer(cfg, model, **checkpointables):
+        """The checkpointer of a run; also used to load weights for evaluation alone."""
+        return Checkpointer(
+            model,
+            cfg.OUTPUT_DIR,
+            settings=backbone_settings(cfg),
+            check=cfg.MODEL.CHECK_WEIGHTS,
+            **checkpointables,
+        )
+
+    def resume_or_load(self, resume=True):
+        """Go on from the last checkpoint of the output folder, or start from MODEL.WEIGHTS."""
+        super().resume_or_load(resume)
+        sampler = self.data_loader_seeded.batch_sampler
+        sampler.start = self.start_iter * self.cfg.SOLVER.ACCUMULATE
+        sampler.seed = self.data_loader_seeded.dataset.seed = self.seed
+        logger.info("Starting at iteration %d with seed %d", self.start_iter, self.seed)
+
+    def build_hooks(self):
+        model = _unwrap(self.model)
+        result = [ReseedEveryStep(), hooks.IterationTimer()]
+        if self.is_pretraining:
+            node = self.cfg.MODEL.SSL.MOMENTUM
+            result.append(UpdateTarget(model, node.BASE, node.SCHEDULE))
+        result.append(hooks.LRScheduler())
+        if not self.is_pretraining:
+            result += self._norm_hooks(model)
+        if comm.is_main_process():
+            period = self.cfg.SOLVER.CHECKPOINT_PERIOD
+            result.append(hooks.PeriodicCheckpointer(self.checkpointer, period))
+        if not self.is_pretraining:
+            result.append(hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate))
+        if comm.is_main_process():
+            result.append(hooks.PeriodicWriter(self.build_writers(), period=LOG_PERIOD))
+        return result
+
+    def build_writers(self):
+        cfg = self.cfg
+        if not self.is_pretraining:
+            return super().build_writers()
+        num_images = len(self.data_loader_seeded.dataset)
+        return [
+            PretrainPrinter(self.max_iter, cfg.SOLVER.IMS_PER_BATCH, num_images),
+            JSONWriter(os.path.join(cfg.OUTPUT_DIR, "metrics.json")),
+            PictureWriter(os.path.join(cfg.OUTPUT_DIR, "pictures")),
+            TensorboardXWriter(cfg.OUTPUT_DIR),
+        ]
+
+    def state_dict(self):
+        return {**super().state_dict(), "seed": self.seed}
+
+    def load_state_dict(self, state_dict):
+        self.seed = state_dict["seed"]
+        super().load_state_dict(state_dict)
+
+    @classmethod
+    def build_model(cls, cfg):
+        model = super().build_model(cfg)
+        if cfg.MODEL.CHANNELS_LAST:
+            model = model.to(memory_format=torch.channels_last)
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg, model):
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg, optimizer):
+        return build_lr_scheduler(cfg, optimizer)
+
+    def build_train_loader(self, cfg, seed):
+        """The loader of the stage; what it gives depends on the seed and the position alone."""
+        build = build_pretrain_loader if self.is_pretraining else build_finetune_loader
+        return build(cfg, seed)
+
+    @classmethod
+    def build_evaluator(cls, cfg, dataset_name, output_folder=None):
+        return build_evaluator(cfg, dataset_name, output_folder)
+
+    def _evaluate(self):
+        self._last_eval_results = self.test(self.cfg, self.model)
+        return self._last_eval_results
+
+    def _norm_hooks(self, model):
+        """Hooks on norm statistics: those of a frozen backbone, and PreciseBN before evaluation."""
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.DATALOADER.NUM_WORKERS = 0
+        count = cfg.TEST.PRECISE_BN.NUM_ITER
+        result = []
+        if cfg.MODEL.FREEZE_BACKBONE:
+            build = lambda: self.build_train_loader(cfg, self.seed)  # noqa: E731
+            result.append(FreezeBackbone(model, build, count))
+        if cfg.TEST.PRECISE_BN.ENABLED and get_bn_modules(model):
+            loader = self.build_train_loader(cfg, self.seed)
+            result.append(RestartedPreciseBN(cfg.TEST.EVAL_PERIOD, model, loader, count))
+        return result
+
+
+def _parallel(model):
+    """Wrap the model for several processes, on GPUs or CPUs."""
+    arguments = {"broadcast_buffers": False}
+    if model.device.type == "cpu":
+        arguments["device_ids"] = None
+    if isinstance(model, Pretrainer):
+        # an objective on one map of an FPN leaves the layers of the others without gradient
+        arguments["find_unused_parameters"] = hasattr(model.backbone, "bottom_up")
+    return create_ddp_model(model, **arguments)
+
+
+def _unwrap(model):
+    return model.module if comm.get_world_size() > 1 else model

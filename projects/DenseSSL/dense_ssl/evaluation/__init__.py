@@ -1,0 +1,5 @@
+"""What a detector is worth: evaluators by kind of data set."""
+
+from .build import build_evaluator, check_evaluators
+
+__all__ = ["build_evaluator", "check_evaluators"]

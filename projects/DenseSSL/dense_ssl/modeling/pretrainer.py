@@ -1,0 +1,171 @@
+"""The pre-training model: an online encoder, its momentum copy, and objectives on their passes."""
+
+import torch
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.utils.events import get_event_storage
+from torch import nn
+
+from ..data.batch import stack_samples
+from ..structures import Views
+from ..utils.events import is_drawn
+from ..visualization.matches import draw_matches
+from .backbones import extract_features, feature_shapes
+from .momentum import momentum_copy, update_momentum
+from .objectives import OBJECTIVE_REGISTRY
+from .passes import Passes
+
+
+@META_ARCH_REGISTRY.register()
+class Pretrainer(nn.Module):
+    """Pre-train ``backbone`` with the objectives of MODEL.SSL.OBJECTIVES.
+
+    ``backbone`` is the online encoder, the one that is exported; ``target_backbone`` follows it
+    by :meth:`update_target`, which the trainer calls after each optimizer step. A named method is
+    a subclass that fixes the objectives.
+    """
+
+    # Names of the objectives in OBJECTIVE_REGISTRY; None: those of the config.
+    objective_names = None
+
+    @configurable
+    def __init__(self, *, backbone, objectives, weights, pixel_mean, pixel_std,
+                 concatenate_views=False, channels_last=False, vis_period=0, input_format="RGB"):
+        """
+        Args:
+            backbone: a backbone of detectron2.
+            objectives: {name: :class:`~dense_ssl.modeling.objectives.Objective`}.
+            weights: {name: weight of the objective's losses}.
+            pixel_mean, pixel_std: per channel, in the order of ``input_format``.
+            concatenate_views: run the views of one size as one batch.
+            channels_last: run convolutions in channels-last memory format.
+            vis_period: draw a picture every so many iterations; 0 for none.
+            input_format: "RGB" or "BGR", for drawing.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.target_backbone = momentum_copy(backbone)
+        self.objectives = nn.ModuleDict(objectives)
+        self.weights = weights
+        self.concatenate_views = concatenate_views
+        self.channels_last = channels_last
+        self.vis_period = vis_period
+        self.input_format = input_format
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def from_config(cls, cfg):
+        backbone = build_backbone(cfg)
+        shapes = feature_shapes(backbone)
+        names = cls.objective_names or cfg.MODEL.SSL.OBJECTIVES
+        if not names:
+            raise ValueError(
+                "MODEL.SSL.OBJECTIVES is empty: name at least one objective, for example "
+                "('SCRLObjective',)."
+            )
+        weights = cfg.MODEL.SSL.OBJECTIVE_WEIGHTS or (1.0,) * len(names)
+        if len(weights) != len(names):
+            raise ValueError(
+                f"MODEL.SSL.OBJECTIVE_WEIGHTS has {len(weights)} entries for the {len(names)} "
+                f"objectives {tuple(names)}: give one each, or none."
+            )
+        return {
+            "backbone": backbone,
+            "objectives": {x: OBJECTIVE_REGISTRY.get(x)(cfg, shapes) for x in names},
+            "weights": dict(zip(names, weights)),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "concatenate_views": cfg.MODEL.SSL.CONCATENATE_VIEWS,
+            "channels_last": cfg.MODEL.CHANNELS_LAST,
+            "vis_period": cfg.VIS_PERIOD,
+            "input_format": cfg.INPUT.FORMAT,
+        }
+
+    @property
+    def device(self):
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs):
+        """One step.
+
+        Args:
+            batched_inputs: a list of dicts with ``"views": [{"image": uint8 (3, H, W), "affine":
+                float (4,)}, ...]`` and optionally ``"seed": int``, or the same stacked by
+                :func:`~dense_ssl.data.batch.stack_samples`.
+
+        Returns:
+            In training a dict of scalar losses named ``loss_*``; otherwise a list with one dict
+            per image, ``{"features": {name: (C, H, W)}}`` of its first view.
+        """
+        views = self.gather_views(batched_inputs)
+        if not self.training:
+            features = extract_features(self.backbone, views[0].images)
+            return [
+                {"features": {k: x[i] for k, x in features.items()}} for i in range(len(views[0]))
+            ]
+        self._check_views(views)
+        passes = Passes(
+            (self.backbone, self.target_backbone),
+            views,
+            [i for x in self.objectives.values() for i in x.online_views],
+            [i for x in self.objectives.values() for i in x.target_views],
+            self.concatenate_views,
+        )
+        losses = {}
+        for name, objective in self.objectives.items():
+            for key, loss in objective(views, passes).items():
+                losses[key] = loss * self.weights[name]
+        if is_drawn(self.vis_period):
+            self._draw(views)
+        return losses
+
+    def gather_views(self, batched_inputs):
+        """The views of a batch, normalised, on the device of the model."""
+        batch = batched_inputs if isinstance(batched_inputs, dict) else stack_samples(batched_inputs)
+        seeds = batch.get("seed")
+        if seeds is None:  # samples that need not repeat
+            seeds = torch.randint(2**62, (len(batch["views"][0]["image"]),))
+        seeds = seeds.to(self.device)
+        return [
+            Views(
+                self._normalise(view["image"]),
+                view["affine"].to(self.device, non_blocking=True),
+                seeds,
+            )
+            for view in batch["views"]
+        ]
+
+    def update_target(self, momentum):
+        """Move the target encoder and the target heads towards the online ones."""
+        update_momentum(self.backbone, self.target_backbone, momentum)
+        for objective in self.objectives.values():
+            for online, target in objective.momentum_pairs():
+                update_momentum(online, target, momentum)
+
+    def _normalise(self, images):
+        images = images.to(self.device, non_blocking=True)
+        if self.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
+
+    def _check_views(self, views):
+        needed = 1 + max(
+            i for x in self.objectives.values() for i in (*x.online_views, *x.target_views)
+        )
+        if len(views) < needed:
+            raise ValueError(
+                f"The objectives {list(self.objectives)} need {needed} views, the batch has "
+                f"{len(views)}: set INPUT.VIEWS.NUM to {needed} or more."
+            )
+
+    @torch.no_grad()
+    def _draw(self, views):
+        for name, objective in self.objectives.items():
+            images = [(x.images[:4] * self.pixel_std + self.pixel_mean).cpu() for x in views]
+            if self.input_format == "BGR":
+                images = [x.flip(1) for x in images]
+            boxes = {k: x[:4].cpu() for k, x in objective.matches(views).items()}
+            get_event_storage().put_image(f"views/{name}", draw_matches(images, boxes))

@@ -1,0 +1,30 @@
+import os
+
+# before torch is imported: the suite runs one thread per process, several processes at times
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import cv2
+import numpy as np
+import pytest
+from helpers import photo, tiny_config
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory):
+    """A folder of 24 photo-like JPEGs of several sizes."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for i in range(24):
+        width, height = int(rng.integers(90, 200)), int(rng.integers(90, 200))
+        cv2.imwrite(str(folder / f"{i:03d}.jpg"), photo(rng, width, height))
+    return folder
+
+
+@pytest.fixture
+def pretrain_config(image_folder, tmp_path):
+    """A function giving the config of a tiny pre-training, with overrides as yacs pairs."""
+
+    def build(method="SCRL", *options):
+        return tiny_config(method, image_folder, tmp_path / "output", *options)
+
+    return build

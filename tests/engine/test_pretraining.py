@@ -1,0 +1,198 @@
+"""Pre-training end to end on a tiny model: what a run writes, resume, accumulation, failures."""
+
+import json
+import os
+import pickle
+
+import pytest
+import torch
+from detectron2.engine import HookBase
+
+from dense_ssl.engine import Trainer
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAt(HookBase):
+    """Ends a run in the middle; its schedules still aim at SOLVER.MAX_ITER."""
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def before_step(self):
+        if self.trainer.iter == self.iteration:
+            raise Killed
+
+
+def build(cfg):
+    """A trainer after what setup() would have done."""
+    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+    torch.manual_seed(0)
+    return Trainer(cfg)
+
+
+def train(cfg, resume=False, kill_at=None):
+    trainer = build(cfg)
+    trainer.resume_or_load(resume=resume)
+    if kill_at is not None:
+        trainer.register_hooks([KillAt(kill_at)])
+        with pytest.raises(Killed):
+            trainer.train()
+    else:
+        trainer.train()
+    return trainer
+
+
+def load(folder, name="model_final.pth"):
+    return torch.load(os.path.join(folder, name), weights_only=True)
+
+
+def assert_equal_states(a, b):
+    assert a.keys() == b.keys()
+    for key in a:
+        assert torch.equal(a[key], b[key]), key
+
+
+@pytest.mark.parametrize("method", ["BYOL", "SCRL"])
+def test_a_run_writes_what_it_should(pretrain_config, method):
+    cfg = pretrain_config(method, "VIS_PERIOD", 5, "SOLVER.MAX_ITER", 20)
+    train(cfg)
+    names = os.listdir(cfg.OUTPUT_DIR)
+    for name in ("model_final.pth", "model_0000002.pth", "backbone.pkl", "metrics.json",
+                 "last_checkpoint", "pictures"):  # fmt: skip
+        assert name in names
+    assert any(x.startswith("events.out.tfevents") for x in names)
+    assert not [x for x in names if ".tmp" in x]
+    pictures = os.listdir(os.path.join(cfg.OUTPUT_DIR, "pictures"))
+    assert any(x.endswith(".png") for x in pictures)
+    with open(os.path.join(cfg.OUTPUT_DIR, "metrics.json")) as file:
+        last = [json.loads(x) for x in file][-1]
+    node = method.lower()
+    for key in (f"loss_{node}", "lr", "momentum", f"{node}/feature_std", "data_time"):
+        assert key in last
+    assert 0 < last[f"loss_{node}"] < 8
+    with open(os.path.join(cfg.OUTPUT_DIR, "backbone.pkl"), "rb") as file:
+        exported = pickle.load(file)
+    state = load(cfg.OUTPUT_DIR)["model"]
+    for key, value in exported["model"].items():
+        assert torch.equal(torch.from_numpy(value), state[f"backbone.{key}"])
+    assert exported["dense_ssl"]["settings"]["INPUT.FORMAT"] == "RGB"
+
+
+@pytest.mark.parametrize("method", ["BYOL", "SCRL"])
+@pytest.mark.parametrize("options", [(), ("SOLVER.ACCUMULATE", 2, "DATALOADER.NUM_WORKERS", 2)])
+def test_resume_equals_an_uninterrupted_run(pretrain_config, tmp_path, method, options):
+    whole = train(pretrain_config(method, *options, "OUTPUT_DIR", str(tmp_path / "whole")))
+    broken = pretrain_config(method, *options, "OUTPUT_DIR", str(tmp_path / "broken"))
+    train(broken, kill_at=4)  # the last checkpoint is that of iteration 3
+    resumed = train(broken, resume=True)
+    assert resumed.start_iter == 3
+    a, b = load(whole.cfg.OUTPUT_DIR), load(broken.OUTPUT_DIR)
+    assert_equal_states(a["model"], b["model"])
+    buffers = [x["trainer"]["_trainer"]["optimizer"]["state"] for x in (a, b)]
+    for key in buffers[0]:
+        assert torch.equal(buffers[0][key]["momentum_buffer"], buffers[1][key]["momentum_buffer"])
+
+
+def test_resume_takes_over_a_drawn_seed(pretrain_config):
+    cfg = pretrain_config("BYOL", "SEED", -1)
+    first = train(cfg, kill_at=4)
+    second = build(cfg)
+    second.resume_or_load(resume=True)
+    assert second.seed == first.seed
+    assert second.data_loader.batch_sampler.seed == first.seed
+    assert second.data_loader.dataset.seed == first.seed
+
+
+def test_target_follows_and_learns_nothing_by_itself(pretrain_config):
+    cfg = pretrain_config("BYOL", "MODEL.SSL.MOMENTUM.BASE", 1.0)
+    trainer = build(cfg)
+    before = {k: v.clone() for k, v in trainer.model.target_backbone.named_parameters()}
+    trainer.train()
+    for name, value in trainer.model.target_backbone.named_parameters():
+        assert torch.allclose(value, before[name], atol=1e-7)
+    online = dict(trainer.model.backbone.named_parameters())
+    assert any(not torch.equal(online[k], before[k]) for k in before)
+
+
+def test_accumulation_without_norms_equals_the_whole_batch(pretrain_config, tmp_path):
+    # norms see the parts, so only a model without them can be compared
+    options = ("MODEL.RESNETS.NORM", "", "MODEL.SSL.HEAD_NORM", "", "SOLVER.BASE_LR", 0.001,
+               "INPUT.VIEWS.MIN_OVERLAP", 20, "INPUT.VIEWS.OVERLAP_TRIES", 100)  # fmt: skip
+    results = []
+    for parts in (1, 4):
+        cfg = pretrain_config(
+            "SCRL", *options, "SOLVER.ACCUMULATE", parts, "OUTPUT_DIR", str(tmp_path / str(parts))
+        )
+        results.append(train(cfg).model.state_dict())
+    for key in results[0]:
+        assert torch.allclose(results[0][key], results[1][key], atol=1e-5), key
+
+
+def test_non_finite_loss_stops_with_the_mend(pretrain_config):
+    cfg = pretrain_config("BYOL")
+    trainer = build(cfg)
+    with torch.no_grad():
+        trainer.model.objectives["BYOLObjective"].predictor.output.weight.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="SOLVER.BASE_LR"):
+        trainer.train()
+
+
+def test_killed_while_writing_leaves_the_old_checkpoint(pretrain_config, monkeypatch):
+    cfg = pretrain_config("BYOL")
+    trainer = train(cfg)
+    good = load(cfg.OUTPUT_DIR)
+
+    def half(data, file):
+        file.write(b"half a file")
+        raise Killed
+
+    monkeypatch.setattr("dense_ssl.checkpoint.checkpointer.torch.save", half)
+    with pytest.raises(Killed):
+        trainer.checkpointer.save("model_final")
+    assert_equal_states(load(cfg.OUTPUT_DIR)["model"], good["model"])
+    assert not [x for x in os.listdir(cfg.OUTPUT_DIR) if ".tmp" in x]
+
+
+@pytest.mark.parametrize("method", ["BYOL", "SCRL"])
+def test_bfloat16_autocast_gives_nearly_the_same_losses(pretrain_config, method):
+    losses = []
+    for amp in (False, True):
+        # twenty layers instead of fifty: at random weights and 2 x 2 maps rounding grows with depth
+        cfg = pretrain_config(
+            method, "SOLVER.AMP.ENABLED", amp, "SOLVER.MAX_ITER", 1, "MODEL.RESNETS.DEPTH", 18,
+            "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "SOLVER.IMS_PER_BATCH", 16,
+        )  # fmt: skip
+        trainer = train(cfg)
+        losses.append(trainer.storage.history("total_loss").latest())
+        assert all(x.dtype == torch.float32 for x in trainer.model.parameters())
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+@pytest.mark.parametrize("optimizer", ["LARS", "AdamW"])
+def test_other_optimizers_train(pretrain_config, optimizer):
+    rate = {"LARS": 1.0, "AdamW": 0.001}[optimizer]
+    trainer = train(
+        pretrain_config("BYOL", "SOLVER.OPTIMIZER", optimizer, "SOLVER.BASE_LR", rate,
+                        "MODEL.SSL.MOMENTUM.SCHEDULE", "constant")  # fmt: skip
+    )
+    assert trainer.iter == 6
+
+
+def test_composition_of_two_objectives_shares_passes(pretrain_config, monkeypatch):
+    calls = []
+    from dense_ssl.modeling import passes
+
+    original = passes.extract_features
+    monkeypatch.setattr(
+        passes, "extract_features", lambda b, x: calls.append(len(x)) or original(b, x)
+    )
+    trainer = train(
+        pretrain_config("Pretrainer", "MODEL.SSL.OBJECTIVES", ("BYOLObjective", "SCRLObjective"),
+                        "MODEL.SSL.OBJECTIVE_WEIGHTS", (1.0, 0.5), "SOLVER.MAX_ITER", 1)  # fmt: skip
+    )
+    assert calls == [8] * 4  # two views, online and target
+    names = trainer.storage.histories()
+    assert "loss_byol" in names and "loss_scrl" in names

@@ -1,0 +1,81 @@
+"""What several tests need."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from detectron2.config import get_cfg
+
+from dense_ssl import add_dense_ssl_config
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "configs"
+
+# A ResNet-50 of a sixteenth of the width (detectron2 keeps that of ResNet-18 fixed) on small views.
+TINY = [
+    "MODEL.DEVICE", "cpu",
+    "MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.RES2_OUT_CHANNELS", 16,
+    "MODEL.RESNETS.WIDTH_PER_GROUP", 4, "MODEL.RESNETS.STEM_OUT_CHANNELS", 8, "MODEL.RESNETS.NORM", "BN",
+    "MODEL.SSL.HEAD_NORM", "BN",
+    "MODEL.BYOL.HIDDEN_DIM", 16, "MODEL.BYOL.OUT_DIM", 8,
+    "MODEL.SCRL.HIDDEN_DIM", 16, "MODEL.SCRL.OUT_DIM", 8,
+    "MODEL.SCRL.NUM_BOXES", 4, "MODEL.SCRL.MIN_BOX_SIZE", 16,
+    "INPUT.VIEWS.SIZE", (64,), "INPUT.VIEWS.CROP_SCALE", ((0.2, 1.0),),
+    "DATALOADER.NUM_WORKERS", 0,
+    "SOLVER.IMS_PER_BATCH", 8, "SOLVER.MAX_ITER", 6, "SOLVER.CHECKPOINT_PERIOD", 3,
+    "SOLVER.WARMUP_ITERS", 2, "SOLVER.BASE_LR", 0.05, "SOLVER.AMP.ENABLED", False,
+    "SEED", 7, "VIS_PERIOD", 0,
+]  # fmt: skip
+
+
+def base_config(*options):
+    """detectron2's and DenseSSL's defaults with yacs pairs on top."""
+    cfg = get_cfg()
+    add_dense_ssl_config(cfg)
+    cfg.merge_from_list(list(options))
+    return cfg
+
+
+def tiny_config(method, folder, output, *options):
+    """A tiny pre-training config on a folder of images."""
+    cfg = get_cfg()
+    add_dense_ssl_config(cfg)
+    cfg.merge_from_file(str(CONFIGS / "Base-Pretrain.yaml"))
+    cfg.merge_from_list(
+        [*TINY, "MODEL.META_ARCHITECTURE", method, "DATASETS.TRAIN", (f"folder:{folder}",),
+         "OUTPUT_DIR", str(output), *options]  # fmt: skip
+    )
+    return cfg
+
+
+def photo(rng, width, height):
+    """A photo-like uint8 image (height, width, 3): smooth areas, edges, some noise."""
+    small = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    image = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.int16)
+    for _ in range(4):
+        x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
+        colour = tuple(int(c) for c in rng.integers(0, 256, 3))
+        radius = int(rng.integers(5, max(6, min(width, height) // 3)))
+        image = cv2.circle(image, (x, y), radius, colour, -1)
+    image += rng.integers(-8, 9, image.shape).astype(np.int16)
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def random_batch(count=4, size=64, views=2, seed=0, sizes=None):
+    """A list of inputs of a pre-training model, with plausible geometry."""
+    from dense_ssl.data.geometry import crop_affine, draw_crop
+
+    rng = np.random.default_rng(seed)
+    batch = []
+    for i in range(count):
+        image = torch.from_numpy(rng.integers(0, 256, (3, size, size), dtype=np.uint8))
+        sample = {"seed": int(rng.integers(2**31)), "views": []}
+        for v in range(views):
+            side = size if sizes is None else sizes[v]
+            crop = draw_crop(rng, 200, 150, (0.5, 1.0), (3 / 4, 4 / 3))
+            affine = crop_affine(crop, side, bool(rng.random() < 0.5))
+            pixels = image.roll(v, dims=1)[:, :side, :side].clone()
+            sample["views"].append({"image": pixels, "affine": torch.from_numpy(affine)})
+        batch.append(sample)
+    return batch

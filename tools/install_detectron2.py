@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Install detectron2 into the running Python, as a pure-Python wheel.
+
+detectron2 publishes no package under its own name. The package index carries a build of its
+main branch of April 2024 as ``sal-detectron2``; this script takes that wheel, checks its hash,
+and repacks it so that it suits any Python and any numpy:
+
+* the compiled ``_C`` for CPython 3.10 goes (torchvision's NMS and RoIAlign are used without it),
+* the stray top-level package ``tools`` goes (it would shadow a project's own folder),
+* the ``numpy<2`` requirement goes from the metadata (the code runs with numpy 2).
+
+An installed detectron2 of any origin is left alone; ``--force`` replaces it.
+"""
+
+import base64
+import hashlib
+import importlib.util
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+PACKAGE, VERSION = "sal-detectron2", "0.7.2"
+SHA256 = "491af0c7f79bdb2d178e46f6cb16a97c4ac968d45c41ea3f6b6435d59bbee561"
+FOREIGN_TAGS = ["--python-version", "3.10", "--implementation", "cp", "--abi", "none"]
+
+
+def download(folder):
+    """Fetch the published wheel into ``folder`` and verify its hash."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--only-binary=:all:", *FOREIGN_TAGS, "--platform", "any"]
+    subprocess.run([*command, "--dest", str(folder), f"{PACKAGE}=={VERSION}"], check=True)
+    (wheel,) = Path(folder).glob("sal_detectron2-*.whl")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    if digest != SHA256:
+        sys.exit(f"{wheel.name} has sha256 {digest}, expected {SHA256}: not installing it.")
+    return wheel
+
+
+def is_dropped(name):
+    return name.startswith("tools/") or name.endswith((".so", ".pyd")) or name.endswith("/RECORD")
+
+
+def mend_metadata(name, data):
+    """Drop the numpy pin and the stray top-level name; state the tag of a pure wheel."""
+    lines = data.decode().splitlines(keepends=True)
+    if name.endswith(".dist-info/METADATA"):
+        lines = [x for x in lines if not x.replace(" ", "").startswith("Requires-Dist:numpy")]
+    elif name.endswith(".dist-info/top_level.txt"):
+        lines = [x for x in lines if x.strip() != "tools"]
+    elif name.endswith(".dist-info/WHEEL"):
+        lines = [x for x in lines if not x.startswith(("Tag:", "Root-Is-Purelib:"))]
+        lines = [x for x in lines if x.strip()] + ["Root-Is-Purelib: true\n", "Tag: py3-none-any\n"]
+    return "".join(lines).encode()
+
+
+def repack(wheel, folder):
+    """Write the repacked wheel into ``folder`` and return its path."""
+    target = Path(folder) / f"sal_detectron2-{VERSION}-py3-none-any.whl"
+    records, dist_info = [], None
+    with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(
+        target, "w", zipfile.ZIP_DEFLATED
+    ) as out:
+        for item in source.infolist():
+            if ".dist-info/" in item.filename:
+                dist_info = item.filename.split("/")[0]
+            if item.is_dir() or is_dropped(item.filename):
+                continue
+            data = source.read(item)
+            if ".dist-info/" in item.filename:
+                data = mend_metadata(item.filename, data)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+            records.append(f"{item.filename},sha256={digest},{len(data)}\n")
+            out.writestr(item.filename, data)
+        record = f"{dist_info}/RECORD"
+        out.writestr(record, "".join(records) + f"{record},,\n")
+    return target
+
+
+def main():
+    if importlib.util.find_spec("detectron2") and "--force" not in sys.argv[1:]:
+        print("detectron2 is installed already; nothing to do (--force replaces it).")
+        return
+    with tempfile.TemporaryDirectory() as published, tempfile.TemporaryDirectory() as repacked:
+        wheel = repack(download(published), repacked)
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+        subprocess.run([*command, "--force-reinstall", str(wheel)], check=True)
+    print(f"installed detectron2 ({PACKAGE} {VERSION}, repacked without its binary)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+#!/usr/bin/env python3
+"""Pre-train a backbone without labels, or fine-tune and evaluate a detector.
+
+Which of the two is decided by MODEL.META_ARCHITECTURE in the config file. The command line is
+detectron2's own; see README.md.
+"""
+
+from dense_ssl.engine import Trainer, launch, setup
+from detectron2.engine import default_argument_parser
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
+
+
+def main(args):
+    """Train, or evaluate with ``--eval-only``, in this process."""
+    cfg = setup(args)
+    if args.eval_only:
+        return evaluate(cfg, resume=args.resume)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+def evaluate(cfg, resume):
+    """Evaluate MODEL.WEIGHTS (or the last checkpoint) on DATASETS.TEST."""
+    model = Trainer.build_model(cfg)
+    Trainer.build_checkpointer(cfg, model).resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    results = Trainer.test(cfg, model)
+    if comm.is_main_process():
+        verify_results(cfg, results)
+    return results
+
+
+if __name__ == "__main__":
+    arguments = default_argument_parser().parse_args()
+    launch(main, arguments)
