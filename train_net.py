@@ -5,10 +5,11 @@ Which of the two is decided by MODEL.META_ARCHITECTURE in the config file. The c
 detectron2's own; see README.md.
 """
 
-from dense_ssl.engine import Trainer, launch, setup
 from detectron2.engine import default_argument_parser
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
+
+from dense_ssl.engine import Trainer, launch, setup
 
 
 def main(args):

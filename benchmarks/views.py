@@ -6,6 +6,7 @@ Every way decodes a JPEG once and makes two views of it with BYOL's parameters:
     v1-pil    the same with PIL's ``ImageFilter.GaussianBlur``, as most released code has it
     exact     INPUT.VIEWS.BACKEND "exact"
     fast      INPUT.VIEWS.BACKEND "fast"
+    decode    what "exact" and "fast" decode with, and nothing else: the limit of both
 
 The ways take turns within each round, and CPU time is counted, so that other load on the machine
 reaches all of them alike. Views leave as uint8; conversion to tensors is no part of any way.
@@ -221,6 +222,7 @@ def main():
         "v1-pil": torchvision_way(args.size, pil_blur=True),
         "exact": dense_ssl_way(args.size, "exact"),
         "fast": dense_ssl_way(args.size, "fast"),
+        "decode": decode,
     }
     print_speeds(measure(ways, jpegs, args.rounds))
     print_distance(jpegs, args.size, args.views)

@@ -12,7 +12,7 @@ from dense_ssl import add_dense_ssl_config
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
 
-# A ResNet-50 of a sixteenth of the width (detectron2 keeps that of ResNet-18 fixed) on small views.
+# A narrow ResNet-50 (detectron2 keeps the width of ResNet-18 fixed) on small views.
 TINY = [
     "MODEL.DEVICE", "cpu",
     "MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.RES2_OUT_CHANNELS", 16,
@@ -43,8 +43,16 @@ def tiny_config(method, folder, output, *options):
     add_dense_ssl_config(cfg)
     cfg.merge_from_file(str(CONFIGS / "Base-Pretrain.yaml"))
     cfg.merge_from_list(
-        [*TINY, "MODEL.META_ARCHITECTURE", method, "DATASETS.TRAIN", (f"folder:{folder}",),
-         "OUTPUT_DIR", str(output), *options]  # fmt: skip
+        [
+            *TINY,
+            "MODEL.META_ARCHITECTURE",
+            method,
+            "DATASETS.TRAIN",
+            (f"folder:{folder}",),
+            "OUTPUT_DIR",
+            str(output),
+            *options,
+        ]  # fmt: skip
     )
     return cfg
 
@@ -68,7 +76,7 @@ def random_batch(count=4, size=64, views=2, seed=0, sizes=None):
 
     rng = np.random.default_rng(seed)
     batch = []
-    for i in range(count):
+    for _ in range(count):
         image = torch.from_numpy(rng.integers(0, 256, (3, size, size), dtype=np.uint8))
         sample = {"seed": int(rng.integers(2**31)), "views": []}
         for v in range(views):

@@ -42,9 +42,7 @@ def test_footprint_is_the_crop():
 
 def test_crop_corners_land_on_view_corners():
     views, crops, flips = random_views(1000, 64, seed=3)
-    corners = torch.tensor(
-        [[[x, y], [x + w, y + h]] for x, y, w, h in crops], dtype=torch.float64
-    )
+    corners = torch.tensor([[[x, y], [x + w, y + h]] for x, y, w, h in crops], dtype=torch.float64)
     mapped = views.to_view(corners)
     flips = torch.from_numpy(flips)
     left = torch.where(flips, 64.0, 0.0).double()
@@ -72,7 +70,9 @@ def test_a_box_is_the_same_thing_in_both_views_whatever_the_flips():
     second, _, _ = random_views(500, 224, seed=7)
     corner = torch.rand(500, 3, 2, dtype=torch.float64) * 200
     boxes = torch.cat([corner, corner + 50], -1)
-    back = second.boxes_to_image(second.boxes_to_view(first.boxes_to_image(first.boxes_to_view(boxes))))
+    back = second.boxes_to_image(
+        second.boxes_to_view(first.boxes_to_image(first.boxes_to_view(boxes)))
+    )
     assert torch.allclose(back, boxes, atol=1e-9)
 
 

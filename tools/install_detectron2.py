@@ -39,6 +39,7 @@ def download(folder):
 
 
 def is_dropped(name):
+    """Is this member of the published wheel left out?"""
     return name.startswith("tools/") or name.endswith((".so", ".pyd")) or name.endswith("/RECORD")
 
 
@@ -59,9 +60,10 @@ def repack(wheel, folder):
     """Write the repacked wheel into ``folder`` and return its path."""
     target = Path(folder) / f"sal_detectron2-{VERSION}-py3-none-any.whl"
     records, dist_info = [], None
-    with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(
-        target, "w", zipfile.ZIP_DEFLATED
-    ) as out:
+    with (
+        zipfile.ZipFile(wheel) as source,
+        zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as out,
+    ):
         for item in source.infolist():
             if ".dist-info/" in item.filename:
                 dist_info = item.filename.split("/")[0]
@@ -79,6 +81,7 @@ def repack(wheel, folder):
 
 
 def main():
+    """Install detectron2, unless some build of it is there."""
     if importlib.util.find_spec("detectron2") and "--force" not in sys.argv[1:]:
         print("detectron2 is installed already; nothing to do (--force replaces it).")
         return

@@ -175,8 +175,15 @@ def test_bfloat16_autocast_gives_nearly_the_same_losses(pretrain_config, method)
 def test_other_optimizers_train(pretrain_config, optimizer):
     rate = {"LARS": 1.0, "AdamW": 0.001}[optimizer]
     trainer = train(
-        pretrain_config("BYOL", "SOLVER.OPTIMIZER", optimizer, "SOLVER.BASE_LR", rate,
-                        "MODEL.SSL.MOMENTUM.SCHEDULE", "constant")  # fmt: skip
+        pretrain_config(
+            "BYOL",
+            "SOLVER.OPTIMIZER",
+            optimizer,
+            "SOLVER.BASE_LR",
+            rate,
+            "MODEL.SSL.MOMENTUM.SCHEDULE",
+            "constant",
+        )  # fmt: skip
     )
     assert trainer.iter == 6
 
@@ -190,8 +197,15 @@ def test_composition_of_two_objectives_shares_passes(pretrain_config, monkeypatc
         passes, "extract_features", lambda b, x: calls.append(len(x)) or original(b, x)
     )
     trainer = train(
-        pretrain_config("Pretrainer", "MODEL.SSL.OBJECTIVES", ("BYOLObjective", "SCRLObjective"),
-                        "MODEL.SSL.OBJECTIVE_WEIGHTS", (1.0, 0.5), "SOLVER.MAX_ITER", 1)  # fmt: skip
+        pretrain_config(
+            "Pretrainer",
+            "MODEL.SSL.OBJECTIVES",
+            ("BYOLObjective", "SCRLObjective"),
+            "MODEL.SSL.OBJECTIVE_WEIGHTS",
+            (1.0, 0.5),
+            "SOLVER.MAX_ITER",
+            1,
+        )  # fmt: skip
     )
     assert calls == [8] * 4  # two views, online and target
     names = trainer.storage.histories()

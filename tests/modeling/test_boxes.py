@@ -137,6 +137,12 @@ def test_jitter_is_bounded_and_differs_between_views():
 
 def test_empty_batch():
     got = box_ops.sample_boxes(
-        torch.zeros(0, 4), torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), K, "uniform", 0.5, 5
+        torch.zeros(0, 4),
+        torch.zeros(0, 2),
+        torch.zeros(0, dtype=torch.int64),
+        K,
+        "uniform",
+        0.5,
+        5,
     )
     assert got.shape == (0, K, 4)

@@ -65,7 +65,7 @@ class Views:
         return (points - self.shift[:, None]) / self.scale[:, None]
 
     def boxes_to_view(self, boxes):
-        """Map boxes (N, K, 4) from image pixels to view pixels; corners stay sorted under a flip."""
+        """Map boxes (N, K, 4) from image to view pixels; corners stay sorted under a flip."""
         return self._map_corners(boxes, self.to_view)
 
     def boxes_to_image(self, boxes):

@@ -7,16 +7,14 @@ def stack_samples(samples):
     """Stack the samples of the multi-view mapper.
 
     Args:
-        samples: list of N dicts with ``"views": [{"image": uint8 (3, H, W), "affine": (4,)}, ...]``.
+        samples: list of N dicts, ``"views": [{"image": uint8 (3, H, W), "affine": (4,)}, ...]``.
 
     Returns:
         dict with ``"views": [{"image": uint8 (N, 3, H, W), "affine": float64 (N, 4)}, ...]``, the
         images in channels-last memory format; ``"seed"``: (N,) int64, if the samples have seeds;
         every other key as the list of the samples' values.
     """
-    batch = {
-        key: [x[key] for x in samples] for key in samples[0] if key not in ("views", "seed")
-    }
+    batch = {key: [x[key] for x in samples] for key in samples[0] if key not in ("views", "seed")}
     batch["views"] = [
         {
             "image": _stack_images([x["views"][i]["image"] for x in samples]),

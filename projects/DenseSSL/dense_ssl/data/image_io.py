@@ -5,8 +5,9 @@ import io
 import cv2
 import numpy as np
 from detectron2.utils.file_io import PathManager
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+_TIFF_STARTS = (b"II*\0", b"MM\0*")
 # A JPEG stream ends with this marker; cameras may append a few bytes.
 _JPEG_START, _JPEG_END, _TAIL = b"\xff\xd8", b"\xff\xd9", 64
 
@@ -38,6 +39,11 @@ def read_image(path):
     if not data:
         raise BrokenImageError(f"{path}: the file is empty")
     image = None
+    if data.startswith(_TIFF_STARTS):  # OpenCV would multiply the colours with their alpha
+        try:
+            return _read_with_pillow(path, data)
+        except BrokenImageError:
+            pass  # 16 bits per colour, which Pillow cannot read; or broken, as OpenCV will find
     if not _is_cut_off(data):
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -61,5 +67,7 @@ def _read_with_pillow(path, data):
                 high = np.asarray(image).astype(np.int64) >> 8
                 image = Image.fromarray(high.clip(0, 255).astype(np.uint8))
             return np.ascontiguousarray(image.convert("RGB"))
+    except UnidentifiedImageError as error:  # its own text holds a memory address
+        raise BrokenImageError(f"{path}: no image of a known format") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BrokenImageError(f"{path}: {error}") from error

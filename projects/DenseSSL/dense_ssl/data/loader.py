@@ -11,8 +11,8 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
 from .batch import stack_samples
-from .datasets import register_datasets
 from .dataset import ViewDataset
+from .datasets import register_datasets
 from .mapper import MultiViewMapper
 from .stream import StreamBatches
 

@@ -53,7 +53,25 @@ def view_settings(node):
                 raise ValueError(
                     f"INPUT.VIEWS.{key} holds {pick(key, view)!r}; it must be one of {allowed}."
                 )
+        _check_numbers(lambda key, view=view: pick(key, view))
     return [_one_view(lambda key, view=view: pick(key, view)) for view in range(node.NUM)]
+
+
+def _check_numbers(pick):
+    """Raise, naming the key, where a number of one view is out of its range."""
+    for key in ("FLIP_PROB", "JITTER_PROB", "GRAY_PROB", "BLUR_PROB", "SOLARIZE_PROB"):
+        if not 0 <= pick(key) <= 1:
+            raise ValueError(f"INPUT.VIEWS.{key} holds {pick(key)}; it must lie in [0, 1].")
+    if pick("SIZE") < 1:
+        raise ValueError(f"INPUT.VIEWS.SIZE holds {pick('SIZE')}; it must be at least 1 pixel.")
+    for key, least in (("CROP_SCALE", 1e-9), ("CROP_RATIO", 1e-9), ("BLUR_SIGMA", 0)):
+        pair = pick(key)
+        is_pair = isinstance(pair, (list, tuple)) and len(pair) == 2
+        if not is_pair or not least <= pair[0] <= pair[1]:
+            raise ValueError(
+                f"INPUT.VIEWS.{key} holds {pair!r}; each entry must be a pair (low, high) of "
+                f'positive numbers, for example {key} "((0.5, 1.0),)" for all views.'
+            )
 
 
 def _one_view(pick):

@@ -34,8 +34,9 @@ class TrainStep(TrainerBase):
     detectron2's SimpleTrainer and AMPTrainer in one, also for CPUs and for gradient accumulation.
     """
 
-    def __init__(self, model, data_loader, optimizer, *, precision=None, accumulate=1,
-                 on_batch=None):
+    def __init__(
+        self, model, data_loader, optimizer, *, precision=None, accumulate=1, on_batch=None
+    ):
         """
         Args:
             model: returns a dict of losses in training.

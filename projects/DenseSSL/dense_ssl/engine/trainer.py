@@ -42,7 +42,7 @@ class Trainer(DefaultTrainer):
         Args:
             cfg: result of :func:`~dense_ssl.engine.setup`.
         """
-        # not DefaultTrainer's own: it wraps models for GPUs only and knows mixed precision only there
+        # not DefaultTrainer's own: it knows several processes and mixed precision on GPUs only
         TrainerBase.__init__(self)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg

@@ -41,9 +41,7 @@ class PretrainPrinter(EventWriter):
             speed = f"  {self.batch_size / seconds:.1f} img/s"
             eta = f"eta {datetime.timedelta(seconds=int(seconds * (self.max_iter - done)))}"
         self._last = (done, now)
-        losses = [
-            f"{k}: {v.median(20):.4g}" for k, v in storage.histories().items() if "loss" in k
-        ]
+        losses = [f"{k}: {v.median(20):.4g}" for k, v in storage.histories().items() if "loss" in k]
         others = [
             f"{k}: {v.latest():.4g}"
             for k, v in sorted(storage.histories().items())
@@ -76,6 +74,8 @@ class PictureWriter(EventWriter):
             pixels = np.asarray(image)
             if pixels.dtype != np.uint8:
                 pixels = (pixels.clip(0, 1) * 255).astype(np.uint8)
-            pixels = np.ascontiguousarray(pixels.transpose(1, 2, 0)[:, :, ::-1])  # CHW RGB -> HWC BGR
+            pixels = np.ascontiguousarray(
+                pixels.transpose(1, 2, 0)[:, :, ::-1]
+            )  # CHW RGB -> HWC BGR
             path = os.path.join(self.folder, f"{name.replace('/', '_')}_{step + 1:07d}.png")
             cv2.imwrite(path, pixels)

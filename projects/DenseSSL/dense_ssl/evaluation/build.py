@@ -29,7 +29,10 @@ def build_evaluator(cfg, dataset_name, output_folder=None):
     if output_folder is None:
         output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
         if len(cfg.DATASETS.TEST) > 1:
-            output_folder = os.path.join(output_folder, re.sub(r"[^\w.-]+", "_", dataset_name))
+            # numbered, as names made of paths may differ in their beginnings only
+            number = list(cfg.DATASETS.TEST).index(dataset_name)
+            end_of_name = re.sub(r"[^\w.-]+", "_", dataset_name)[-80:]
+            output_folder = os.path.join(output_folder, f"{number}_{end_of_name}")
     return _BUILDERS[MetadataCatalog.get(dataset_name).evaluator_type](
         cfg, dataset_name, output_folder
     )

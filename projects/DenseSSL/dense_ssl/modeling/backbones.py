@@ -23,7 +23,7 @@ def extract_features(backbone, images):
 
 
 def feature_shape(shapes, name, key):
-    """The shape of feature map ``name``; an error that names the config ``key`` if there is none."""
+    """The shape of feature map ``name``; an error names the config ``key`` if there is none."""
     if name not in shapes:
         raise ValueError(
             f"{key} is {name!r}, but the backbone gives {sorted(shapes)}. Set {key} to one of "

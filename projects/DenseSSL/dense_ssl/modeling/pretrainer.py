@@ -29,8 +29,19 @@ class Pretrainer(nn.Module):
     objective_names = None
 
     @configurable
-    def __init__(self, *, backbone, objectives, weights, pixel_mean, pixel_std,
-                 concatenate_views=False, channels_last=False, vis_period=0, input_format="RGB"):
+    def __init__(
+        self,
+        *,
+        backbone,
+        objectives,
+        weights,
+        pixel_mean,
+        pixel_std,
+        concatenate_views=False,
+        channels_last=False,
+        vis_period=0,
+        input_format="RGB",
+    ):
         """
         Args:
             backbone: a backbone of detectron2.
@@ -124,7 +135,9 @@ class Pretrainer(nn.Module):
 
     def gather_views(self, batched_inputs):
         """The views of a batch, normalised, on the device of the model."""
-        batch = batched_inputs if isinstance(batched_inputs, dict) else stack_samples(batched_inputs)
+        batch = (
+            batched_inputs if isinstance(batched_inputs, dict) else stack_samples(batched_inputs)
+        )
         seeds = batch.get("seed")
         if seeds is None:  # samples that need not repeat
             seeds = torch.randint(2**62, (len(batch["views"][0]["image"]),))

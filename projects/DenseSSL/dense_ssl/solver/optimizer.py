@@ -33,8 +33,7 @@ def build_optimizer(cfg, model):
     builders = {"LARS": _lars, "AdamW": _adamw}
     if cfg.SOLVER.OPTIMIZER not in builders:
         raise ValueError(
-            f"SOLVER.OPTIMIZER is {cfg.SOLVER.OPTIMIZER!r}; it must be one of "
-            f"{['SGD', *builders]}."
+            f"SOLVER.OPTIMIZER is {cfg.SOLVER.OPTIMIZER!r}; it must be one of {['SGD', *builders]}."
         )
     optimizer, arguments = builders[cfg.SOLVER.OPTIMIZER](cfg)
     arguments["lr"] = cfg.SOLVER.BASE_LR

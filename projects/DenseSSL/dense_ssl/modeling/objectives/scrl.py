@@ -25,8 +25,21 @@ class SCRLObjective(Objective):
     """
 
     @configurable
-    def __init__(self, *, in_feature, in_channels, stride, hidden_dim, out_dim, norm, sampling,
-                 min_box_size, jitter, aligned, sampling_ratio):
+    def __init__(
+        self,
+        *,
+        in_feature,
+        in_channels,
+        stride,
+        hidden_dim,
+        out_dim,
+        norm,
+        sampling,
+        min_box_size,
+        jitter,
+        aligned,
+        sampling_ratio,
+    ):
         """
         Args:
             in_feature: name of the feature map that boxes are pooled from.

@@ -1,0 +1,165 @@
+"""Reading images: the same pixels as Pillow's, or an error that names the file."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from helpers import photo
+from PIL import Image, ImageOps
+
+from dense_ssl.data.image_io import BrokenImageError, read_image
+
+PIXELS = photo(np.random.default_rng(0), 97, 61)
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+ORIENTATION = 0x0112  # EXIF
+
+
+def encode(image, form, **options):
+    data = io.BytesIO()
+    image.save(data, form, **options)
+    return data.getvalue()
+
+
+def write(folder, data, name="image"):
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def as_pillow_reads(path):
+    with Image.open(path) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+def assert_same(path, tolerance=0):
+    got, expected = read_image(path), as_pillow_reads(path)
+    assert got.dtype == np.uint8 and got.flags.c_contiguous
+    assert got.shape == expected.shape
+    assert np.abs(got.astype(int) - expected).max() <= tolerance
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_gives_pillows_pixels(tmp_path, form):
+    path = write(tmp_path, encode(Image.fromarray(PIXELS), form))
+    assert_same(path)
+    if form not in ("JPEG", "WEBP"):  # without loss
+        assert np.array_equal(read_image(path), PIXELS)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_grey_becomes_three_equal_channels(tmp_path, form):
+    path = write(tmp_path, encode(Image.fromarray(PIXELS).convert("L"), form))
+    assert_same(path)
+    got = read_image(path)
+    assert np.array_equal(got[..., 0], got[..., 2])
+
+
+@pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF"])
+def test_palette_is_looked_up(tmp_path, form):
+    image = Image.fromarray(PIXELS).quantize(64)
+    path = write(tmp_path, encode(image, form))
+    assert_same(path)
+    assert np.array_equal(read_image(path), np.asarray(image.convert("RGB")))
+
+
+def test_palette_with_a_transparent_colour_keeps_it(tmp_path):
+    image = Image.fromarray(PIXELS).quantize(64)
+    path = write(tmp_path, encode(image, "PNG", transparency=3))
+    assert np.array_equal(read_image(path), np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "WEBP"])
+def test_alpha_is_dropped(tmp_path, form):
+    options = {"lossless": True, "exact": True} if form == "WEBP" else {}
+    alpha = np.random.default_rng(1).integers(0, 256, PIXELS.shape[:2], dtype=np.uint8)
+    image = Image.fromarray(np.dstack([PIXELS, alpha]))
+    assert np.array_equal(read_image(write(tmp_path, encode(image, form, **options))), PIXELS)
+
+
+def test_grey_with_alpha(tmp_path):
+    assert_same(write(tmp_path, encode(Image.fromarray(PIXELS).convert("LA"), "PNG")))
+
+
+def test_cmyk_jpeg(tmp_path):
+    path = write(tmp_path, encode(Image.fromarray(PIXELS).convert("CMYK"), "JPEG"))
+    assert_same(path, tolerance=1)  # the two round the conversion differently
+    assert np.abs(read_image(path).astype(int) - PIXELS).mean() < 20  # colours not inverted
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_16_bit_grey_keeps_the_high_byte(tmp_path, form):
+    values = np.random.default_rng(2).integers(0, 65536, (40, 50)).astype(np.uint16)
+    got = read_image(write(tmp_path, encode(Image.fromarray(values), form)))
+    for channel in range(3):
+        assert np.array_equal(got[..., channel], values >> 8)
+
+
+@pytest.mark.parametrize("extension", [".png", ".tiff"])
+def test_16_bit_colour_keeps_the_high_byte(tmp_path, extension):
+    values = np.random.default_rng(3).integers(0, 65536, (40, 50, 3)).astype(np.uint16)
+    path = tmp_path / f"deep{extension}"
+    cv2.imwrite(str(path), values)  # BGR; Pillow does not write it
+    got = read_image(path)[..., ::-1].astype(int)
+    assert np.abs(got - (values >> 8)).max() <= 1
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path, form, orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = write(tmp_path, encode(Image.fromarray(PIXELS), form, exif=exif))
+    assert_same(path)
+    assert read_image(path).shape[:2] == ((97, 61) if orientation >= 5 else (61, 97))
+
+
+def test_orientations_differ(tmp_path):
+    images = set()
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[ORIENTATION] = orientation
+        path = write(tmp_path, encode(Image.fromarray(PIXELS), "PNG", exif=exif))
+        images.add(read_image(path).tobytes())
+    assert len(images) == 8
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9, 0.99])
+def test_a_truncated_file_is_broken(tmp_path, form, share):
+    data = encode(Image.fromarray(PIXELS), form)
+    path = write(tmp_path, data[: int(share * len(data))], "cut-off")
+    with pytest.raises(BrokenImageError, match="cut-off"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("tail", [1, 8, 60, 200])
+def test_bytes_after_the_end_of_a_jpeg_do_no_harm(tmp_path, tail):
+    data = encode(Image.fromarray(PIXELS), "JPEG")
+    whole = read_image(write(tmp_path, data, "whole"))
+    longer = read_image(write(tmp_path, data + bytes(range(tail)), "longer"))
+    assert np.array_equal(whole, longer)
+
+
+@pytest.mark.parametrize("data", [b"", b"no image, only text " * 20, b"\xff\xd8\xff\xd9"])
+def test_what_is_no_image_is_broken(tmp_path, data):
+    path = write(tmp_path, data, "holiday.jpg")
+    with pytest.raises(BrokenImageError, match="holiday.jpg: [^<]*$"):  # no <object at 0x...>
+        read_image(path)
+
+
+def test_missing_file_and_folder_are_broken(tmp_path):
+    with pytest.raises(BrokenImageError, match="nowhere.jpg: No such file"):
+        read_image(tmp_path / "nowhere.jpg")
+    with pytest.raises(BrokenImageError, match="directory"):
+        read_image(tmp_path)
+
+
+def test_a_broken_image_is_an_os_error(tmp_path):
+    with pytest.raises(OSError):
+        read_image(str(tmp_path / "nowhere.jpg"))
+
+
+def test_names_may_be_anything(tmp_path):
+    path = write(tmp_path, encode(Image.fromarray(PIXELS), "PNG"), "Ansicht ä 1 (2).jpg")
+    assert np.array_equal(read_image(str(path)), PIXELS)  # the content counts, not the extension
