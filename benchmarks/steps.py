@@ -201,12 +201,12 @@ def heads(objective, rows):
     return run
 
 
-def seconds(function, repeats=1):
-    """Wall time of one call."""
-    start = time.perf_counter()
+def seconds(function, clock, repeats=1):
+    """Time of one call."""
+    start = clock()
     for _ in range(repeats):
         function()
-    return (time.perf_counter() - start) / repeats
+    return (clock() - start) / repeats
 
 
 def spread(values, digits):
@@ -219,13 +219,14 @@ def measure(name, method, width, arguments, output):
     """Print the line of a case and its breakdown."""
     depth, size, batch_size = parse_case(name)
     trainer = build_trainer(method, width, (depth, size, batch_size), output)
+    clock = time.process_time if arguments.cpu_time else time.perf_counter
     passes = backbone_passes(trainer)
     for _ in range(arguments.warm_up):
         trainer.step()
         passes()
     times = np.array(
         [
-            (seconds(trainer.step, arguments.steps), seconds(passes, arguments.steps))
+            [seconds(x, clock, arguments.steps) for x in (trainer.step, passes)]
             for _ in range(arguments.rounds)
         ]
     )
@@ -239,7 +240,7 @@ def measure(name, method, width, arguments, output):
     series = {key: [] for key in functions}
     for _ in range(arguments.rounds):
         for key, function in functions.items():
-            series[key].append(1e3 * seconds(function))
+            series[key].append(1e3 * seconds(function, clock))
     for key, values in series.items():
         share = np.median(values) / np.median(ideal)
         print(f"    {key:36s} {spread(values, 1):>21s} ms {share:7.1%} of the passes", flush=True)
@@ -263,6 +264,9 @@ def main():
     parser.add_argument("--steps", type=int, default=1, help="steps of each turn")
     parser.add_argument("--warm-up", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="for a loaded machine, with --threads 1"
+    )
     parser.add_argument("--stock-allocator", action="store_true", help="as TUNE_ALLOCATOR False")
     arguments = parser.parse_args()
 

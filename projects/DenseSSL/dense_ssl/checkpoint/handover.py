@@ -119,7 +119,8 @@ def export_backbone(model, path, settings, **extra):
 def backbone_names(state_dict):
     """Names of a detector's tensors that a pre-trained backbone may fill.
 
-    Those of ``backbone``, and of the res5 that C4 detectors keep in their RoI heads.
+    Those of ``backbone``, and of the res5 that C4 detectors keep in their RoI heads, without the
+    extra norm that fine-tuning adds to it.
     """
     return [
         x

@@ -3,6 +3,7 @@
 import random
 
 import numpy as np
+import torch
 from detectron2.data import DatasetMapper, build_detection_train_loader, get_detection_dataset_dicts
 from detectron2.data.common import DatasetFromList
 from detectron2.utils import comm
@@ -42,6 +43,8 @@ def build_finetune_loader(cfg, seed):
         batch_sampler=batches,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=list,
+        # its own, so that starting to iterate leaves the random numbers of the step alone
+        generator=torch.Generator(),
     )
 
 

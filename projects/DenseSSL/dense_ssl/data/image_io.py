@@ -8,6 +8,8 @@ from detectron2.utils.file_io import PathManager
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*")
+# OpenCV 4.11 and later decode straight to RGB.
+_DECODE_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
 # A JPEG stream ends with this marker; cameras may append a few bytes.
 _JPEG_START, _JPEG_END, _TAIL = b"\xff\xd8", b"\xff\xd9", 64
 
@@ -46,12 +48,20 @@ def read_image(path):
             pass  # 16 bits per colour, which Pillow cannot read; or broken, as OpenCV will find
     if not _is_cut_off(data):
         try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            image = _decode(np.frombuffer(data, np.uint8))
         except cv2.error:
             image = None
     if image is None:  # what OpenCV cannot read, Pillow may; it also says what is wrong
         return _read_with_pillow(path, data)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return image
+
+
+def _decode(data):
+    """OpenCV's decoder, as RGB; None where it fails."""
+    if _DECODE_RGB is not None:
+        return cv2.imdecode(data, _DECODE_RGB)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
 def _is_cut_off(data):

@@ -89,6 +89,8 @@ def build_pretrain_loader(cfg, seed):
         pin_memory=cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available(),
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
+        # its own, so that starting to iterate leaves the random numbers of the step alone
+        generator=torch.Generator(),
     )
 
 

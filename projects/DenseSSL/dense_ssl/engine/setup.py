@@ -12,6 +12,7 @@ from detectron2.utils.logger import setup_logger
 from ..config import add_dense_ssl_config
 from ..data.datasets import check_num_classes, register_datasets
 from ..data.loader import pretrain_dataset_dicts
+from ..evaluation import check_evaluators
 from ..modeling import Pretrainer
 from ..solver import resolve_epochs
 from ..utils.allocator import tune_allocator
@@ -50,6 +51,7 @@ def setup(args):
     else:
         register_datasets(cfg)
         check_num_classes(cfg)
+        check_evaluators(cfg)
         check_finetuning(cfg)
     cfg.freeze()
     default_setup(cfg, args)

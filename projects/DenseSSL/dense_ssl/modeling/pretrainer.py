@@ -77,6 +77,12 @@ class Pretrainer(nn.Module):
                 "MODEL.SSL.OBJECTIVES is empty: name at least one objective, for example "
                 "('SCRLObjective',)."
             )
+        unknown = [x for x in names if x not in OBJECTIVE_REGISTRY]
+        if unknown or len(set(names)) < len(names):
+            raise ValueError(
+                f"MODEL.SSL.OBJECTIVES is {tuple(names)}: each must be another one of "
+                f"{sorted(name for name, _ in OBJECTIVE_REGISTRY)}."
+            )
         weights = cfg.MODEL.SSL.OBJECTIVE_WEIGHTS or (1.0,) * len(names)
         if len(weights) != len(names):
             raise ValueError(

@@ -1,0 +1,130 @@
+"""Fine-tuning end to end on generated scenes: training, evaluation, resume, frozen backbones."""
+
+import json
+import os
+
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.engine import HookBase
+from helpers import CONFIGS
+
+from dense_ssl import add_dense_ssl_config
+from dense_ssl.data.datasets import register_datasets
+from dense_ssl.data.scenes import SceneSpec, write_scenes
+from dense_ssl.engine import Trainer
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scenes")
+    write_scenes(folder, SceneSpec(), num_unlabeled=0, num_train=16, num_val=4)
+    return folder
+
+
+@pytest.fixture
+def config(scenes, tmp_path):
+    def build(*options):
+        cfg = get_cfg()
+        add_dense_ssl_config(cfg)
+        cfg.merge_from_file(str(CONFIGS / "demo" / "mask_rcnn.yaml"))
+        names = {x: f"coco:{scenes}/annotations/instances_{x}.json:{scenes}/{x}" for x in ("train", "val")}  # noqa: E501  # fmt: skip
+        cfg.merge_from_list([
+            "DATASETS.TRAIN", (names["train"],), "DATASETS.TEST", (names["val"],),
+            "OUTPUT_DIR", str(tmp_path / "output"), "MODEL.RESNETS.NORM", "BN",
+            "MODEL.FPN.NORM", "BN", "SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", 6,
+            "SOLVER.CHECKPOINT_PERIOD", 3, "SOLVER.WARMUP_ITERS", 2, "SOLVER.STEPS", (),
+            "TEST.PRECISE_BN.NUM_ITER", 2, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0, *options,
+        ])  # fmt: skip
+        register_datasets(cfg)
+        return cfg
+
+    return build
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAt(HookBase):
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def before_step(self):
+        if self.trainer.iter == self.iteration:
+            raise Killed
+
+
+def train(cfg, resume=False, kill_at=None):
+    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+    torch.manual_seed(0)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    if kill_at is None:
+        trainer.train()
+    else:
+        trainer.register_hooks([KillAt(kill_at)])
+        with pytest.raises(Killed):
+            trainer.train()
+    return trainer
+
+
+def final_weights(folder):
+    return torch.load(os.path.join(folder, "model_final.pth"), weights_only=True)["model"]
+
+
+def test_trains_and_evaluates(config):
+    trainer = train(config())
+    results = trainer._last_eval_results
+    assert set(results) == {"bbox", "segm"}
+    with open(os.path.join(trainer.cfg.OUTPUT_DIR, "metrics.json")) as file:
+        names = {key for line in file for key in json.loads(line)}
+    assert {"bbox/AP", "segm/AP", "loss_mask", "total_loss"} <= names
+
+
+@pytest.mark.parametrize("grouping", [True, False])
+def test_resume_equals_an_uninterrupted_run(config, tmp_path, grouping):
+    options = ("DATALOADER.ASPECT_RATIO_GROUPING", grouping)
+    whole = config(*options, "OUTPUT_DIR", str(tmp_path / "whole"))
+    broken = config(*options, "OUTPUT_DIR", str(tmp_path / "broken"))
+    train(whole)
+    train(broken, kill_at=4)
+    assert train(broken, resume=True).start_iter == 3
+    a, b = final_weights(whole.OUTPUT_DIR), final_weights(broken.OUTPUT_DIR)
+    for key in a:
+        assert torch.equal(a[key], b[key]), key
+
+
+def test_frozen_backbone_stays_and_the_rest_learns(config):
+    cfg = config("MODEL.FREEZE_BACKBONE", True)
+    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+    torch.manual_seed(0)
+    trainer = Trainer(cfg)
+    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    statistics = {}
+
+    class Look(HookBase):
+        def before_step(self):
+            if not statistics:
+                state = trainer.model.backbone.bottom_up.state_dict()
+                statistics.update({k: v.clone() for k, v in state.items() if "running" in k})
+
+    trainer.register_hooks([Look()])
+    trainer.train()
+    after = trainer.model.state_dict()
+    for key in before:
+        is_parameter = key.endswith(("weight", "bias"))
+        if key.startswith("backbone.bottom_up.") and is_parameter:
+            assert torch.equal(before[key], after[key]), key
+    # its norm statistics were estimated before the first step, and stay from then on
+    for key, value in statistics.items():
+        assert torch.equal(value, after[f"backbone.bottom_up.{key}"]), key
+        assert not torch.equal(value, before[f"backbone.bottom_up.{key}"]), key
+    assert not torch.equal(before["backbone.fpn_output3.weight"], after["backbone.fpn_output3.weight"])
+
+
+def test_bad_number_of_classes_names_the_key(config):
+    from dense_ssl.data.datasets import check_num_classes
+
+    with pytest.raises(ValueError, match="MODEL.ROI_HEADS.NUM_CLASSES"):
+        check_num_classes(config("MODEL.ROI_HEADS.NUM_CLASSES", 80))

@@ -1,0 +1,250 @@
+"""BYOL and SCRL against literal loops over their equations, and SCRL's options."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from detectron2.layers import ShapeSpec
+from helpers import TINY, base_config
+from torch import nn
+
+from dense_ssl.data.geometry import crop_affine, draw_crop
+from dense_ssl.modeling import boxes as box_ops
+from dense_ssl.modeling.objectives import BYOLObjective, SCRLObjective
+from dense_ssl.structures import Views, overlap
+
+N, C, SIDE, STRIDE = 5, 6, 64, 16
+CELLS = SIDE // STRIDE
+# shifts of the second view against the first that leave no, or too little, overlap
+DISJOINT, NARROW = -200.0, -50.0
+
+
+class GivenFeatures:
+    """Stands in for Passes: the feature maps of the online and of the target encoder are given."""
+
+    def __init__(self, online, target):
+        self.maps = (online, target)
+
+    def online(self, view):
+        return {"res5": self.maps[0][view]}
+
+    def target(self, view):
+        return {"res5": self.maps[1][view]}
+
+
+def objective(kind, *options, seed=0):
+    """An objective in double precision whose target heads are not its online heads."""
+    torch.manual_seed(seed)
+    cfg = base_config(*TINY, *options)
+    made = kind(cfg, {"res5": ShapeSpec(channels=C, stride=STRIDE)}).double()
+    with torch.no_grad():
+        for x in made.target_projector.parameters():
+            x.add_(0.1 * torch.randn_like(x))
+    return made
+
+
+def features(seed):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (2, N, C, CELLS, CELLS)
+    online, target = torch.randn((2, *shape), generator=generator, dtype=torch.float64)
+    return GivenFeatures(list(online.requires_grad_()), list(target))
+
+
+def make_views(seed=0, shifts=()):
+    """Two views of N images, some flipped; ``shifts``: {row: shift of its second view}."""
+    rng = np.random.default_rng(seed)
+    affines = torch.empty(2, N, 4, dtype=torch.float64)
+    for i in range(N):
+        for v in range(2):
+            crop = draw_crop(rng, 200, 150, (0.5, 1.0), (3 / 4, 4 / 3))
+            affines[v, i] = torch.from_numpy(crop_affine(crop, SIDE, (i + v) % 3 == 0))
+    for i, shift in dict(shifts).items():
+        affines[:, i] = torch.tensor([[1.0, 0.0, 1.0, 0.0], [1.0, shift, 1.0, 0.0]])
+    images, seeds = torch.zeros(N, 3, SIDE, SIDE), torch.arange(N) + 100 * seed
+    return [Views(images, x, seeds) for x in affines]
+
+
+def distance(p, t):
+    """Eq. 2 of both papers for one pair: the squared distance of the normalised vectors."""
+    return ((p / (p**2).sum() ** 0.5 - t / (t**2).sum() ** 0.5) ** 2).sum().item()
+
+
+def literal_mean(feature_map):
+    """(C, H, W) -> (C,)."""
+    return sum(feature_map[:, y, x] for y in range(CELLS) for x in range(CELLS)) / CELLS**2
+
+
+def read(feature_map, y, x):
+    """Bilinear reading at continuous cell indices, held at the border, 0 a cell beyond it."""
+    sides = feature_map.shape[1:]
+    if not (-1 <= y <= sides[0] and -1 <= x <= sides[1]):
+        return torch.zeros(len(feature_map), dtype=torch.float64)
+    low, share = [], []
+    for value, side in zip((y, x), sides):
+        value = min(max(value, 0.0), side - 1.0)
+        low.append(min(int(value), side - 2))
+        share.append(value - low[-1])
+    (y0, x0), (b, a) = low, share
+    top = feature_map[:, y0, x0] * (1 - a) + feature_map[:, y0, x0 + 1] * a
+    bottom = feature_map[:, y0 + 1, x0] * (1 - a) + feature_map[:, y0 + 1, x0 + 1] * a
+    return top * (1 - b) + bottom * b
+
+
+def literal_align(feature_map, box, aligned):
+    """1 x 1 RoIAlign of one box (x1, y1, x2, y2) in view pixels, with adaptive sampling."""
+    x1, y1, x2, y2 = (value / STRIDE - (0.5 if aligned else 0.0) for value in box)
+    width, height = x2 - x1, y2 - y1
+    if not aligned:
+        width, height = max(width, 1.0), max(height, 1.0)
+    columns, rows = math.ceil(width), math.ceil(height)
+    values = [
+        read(feature_map, y1 + (i + 0.5) * height / rows, x1 + (j + 0.5) * width / columns)
+        for i in range(rows)
+        for j in range(columns)
+    ]
+    return sum(values) / len(values) if values else feature_map[:, 0, 0] * 0  # a box without area
+
+
+def literal_box(view, row, box):
+    """One box of the image in the pixels of a view, cut to the view."""
+    sx, tx, sy, ty = view.affine[row].tolist()
+    xs = sorted((sx * box[0] + tx, sx * box[2] + tx))
+    ys = sorted((sy * box[1] + ty, sy * box[3] + ty))
+    return [min(max(value, 0.0), SIDE) for value in (xs[0], ys[0], xs[1], ys[1])]
+
+
+def literal_scrl(scrl, views, passes, aligned):
+    """Eq. 2 and 3: per direction the mean over the boxes of usable images, both summed."""
+    region, smallest = overlap(*views), box_ops.smallest_box(*views, 16)
+    usable = [
+        all(region[i, 2 + a] - region[i, a] > smallest[i, a] for a in (0, 1)) for i in range(N)
+    ]
+    # images without overlap keep their rows, so that norms see them: boxes without area
+    region[:, 2:] = torch.maximum(region[:, :2], region[:, 2:])
+    drawn = box_ops.sample_boxes(region, smallest, views[0].seeds, **scrl.sampling).tolist()
+    total = 0
+    for online, target in ((0, 1), (1, 0)):
+        pooled = [
+            torch.stack([
+                literal_align(maps[view][i], literal_box(views[view], i, box), aligned)
+                for i in range(N) for box in drawn[i]
+            ])
+            for maps, view in zip(passes.maps, (online, target))
+        ]  # fmt: skip
+        prediction = scrl.predictor(scrl.projector(pooled[0]))
+        wanted = scrl.target_projector(pooled[1])
+        rows = [i * len(drawn[i]) + k for i in range(N) if usable[i] for k in range(len(drawn[i]))]
+        total += sum(distance(prediction[r], wanted[r]) for r in rows) / len(rows)
+    return total
+
+
+def test_byol_agrees_with_its_equations():
+    byol, views, passes = objective(BYOLObjective), make_views(), features(1)
+    expected = 0
+    for online, target in ((0, 1), (1, 0)):
+        pooled = [
+            torch.stack([literal_mean(x) for x in maps[view]])
+            for maps, view in zip(passes.maps, (online, target))
+        ]
+        prediction = byol.predictor(byol.projector(pooled[0]))
+        wanted = byol.target_projector(pooled[1])
+        expected += sum(distance(p, t) for p, t in zip(prediction, wanted)) / N
+    assert byol(views, passes)["loss_byol"].item() == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("sampling", ["uniform", "grid"])
+@pytest.mark.parametrize("norm", ["", "BN"])
+def test_scrl_agrees_with_its_equations(aligned, sampling, norm):
+    scrl = objective(SCRLObjective, "MODEL.SCRL.ALIGNED", aligned, "MODEL.SSL.HEAD_NORM", norm,
+                     "MODEL.SCRL.BOX_SAMPLING", sampling)  # fmt: skip
+    views, passes = make_views(1, {1: DISJOINT, 3: NARROW}), features(2)
+    expected = literal_scrl(scrl, views, passes, aligned)
+    assert scrl(views, passes)["loss_scrl"].item() == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.parametrize("flipped", [(0,), (1,), (0, 1)])
+def test_flipping_features_and_affine_together_changes_nothing(flipped):
+    scrl, views, passes = objective(SCRLObjective), make_views(2), features(3)
+    before = scrl(views, passes)["loss_scrl"]
+    for v in flipped:
+        mirrored = views[v].affine.clone()
+        mirrored[:, 0], mirrored[:, 1] = -mirrored[:, 0], SIDE - mirrored[:, 1]
+        views[v] = Views(views[v].images, mirrored, views[v].seeds)
+        for maps in passes.maps:
+            maps[v] = maps[v].flip(-1)
+    after = scrl(views, passes)["loss_scrl"]
+    assert after.item() == pytest.approx(before.item(), abs=1e-10)
+    passes.maps[0][0] = passes.maps[0][0].flip(-1)  # the features alone: another loss
+    assert scrl(views, passes)["loss_scrl"].item() != pytest.approx(after.item(), abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", [BYOLObjective, SCRLObjective])
+def test_the_same_view_twice_costs_nothing(kind):
+    made, views, passes = objective(kind), make_views(3), features(4)
+    made.predictor = nn.Identity()
+    made.target_projector.load_state_dict(made.projector.state_dict())
+    same = GivenFeatures([passes.maps[0][0]] * 2, [passes.maps[0][0]] * 2)
+    (loss,) = made([views[0]] * 2, same).values()
+    assert loss.item() == pytest.approx(0, abs=1e-12)
+
+
+def test_no_gradient_reaches_the_target_heads():
+    for kind in (BYOLObjective, SCRLObjective):
+        made, passes = objective(kind), features(5)
+        (loss,) = made(make_views(), passes).values()
+        loss.backward()
+        assert all(x.grad is None for x in made.target_projector.parameters())
+        heads = (made.projector, made.predictor)
+        assert all(x.output.weight.grad.abs().sum() > 0 for x in heads)
+
+
+def in_image(scrl, views):
+    """The sampled boxes of both views in image pixels."""
+    boxes, _ = scrl.sample(views)
+    return [view.boxes_to_image(boxes[v]) for v, view in enumerate(views)]
+
+
+def test_boxes_of_the_two_views_are_the_same_part_of_the_image():
+    for sampling in ("uniform", "grid"):
+        scrl = objective(SCRLObjective, "MODEL.SCRL.BOX_SAMPLING", sampling)
+        first, second = in_image(scrl, make_views())
+        assert torch.allclose(first, second, atol=1e-9)
+    assert not torch.allclose(first, in_image(objective(SCRLObjective), make_views())[0], atol=1)
+
+
+def test_jitter_moves_the_boxes_of_each_view_a_little():
+    first, second = in_image(objective(SCRLObjective, "MODEL.SCRL.BOX_JITTER", 0.1), make_views())
+    exact, _ = in_image(objective(SCRLObjective), make_views())
+    sides = (exact[..., 2:] - exact[..., :2]).repeat(1, 1, 2)
+    for moved in (first, second):  # centre 10 %, sides 5 % to each end
+        assert 0 < ((moved - exact).abs() / sides).max() <= 0.15 + 1e-9
+    assert (first - second).abs().amax(-1).min() > 1e-3
+
+
+def test_negative_jitter_draws_unrelated_boxes():
+    scrl = objective(SCRLObjective, "MODEL.SCRL.BOX_JITTER", -1.0)
+    first, second = in_image(scrl, make_views())
+    exact, _ = in_image(objective(SCRLObjective), make_views())
+    assert torch.allclose(first, exact)
+    assert (first - second).abs().amax(-1).median() > 5
+
+
+def test_number_of_boxes_and_their_smallest_side():
+    assert objective(SCRLObjective, "MODEL.SCRL.MIN_BOX_SIZE", 0).min_box_size == STRIDE
+    scrl = objective(SCRLObjective, "MODEL.SCRL.MIN_BOX_SIZE", 30, "MODEL.SCRL.NUM_BOXES", 7)
+    boxes, usable = scrl.sample(make_views())
+    assert boxes[0].shape == boxes[1].shape == (N, 7, 4) and usable.any()
+    for drawn in boxes.values():
+        assert (drawn[usable][..., 2:] - drawn[usable][..., :2]).min() >= 30 - 1e-6
+
+
+@pytest.mark.parametrize("kind, key, value", [
+    (SCRLObjective, "SCRL.BOX_SAMPLING", "random"), (SCRLObjective, "SCRL.IN_FEATURE", "p9"),
+    (SCRLObjective, "SCRL.NUM_BOXES", 0), (SCRLObjective, "SCRL.MAX_TRIES", 0),
+    (BYOLObjective, "BYOL.IN_FEATURE", "res9"),
+])  # fmt: skip
+def test_unknown_options_name_their_key(kind, key, value):
+    with pytest.raises(ValueError, match=f"MODEL.{key}"):
+        objective(kind, f"MODEL.{key}", value)
