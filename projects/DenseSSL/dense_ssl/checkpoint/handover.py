@@ -125,7 +125,9 @@ def backbone_names(state_dict):
     return [
         x
         for x in state_dict
-        if x.startswith(("backbone.", "roi_heads.res5.")) and not x.endswith("num_batches_tracked")
+        if x.startswith(("backbone.", "roi_heads.res5."))
+        and not x.startswith("roi_heads.res5.norm.")
+        and not x.endswith("num_batches_tracked")
     ]
 
 
