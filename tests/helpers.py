@@ -16,7 +16,8 @@ CONFIGS = ROOT / "configs"
 TINY = [
     "MODEL.DEVICE", "cpu",
     "MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.RES2_OUT_CHANNELS", 16,
-# A narrow ResNet-50 (detectron2 fixes the width of ResNet-18) on small views: fast steps.
+    "MODEL.RESNETS.WIDTH_PER_GROUP", 4, "MODEL.RESNETS.STEM_OUT_CHANNELS", 8,
+    "MODEL.RESNETS.NORM", "BN",
     "MODEL.SSL.HEAD_NORM", "BN",
     "MODEL.BYOL.HIDDEN_DIM", 16, "MODEL.BYOL.OUT_DIM", 8,
     "MODEL.SCRL.HIDDEN_DIM", 16, "MODEL.SCRL.OUT_DIM", 8,

@@ -133,9 +133,19 @@ def test_a_truncated_file_is_broken(tmp_path, form, share):
         read_image(path)
 
 
+def test_what_opencv_fills_up_with_grey_is_broken(tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", lambda *args: PIXELS.copy())  # as some versions do
+    data = encode(Image.fromarray(PIXELS), "JPEG")
+    assert read_image(write(tmp_path, data)).shape == PIXELS.shape
+    with pytest.raises(BrokenImageError, match="cut-off"):
+        read_image(write(tmp_path, data[: len(data) // 2], "cut-off"))
+
+
 @pytest.mark.parametrize("tail", [1, 8, 60, 200])
 def test_bytes_after_the_end_of_a_jpeg_do_no_harm(tmp_path, tail):
-    data = encode(Image.fromarray(PIXELS), "JPEG")
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    data = encode(Image.fromarray(PIXELS), "JPEG", exif=exif)
     whole = read_image(write(tmp_path, data, "whole"))
     longer = read_image(write(tmp_path, data + bytes(range(tail)), "longer"))
     assert np.array_equal(whole, longer)

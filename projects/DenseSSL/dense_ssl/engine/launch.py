@@ -58,9 +58,21 @@ def _join(main, args):
     if has_gpu:
         torch.cuda.set_device(local_rank)
     dist.init_process_group("nccl" if has_gpu else "gloo")
-    comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
+    _create_local_group(int(os.environ["LOCAL_WORLD_SIZE"]))
     try:
         comm.synchronize()
         return main(args)
     finally:
         dist.destroy_process_group()
+
+
+def _create_local_group(processes_per_machine):
+    """Tell detectron2 which processes share a machine."""
+    if hasattr(comm, "create_local_process_group"):
+        comm.create_local_process_group(processes_per_machine)
+        return
+    # detectron2 v0.6 sets the group inside its own launcher only
+    for first in range(0, dist.get_world_size(), processes_per_machine):
+        group = dist.new_group(range(first, first + processes_per_machine))
+        if first <= dist.get_rank() < first + processes_per_machine:
+            comm._LOCAL_PROCESS_GROUP = group

@@ -166,9 +166,16 @@ class Pretrainer(nn.Module):
 
     def _normalise(self, images):
         images = images.to(self.device, non_blocking=True)
+        mean, std = self.pixel_mean, self.pixel_std
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        return (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
+            # A row of the image is then one run of memory; with mean and std laid out as a row
+            # too, the arithmetic is vectorised over it, not over the three channels of a pixel.
+            mean, std = (
+                x.expand(1, -1, 1, images.shape[-1]).contiguous(memory_format=torch.channels_last)
+                for x in (mean, std)
+            )
+        return (images.to(mean.dtype) - mean).div_(std)
 
     def _check_views(self, views):
         needed = 1 + max(

@@ -29,7 +29,7 @@ def build_optimizer(cfg, model):
     cfg.SOLVER.BASE_LR = base_lr(cfg)
     logger.info("%s, learning rate %g", cfg.SOLVER.OPTIMIZER, cfg.SOLVER.BASE_LR)
     if cfg.SOLVER.OPTIMIZER == "SGD":
-        return build_d2_optimizer(cfg, model)
+        return _let_torch_choose(build_d2_optimizer(cfg, model))
     builders = {"LARS": _lars, "AdamW": _adamw}
     if cfg.SOLVER.OPTIMIZER not in builders:
         raise ValueError(
@@ -38,6 +38,17 @@ def build_optimizer(cfg, model):
     optimizer, arguments = builders[cfg.SOLVER.OPTIMIZER](cfg)
     arguments["lr"] = cfg.SOLVER.BASE_LR
     return maybe_add_gradient_clipping(cfg, optimizer)(_groups(cfg, model), **arguments)
+
+
+def _let_torch_choose(optimizer):
+    """Leave the loop over parameters to torch, which picks "foreach" on GPUs alone.
+
+    detectron2 asks for it everywhere; on a CPU it walks the whole network once per operation of the
+    update, out of cache, and takes a quarter longer. The update is the same to the bit.
+    """
+    for group in (*optimizer.param_groups, optimizer.defaults):
+        group["foreach"] = None
+    return optimizer
 
 
 def _groups(cfg, model):

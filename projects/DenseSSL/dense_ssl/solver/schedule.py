@@ -26,7 +26,7 @@ def resolve_epochs(cfg, num_images):
             raise ValueError(f"SOLVER.{epoch_key} is {epochs}; it must not be negative.")
         if epochs > 0:
             cfg.SOLVER[iteration_key] = max(round(epochs * per_epoch), 1)
-    if cfg.SOLVER.WARMUP_ITERS > cfg.SOLVER.MAX_ITER:
+    if cfg.SOLVER.WARMUP_ITERS >= cfg.SOLVER.MAX_ITER:
         raise ValueError(
             f"The warm-up takes {cfg.SOLVER.WARMUP_ITERS} of {cfg.SOLVER.MAX_ITER} iterations: "
             "lower SOLVER.WARMUP_EPOCHS or SOLVER.WARMUP_ITERS."

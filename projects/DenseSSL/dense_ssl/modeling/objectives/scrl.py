@@ -120,13 +120,14 @@ class SCRLObjective(Objective):
         region = torch.cat([region[:, :2], torch.maximum(region[:, :2], region[:, 2:])], dim=1)
         boxes = {}
         for index, view in enumerate((first, second)):
-            stream = index if self.jitter < 0 else 0
-            drawn = box_ops.sample_boxes(
-                region, smallest, first.seeds, stream=stream, **self.sampling
-            )
+            if index == 0 or self.jitter < 0:
+                drawn = box_ops.sample_boxes(
+                    region, smallest, first.seeds, stream=index, **self.sampling
+                )
+            moved = drawn
             if self.jitter > 0:
-                drawn = box_ops.jitter_boxes(drawn, self.jitter, first.seeds, stream=2 + index)
-            boxes[index] = box_ops.clip_boxes(view.boxes_to_view(drawn), view.size)
+                moved = box_ops.jitter_boxes(drawn, self.jitter, first.seeds, stream=2 + index)
+            boxes[index] = box_ops.clip_boxes(view.boxes_to_view(moved), view.size)
         return boxes, usable
 
     def matches(self, views):
@@ -137,9 +138,7 @@ class SCRLObjective(Objective):
         """(N, C, H, W), (N, K, 4) -> (N * K, C)."""
         # ROIAlign would cast the boxes to the type of the features: keep both in float32
         features = at_least_float32(features[self.in_feature])
-        rows = torch.arange(len(boxes), device=boxes.device).repeat_interleave(boxes.shape[1])
-        rois = torch.cat([rows[:, None], boxes.flatten(0, 1)], dim=1).to(features)  # (N * K, 5)
-        return self.pooler(features, rois).flatten(1)
+        return box_ops.pool_boxes(self.pooler, features, boxes)
 
     @torch.no_grad()
     def _log(self, views, usable, projection):

@@ -1,0 +1,245 @@
+"""What setup makes of a config on this machine, and how processes are started."""
+
+import argparse
+import logging
+import os
+import sys
+import types
+
+import pytest
+import torch
+from detectron2.utils import comm
+from helpers import CONFIGS, base_config, tiny_config
+
+from dense_ssl.engine import train_step
+from dense_ssl.engine.launch import _started_by_others
+from dense_ssl.engine.setup import (
+    check_finetuning,
+    check_pretraining,
+    is_pretraining,
+    resolve_device,
+    resolve_norms,
+    setup,
+)
+from dense_ssl.engine.train_step import amp_dtype
+from dense_ssl.utils import allocator
+
+# dense_ssl.engine exports functions of the same names
+LAUNCH = sys.modules["dense_ssl.engine.launch"]
+SETUP = sys.modules["dense_ssl.engine.setup"]
+
+SYNC = (
+    "MODEL.RESNETS.NORM", "SyncBN", "MODEL.FPN.NORM", "SyncBN", "MODEL.ROI_BOX_HEAD.NORM", "SyncBN",
+    "MODEL.SSL.HEAD_NORM", "SyncBN", "MODEL.ROI_MASK_HEAD.NORM", "GN",
+)  # fmt: skip
+
+
+class Log:
+    """A logger that keeps its messages."""
+
+    def __init__(self):
+        self.messages = []
+
+    def info(self, text, *args):
+        self.messages.append(text % args)
+
+    warning = info
+
+
+def arguments(config, *options):
+    return argparse.Namespace(
+        config_file=str(CONFIGS / config), opts=[str(x) for x in options], eval_only=False
+    )
+
+
+@pytest.fixture
+def quiet_log():
+    """Undoes what setup() does to the loggers of the process."""
+    names = ("dense_ssl", "detectron2", "fvcore")
+    states = [(logging.getLogger(x), list(logging.getLogger(x).handlers)) for x in names]
+    flags = [logger.propagate for logger, _ in states]
+    deterministic = torch.backends.cudnn.benchmark
+    yield
+    torch.backends.cudnn.benchmark = deterministic
+    for (logger, handlers), propagate in zip(states, flags):
+        logger.handlers[:], logger.propagate = handlers, propagate
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_one_process_has_no_need_of_sync_bn(device):
+    cfg, log = base_config(*SYNC, "MODEL.DEVICE", device), Log()
+    resolve_norms(cfg, log)
+    assert cfg.MODEL.RESNETS.NORM == cfg.MODEL.FPN.NORM == cfg.MODEL.SSL.HEAD_NORM == "BN"
+    assert cfg.MODEL.ROI_BOX_HEAD.NORM == "BN" and cfg.MODEL.ROI_MASK_HEAD.NORM == "GN"
+    assert len(log.messages) == 1 and "MODEL.SSL.HEAD_NORM" in log.messages[0]
+
+
+@pytest.mark.parametrize("device, norm", [("cpu", "naiveSyncBN"), ("cuda", "SyncBN")])
+def test_several_processes_synchronise_their_norms(monkeypatch, device, norm):
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    cfg, log = base_config(*SYNC, "MODEL.DEVICE", device), Log()
+    resolve_norms(cfg, log)
+    assert cfg.MODEL.RESNETS.NORM == cfg.MODEL.FPN.NORM == cfg.MODEL.SSL.HEAD_NORM == norm
+    assert cfg.MODEL.ROI_MASK_HEAD.NORM == "GN"
+    assert len(log.messages) == (norm != "SyncBN")
+
+
+@pytest.mark.parametrize("norm", ["BN", "GN", "FrozenBN", "naiveSyncBN", ""])
+def test_other_norms_stay(norm):
+    cfg, log = base_config("MODEL.RESNETS.NORM", norm, "MODEL.SSL.HEAD_NORM", norm), Log()
+    resolve_norms(cfg, log)
+    assert cfg.MODEL.RESNETS.NORM == cfg.MODEL.SSL.HEAD_NORM == norm and not log.messages
+
+
+def test_every_sync_bn_of_the_configs_is_resolved():
+    def norms(node):
+        for key, value in node.items():
+            if hasattr(value, "items"):
+                yield from norms(value)
+            elif key.endswith("NORM"):
+                yield value
+
+    for path in sorted(CONFIGS.rglob("*.yaml")):
+        cfg = base_config()
+        cfg.merge_from_file(str(path))
+        resolve_norms(cfg, Log())
+        assert "SyncBN" not in list(norms(cfg.MODEL)), path
+
+
+@pytest.mark.parametrize("key, value", [
+    ("MODEL.BACKBONE.FREEZE_AT", 2), ("MODEL.RESNETS.NORM", "FrozenBN"), ("INPUT.VIEWS.NUM", 0),
+])  # fmt: skip
+def test_pretraining_refuses_what_cannot_learn(key, value):
+    check_pretraining(tiny_config("BYOL", "unused", "unused"))
+    with pytest.raises(ValueError, match=key):
+        check_pretraining(tiny_config("BYOL", "unused", "unused", key, value))
+
+
+@pytest.mark.parametrize("key, value", [
+    ("MODEL.BACKBONE.FREEZE_AT", 2), ("MODEL.RESNETS.NORM", "FrozenBN"),
+])  # fmt: skip
+def test_fine_tuning_from_scratch_refuses_what_cannot_learn(key, value):
+    options = ["MODEL.BACKBONE.FREEZE_AT", 0, "MODEL.RESNETS.NORM", "BN", key, value]
+    with pytest.raises(ValueError, match=key):
+        check_finetuning(base_config("MODEL.WEIGHTS", "", *options))
+    check_finetuning(base_config("MODEL.WEIGHTS", "backbone.pkl", *options))
+
+
+def test_which_configs_pretrain():
+    for name, expected in (("BYOL", True), ("SCRL", True), ("Pretrainer", True),
+                           ("GeneralizedRCNN", False), ("RetinaNet", False)):  # fmt: skip
+        assert is_pretraining(base_config("MODEL.META_ARCHITECTURE", name)) == expected
+
+
+def test_without_a_gpu_the_cpu_is_used(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    cfg, log = base_config("MODEL.DEVICE", "cuda"), Log()
+    resolve_device(cfg, log)
+    assert cfg.MODEL.DEVICE == "cpu" and "no GPU" in log.messages[0]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    cfg = base_config("MODEL.DEVICE", "cuda")
+    resolve_device(cfg, log)
+    assert cfg.MODEL.DEVICE == "cuda" and len(log.messages) == 1
+
+
+def test_processes_on_cpus_share_the_cores(monkeypatch):
+    threads = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    monkeypatch.setattr(comm, "get_local_size", lambda: 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    resolve_device(base_config("MODEL.DEVICE", "cpu"), Log())
+    assert not threads  # what the user says counts
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    resolve_device(base_config("MODEL.DEVICE", "cpu"), Log())
+    assert threads == [3]
+
+
+def test_precision_of_autocast(monkeypatch):
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert amp_dtype("auto", cpu) == amp_dtype("bfloat16", cpu) == torch.bfloat16
+    with pytest.raises(ValueError, match="SOLVER.AMP.PRECISION 'float16' needs a GPU"):
+        amp_dtype("float16", cpu)
+    with pytest.raises(ValueError, match="SOLVER.AMP.PRECISION is 'half'"):
+        amp_dtype("half", cpu)
+    for has, expected in ((True, torch.bfloat16), (False, torch.float16)):
+        monkeypatch.setattr(train_step.torch.cuda, "is_bf16_supported", lambda has=has: has)
+        assert amp_dtype("auto", gpu) == expected
+        assert amp_dtype("float16", gpu) == torch.float16
+
+
+def test_a_process_of_torchrun_is_recognised():
+    env = {"LOCAL_RANK": "1", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+    assert _started_by_others(env) == {"LOCAL_WORLD_SIZE": "2"}
+    assert _started_by_others({}) is None
+
+
+def test_a_task_of_slurm_is_recognised():
+    env = {"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_PROCID": "5", "SLURM_LOCALID": "1"}
+    assert _started_by_others(env) is None  # a batch script, or no word on where to meet
+    assert _started_by_others({**env, "MASTER_ADDR": "node1"}) == {
+        "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4",
+        "MASTER_PORT": "29500"}  # fmt: skip
+    moved = _started_by_others({**env, "MASTER_ADDR": "node1", "MASTER_PORT": "4242"})
+    assert moved["MASTER_PORT"] == "4242"
+    assert _started_by_others({**env, "SLURM_NTASKS": "1", "MASTER_ADDR": "node1"}) is None
+
+
+def test_launch_joins_or_starts(monkeypatch):
+    calls = []
+    monkeypatch.setattr(LAUNCH, "launch_d2", lambda *args, **kwargs: calls.append(kwargs))
+    monkeypatch.setattr(LAUNCH, "_join", lambda main, args: calls.append("joined"))
+    args = argparse.Namespace(num_gpus=2, num_machines=1, machine_rank=0, dist_url="auto")
+    monkeypatch.setattr(LAUNCH.os, "environ", {})
+    LAUNCH.launch(print, args)
+    assert calls == [{"num_machines": 1, "machine_rank": 0, "dist_url": "auto", "args": (args,)}]
+    monkeypatch.setattr(LAUNCH.os, "environ", {"LOCAL_RANK": "0", "WORLD_SIZE": "2"})
+    LAUNCH.launch(print, args)
+    assert calls[1:] == ["joined"]
+    assert LAUNCH.os.environ["LOCAL_WORLD_SIZE"] == "1"
+
+
+@pytest.mark.parametrize("system, libc", [("Darwin", ""), ("Windows", ""), ("Linux", "musl")])
+def test_only_glibc_is_tuned(monkeypatch, system, libc):
+    def refuse(*args):
+        raise AssertionError("the C library was touched")
+
+    monkeypatch.setattr(allocator.platform, "system", lambda: system)
+    monkeypatch.setattr(allocator.platform, "libc_ver", lambda: (libc, ""))
+    monkeypatch.setattr(allocator.ctypes, "CDLL", refuse)
+    assert allocator.tune_allocator() is False
+
+
+def test_glibc_is_asked_to_keep_its_memory(monkeypatch):
+    calls = []
+    libc = types.SimpleNamespace(mallopt=lambda key, value: calls.append((key, value)) or 1)
+    monkeypatch.setattr(allocator.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(allocator.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: libc)
+    assert allocator.tune_allocator() is True
+    assert {key for key, _ in calls} == {-1, -2, -3}
+    assert all(0 < value < 2**31 for _, value in calls)  # mallopt takes an int
+
+
+def test_setup_resolves_and_freezes(image_folder, tmp_path, monkeypatch, quiet_log):
+    monkeypatch.setattr(SETUP, "tune_allocator", lambda: None)
+    cfg = setup(
+        arguments(
+            "mini/pretrain/scrl_R_18.yaml",
+            "DATASETS.TRAIN",
+            (f"folder:{image_folder}",),
+            "OUTPUT_DIR",
+            tmp_path / "out",
+            "SOLVER.IMS_PER_BATCH",
+            4,
+            "SOLVER.EPOCHS",
+            3,
+            "SOLVER.WARMUP_EPOCHS",
+            1,
+            "SEED",
+            3,
+        )  # fmt: skip
+    )
+    assert cfg.is_frozen() and cfg.SOLVER.MAX_ITER == 18 and cfg.SOLVER.WARMUP_ITERS == 6
+    assert cfg.MODEL.RESNETS.NORM == "BN"
+    assert {"config.yaml", "log.txt"} <= set(os.listdir(tmp_path / "out"))

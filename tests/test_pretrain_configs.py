@@ -1,0 +1,121 @@
+"""Every pre-training config builds its model, and its comments count right."""
+
+import re
+
+import pytest
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+from helpers import CONFIGS
+
+from dense_ssl import add_dense_ssl_config
+from dense_ssl.data.mapper import MultiViewMapper
+from dense_ssl.engine.setup import check_pretraining, is_pretraining
+from dense_ssl.modeling import Pretrainer
+from dense_ssl.modeling.momentum import momentum_at
+from dense_ssl.solver import base_lr, resolve_epochs
+
+FOLDERS = ("pretrain", "mini/pretrain", "demo")
+IMAGES = {"coco_2017_train": 118287, "imagenet_train": 1281167}
+ARITHMETIC = re.compile(r"([\d.]+) x ([\d.]+) / ([\d.]+) = ([\d.]+)")
+RATE = re.compile(r"BASE_LR: ([\d.]+)\s*# x (\d+) / (\d+) = ([\d.]+)")
+GPUS = re.compile(r"(\d+) / (\d+) parts / (\d+) = (\d+)")
+
+
+def load(path):
+    cfg = get_cfg()
+    add_dense_ssl_config(cfg)
+    cfg.merge_from_file(str(path))
+    return cfg
+
+
+def pretraining_configs():
+    paths = [x for folder in FOLDERS for x in sorted((CONFIGS / folder).rglob("*.yaml"))]
+    return [str(x.relative_to(CONFIGS)) for x in paths if is_pretraining(load(x))]
+
+
+NAMES = pretraining_configs()
+LARGE = [x for x in NAMES if x.startswith("pretrain/") and "Base" not in x]
+
+
+def comments(name):
+    """The comments at the top of a file as one line, without line breaks inside a sentence."""
+    lines = (CONFIGS / name).read_text().splitlines()
+    return " ".join(x.lstrip("# ") for x in lines if x.startswith("#"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_builds_its_model(name):
+    cfg = load(CONFIGS / name)
+    cfg.MODEL.DEVICE, cfg.MODEL.RESNETS.NORM, cfg.MODEL.SSL.HEAD_NORM = "cpu", "BN", "BN"
+    check_pretraining(cfg)
+    model = build_model(cfg)
+    assert isinstance(model, Pretrainer) and type(model).__name__ == cfg.MODEL.META_ARCHITECTURE
+    last = max(max(x.online_views + x.target_views) for x in model.objectives.values())
+    assert len(MultiViewMapper(cfg).views) > last
+    assert cfg.SOLVER.IMS_PER_BATCH % cfg.SOLVER.ACCUMULATE == 0
+
+
+@pytest.mark.parametrize("method, architecture", [("byol", "BYOL"), ("scrl", "SCRL")])
+@pytest.mark.parametrize("data", ["coco", "imagenet"])
+def test_names_say_method_backbone_and_data(method, architecture, data):
+    name = f"pretrain/{method}_R_50_{data}.yaml"
+    assert name in NAMES
+    cfg = load(CONFIGS / name)
+    assert cfg.MODEL.META_ARCHITECTURE == architecture
+    assert cfg.MODEL.RESNETS.DEPTH == 50
+    assert cfg.MODEL.BACKBONE.NAME == "build_resnet_backbone"
+    assert list(cfg.DATASETS.TRAIN) == [f"{data}_2017_train" if data == "coco" else f"{data}_train"]
+    assert cfg.OUTPUT_DIR == f"output/{method}_R_50_{data}"
+
+
+def test_every_config_writes_to_a_folder_of_its_own():
+    folders = [load(CONFIGS / x).OUTPUT_DIR for x in NAMES if "Base" not in x]
+    assert len(set(folders)) == len(folders) and "./output" not in folders
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_iterations_in_the_comment_are_those_of_the_run(name):
+    cfg = load(CONFIGS / name)
+    (images,) = [IMAGES[x] for x in cfg.DATASETS.TRAIN]
+    epochs, count, batch, iterations = map(float, ARITHMETIC.search(comments(name)).groups())
+    assert (epochs, count, batch) == (cfg.SOLVER.EPOCHS, images, cfg.SOLVER.IMS_PER_BATCH)
+    resolve_epochs(cfg, images)
+    assert cfg.SOLVER.MAX_ITER == iterations
+
+
+def test_rates_in_the_comments_are_those_of_the_run():
+    stated = {x: RATE.search((CONFIGS / x).read_text()) for x in LARGE}
+    assert sum(map(bool, stated.values())) >= 4
+    for name, match in stated.items():
+        if match:
+            cfg = load(CONFIGS / name)
+            base, batch, of_batch, rate = map(float, match.groups())
+            assert (base, batch) == (cfg.SOLVER.BASE_LR, cfg.SOLVER.IMS_PER_BATCH), name
+            assert of_batch == cfg.SOLVER.BASE_LR_BATCH
+            assert base_lr(cfg) == pytest.approx(rate), name
+
+
+def test_the_images_of_a_gpu_in_the_comments_are_those_of_the_run():
+    stated = [(x, *y) for x in NAMES for y in GPUS.findall(comments(x))]
+    assert len(stated) >= 2
+    for name, *numbers in stated:
+        batch, parts, gpus, share = map(int, numbers)
+        cfg = load(CONFIGS / name)
+        assert (batch, parts) == (cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE), name
+        assert batch == parts * gpus * share, name
+
+
+@pytest.mark.parametrize("name, rate, momentum, decay", [
+    ("scrl_R_50_imagenet", 0.45, 0.97, 1e-6), ("scrl_R_50_imagenet_1000ep", 0.2, 0.996, 1.5e-6),
+    ("byol_R_50_imagenet", 0.3, 0.99, 1e-6), ("byol_R_50_imagenet_1000ep", 0.2, 0.996, 1.5e-6),
+])  # fmt: skip
+def test_recipes_are_those_of_the_papers(name, rate, momentum, decay):
+    cfg = load(CONFIGS / "pretrain" / f"{name}.yaml")
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.WEIGHT_DECAY) == (rate, decay)
+    assert cfg.SOLVER.OPTIMIZER == "LARS" and cfg.SOLVER.BASE_LR_BATCH == 256
+    node = cfg.MODEL.SSL.MOMENTUM
+    assert momentum_at(0, 100, node.BASE, node.SCHEDULE) == pytest.approx(momentum)
+    views = cfg.INPUT.VIEWS
+    low = 0.2 if "scrl" in name else 0.08
+    assert tuple(views.CROP_SCALE) == ((low, 1.0),) and tuple(views.SIZE) == (224,)
+    assert tuple(views.BLUR_PROB) == (1.0, 0.1) and tuple(views.SOLARIZE_PROB) == (0.0, 0.2)

@@ -1,0 +1,102 @@
+"""Pictures of matched boxes."""
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import colormaps
+
+from dense_ssl.visualization.matches import draw_matches
+
+PALETTE = [tuple(int(255 * x) for x in colour) for colour in colormaps["tab10"].colors]
+GREY, MARGIN = 90, 4
+
+
+def blank(count=1, height=64, width=64):
+    return torch.full((count, 3, height, width), float(GREY))
+
+
+def coloured(picture, colour):
+    """(height, width) bool: where a picture (3, height, width) has a colour."""
+    return (picture == np.array(colour)[:, None, None]).all(0)
+
+
+def extent(mask):
+    """(x1, y1, x2, y2) of the true cells in edge coordinates."""
+    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+
+
+def test_a_box_has_one_colour_in_both_views_and_its_place():
+    first = torch.tensor([[[2.0, 3, 20, 30], [30, 30, 60, 62], [40, 5, 50, 15]]])
+    second = torch.tensor([[[10.0, 10, 40, 20], [5, 25, 25, 60], [50, 30, 64, 64]]])
+    picture = draw_matches([blank(), blank()], {0: first, 1: second})
+    for view, boxes in enumerate((first, second)):
+        start = view * (64 + MARGIN)
+        part = picture[:, :64, start : start + 64]
+        for k, box in enumerate(boxes[0].tolist()):
+            assert extent(coloured(part, PALETTE[k])) == pytest.approx(box)
+        used = {tuple(x) for x in part.reshape(3, -1).T.tolist()}
+        assert used == {(GREY,) * 3, *PALETTE[:3]}
+
+
+def test_only_outlines_are_drawn():
+    boxes = torch.tensor([[[10.0, 10, 40, 30]]])
+    picture = draw_matches([blank()], {0: boxes})
+    assert coloured(picture, PALETTE[0]).sum() == 2 * (30 + 20) - 4
+    assert (picture[:, 20, 25] == GREY).all()
+
+
+def test_colours_start_again_after_the_last():
+    boxes = torch.zeros(1, 11, 4)
+    boxes[0, 10] = torch.tensor([5.0, 5, 20, 20])
+    assert coloured(draw_matches([blank()], {0: boxes}), PALETTE[0]).any()
+
+
+@pytest.mark.parametrize("boxes", [
+    {}, {0: torch.zeros(1, 3, 4)}, {0: torch.zeros(1, 0, 4)},
+    {0: torch.tensor([[[10.0, 10, 10, 30], [10, 10, 30, 10], [30, 10, 10, 30]]])},
+])  # fmt: skip
+def test_nothing_is_drawn_for_boxes_without_area(boxes):
+    picture = draw_matches([blank(), blank()], boxes)
+    assert np.array_equal(picture, draw_matches([blank(), blank()], {}))
+    assert {tuple(x) for x in picture.reshape(3, -1).T.tolist()} == {(GREY,) * 3, (255,) * 3}
+
+
+def test_small_boxes_leave_a_mark():
+    boxes = torch.tensor([[[10.2, 10.2, 10.9, 10.9], [30.0, 30, 31, 31]]])
+    picture = draw_matches([blank()], {0: boxes})
+    assert coloured(picture, PALETTE[0]).any() and coloured(picture, PALETTE[1]).sum() == 1
+
+
+def test_shape_type_and_layout():
+    rng = np.random.default_rng(0)
+    images = [
+        torch.from_numpy(rng.integers(0, 256, (3, 3, *size)).astype(np.float32))
+        for size in ((64, 64), (32, 48))
+    ]
+    picture = draw_matches(images, {})
+    assert picture.dtype == np.uint8
+    assert picture.shape == (3, 3 * (64 + MARGIN), 2 * (64 + MARGIN))
+    for row in range(3):
+        y = row * (64 + MARGIN)
+        assert np.array_equal(picture[:, y : y + 64, :64], images[0][row].numpy())
+        x = 64 + MARGIN
+        assert np.array_equal(picture[:, y : y + 32, x : x + 48], images[1][row].numpy())
+        assert (picture[:, y + 32 : y + 64 + MARGIN, x:] == 255).all()
+
+
+def test_values_are_rounded_and_cut_off():
+    image = torch.tensor([-3.0, 0.4, 99.6, 254.7, 300.0]).repeat(1, 3, 4, 1)
+    assert draw_matches([image], {})[0, 0, :5].tolist() == [0, 0, 100, 255, 255]
+
+
+def test_the_images_stay_as_they_are():
+    images = [blank()]
+    draw_matches(images, {0: torch.tensor([[[5.0, 5, 50, 50]]])})
+    assert (images[0] == GREY).all()
+
+
+def test_large_views_get_thick_lines():
+    picture = draw_matches([blank(1, 256, 256)], {0: torch.tensor([[[50.0, 60, 150, 200]]])})
+    line = coloured(picture, PALETTE[0])[130]
+    assert 4 <= line.sum() <= 6  # both sides, each two or three wide
