@@ -1,13 +1,17 @@
 """What several tests need."""
 
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from detectron2.config import get_cfg
+from detectron2.engine import HookBase
 
 from dense_ssl import add_dense_ssl_config
+from dense_ssl.engine import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
@@ -88,3 +92,38 @@ def random_batch(count=4, size=64, views=2, seed=0, sizes=None):
             sample["views"].append({"image": pixels, "affine": torch.from_numpy(affine)})
         batch.append(sample)
     return batch
+
+
+class Killed(Exception):
+    """What ends a run in the middle."""
+
+
+class KillAt(HookBase):
+    """Ends a run in the middle; its schedules still aim at SOLVER.MAX_ITER."""
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def before_step(self):
+        if self.trainer.iter == self.iteration:
+            raise Killed
+
+
+def build_trainer(cfg):
+    """A trainer after what setup() would have done."""
+    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+    torch.manual_seed(0)
+    return Trainer(cfg)
+
+
+def train(cfg, resume=False, kill_at=None):
+    """Train to the end, or until iteration ``kill_at``; returns the trainer."""
+    trainer = build_trainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    if kill_at is None:
+        trainer.train()
+    else:
+        trainer.register_hooks([KillAt(kill_at)])
+        with pytest.raises(Killed):
+            trainer.train()
+    return trainer

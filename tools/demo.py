@@ -38,7 +38,7 @@ def main():
     seconds, start = {}, time.time()
 
     stage("1/4  scenes: generated objects with exact boxes and masks")
-    scenes = generate_scenes(output / "scenes")
+    scenes = generate_scenes(output / "scenes", arguments.shorten)
     seconds["scenes"] = time.time() - start
 
     images = arguments.data or scenes / "unlabeled"
@@ -47,7 +47,8 @@ def main():
     train("scrl.yaml", output / "pretrain", arguments, ["DATASETS.TRAIN", f"('folder:{images}',)"])
     seconds["pretrain"] = time.time() - begin
 
-    stage(f"3/4  Mask R-CNN on {SCENES['num_train']} labelled scenes, four times")
+    labels = len(list((scenes / "train").iterdir()))
+    stage(f"3/4  Mask R-CNN on {labels} labelled scenes, four times")
     results = {}
     for name, (pretrained, frozen) in RUNS.items():
         begin = time.time()
@@ -73,7 +74,7 @@ def parse_arguments():
     parser.add_argument("--output", default=str(ROOT / "output" / "demo"))
     parser.add_argument("--seed", type=int, default=1, help="of pre-training and fine-tuning")
     parser.add_argument(
-        "--shorten", type=float, default=1.0, help="divide all iteration counts by this (tests)"
+        "--shorten", type=float, default=1.0, help="divide all counts by this (to try it out)"
     )
     arguments = parser.parse_args()
     if arguments.data and not os.path.isdir(arguments.data):
@@ -81,11 +82,12 @@ def parse_arguments():
     return arguments
 
 
-def generate_scenes(folder):
+def generate_scenes(folder, shorten):
     """Draw the scenes, once; returns their folder."""
     from dense_ssl.data.scenes import SceneSpec, write_scenes
 
-    write_scenes(folder, SceneSpec(), **SCENES)
+    counts = {key: max(math.ceil(x / shorten), 8) for key, x in SCENES.items()}
+    write_scenes(folder, SceneSpec(), **counts)
     return folder
 
 

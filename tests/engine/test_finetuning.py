@@ -7,12 +7,11 @@ import pytest
 import torch
 from detectron2.config import get_cfg
 from detectron2.engine import HookBase
-from helpers import CONFIGS
+from helpers import CONFIGS, build_trainer, train
 
 from dense_ssl import add_dense_ssl_config
 from dense_ssl.data.datasets import register_datasets
 from dense_ssl.data.scenes import SceneSpec, write_scenes
-from dense_ssl.engine import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -40,33 +39,6 @@ def config(scenes, tmp_path):
         return cfg
 
     return build
-
-
-class Killed(Exception):
-    pass
-
-
-class KillAt(HookBase):
-    def __init__(self, iteration):
-        self.iteration = iteration
-
-    def before_step(self):
-        if self.trainer.iter == self.iteration:
-            raise Killed
-
-
-def train(cfg, resume=False, kill_at=None):
-    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-    torch.manual_seed(0)
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=resume)
-    if kill_at is None:
-        trainer.train()
-    else:
-        trainer.register_hooks([KillAt(kill_at)])
-        with pytest.raises(Killed):
-            trainer.train()
-    return trainer
 
 
 def final_weights(folder):
@@ -97,9 +69,7 @@ def test_resume_equals_an_uninterrupted_run(config, tmp_path, grouping):
 
 def test_frozen_backbone_stays_and_the_rest_learns(config):
     cfg = config("MODEL.FREEZE_BACKBONE", True)
-    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-    torch.manual_seed(0)
-    trainer = Trainer(cfg)
+    trainer = build_trainer(cfg)
     before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
     statistics = {}
 

@@ -6,43 +6,7 @@ import pickle
 
 import pytest
 import torch
-from detectron2.engine import HookBase
-
-from dense_ssl.engine import Trainer
-
-
-class Killed(Exception):
-    pass
-
-
-class KillAt(HookBase):
-    """Ends a run in the middle; its schedules still aim at SOLVER.MAX_ITER."""
-
-    def __init__(self, iteration):
-        self.iteration = iteration
-
-    def before_step(self):
-        if self.trainer.iter == self.iteration:
-            raise Killed
-
-
-def build(cfg):
-    """A trainer after what setup() would have done."""
-    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-    torch.manual_seed(0)
-    return Trainer(cfg)
-
-
-def train(cfg, resume=False, kill_at=None):
-    trainer = build(cfg)
-    trainer.resume_or_load(resume=resume)
-    if kill_at is not None:
-        trainer.register_hooks([KillAt(kill_at)])
-        with pytest.raises(Killed):
-            trainer.train()
-    else:
-        trainer.train()
-    return trainer
+from helpers import Killed, build_trainer, train
 
 
 def load(folder, name="model_final.pth"):
@@ -99,7 +63,7 @@ def test_resume_equals_an_uninterrupted_run(pretrain_config, tmp_path, method, o
 def test_resume_takes_over_a_drawn_seed(pretrain_config):
     cfg = pretrain_config("BYOL", "SEED", -1)
     first = train(cfg, kill_at=4)
-    second = build(cfg)
+    second = build_trainer(cfg)
     second.resume_or_load(resume=True)
     assert second.seed == first.seed
     assert second.data_loader.batch_sampler.seed == first.seed
@@ -108,7 +72,7 @@ def test_resume_takes_over_a_drawn_seed(pretrain_config):
 
 def test_target_follows_and_learns_nothing_by_itself(pretrain_config):
     cfg = pretrain_config("BYOL", "MODEL.SSL.MOMENTUM.BASE", 1.0)
-    trainer = build(cfg)
+    trainer = build_trainer(cfg)
     before = {k: v.clone() for k, v in trainer.model.target_backbone.named_parameters()}
     trainer.train()
     for name, value in trainer.model.target_backbone.named_parameters():
@@ -133,7 +97,7 @@ def test_accumulation_without_norms_equals_the_whole_batch(pretrain_config, tmp_
 
 def test_non_finite_loss_stops_with_the_mend(pretrain_config):
     cfg = pretrain_config("BYOL")
-    trainer = build(cfg)
+    trainer = build_trainer(cfg)
     with torch.no_grad():
         trainer.model.objectives["BYOLObjective"].predictor.output.weight.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="SOLVER.BASE_LR"):

@@ -1,0 +1,265 @@
+"""Images per second of BYOL as two programs come: DenseSSL's train_net.py and lightly.
+
+    DenseSSL     train_net.py with configs/mini/pretrain/byol_R_18.yaml as it is
+    lightly      BYOL as lightly's documentation writes it: its heads, loss, transform and data set,
+                 torchvision's ResNet-18, SGD, float32
+    lightly+     the same with bfloat16 autocast and channels-last added by hand
+
+All read the same JPEG files and have the same view size, crop range, batch and head widths; a step
+is two online passes forward and backward and two target passes forward. lightly runs with the best
+of several numbers of workers, found in the first round; 8 is the number in its documentation.
+
+Each run is a process of its own; the runs take turns in every round. What is counted starts after
+the warm-up: the rates of train_net.py are those that it prints.
+
+    python benchmarks/out_of_the_box.py
+    python benchmarks/out_of_the_box.py --images datasets/coco/val2017 --rounds 5
+"""
+
+import argparse
+import copy
+import importlib.metadata
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / "configs" / "mini" / "pretrain" / "byol_R_18.yaml"
+LIGHTLY = "1.6.0"
+# train_net.py prints its rate once in so many iterations, first after twice as many.
+WARM_UP = 20
+TARGETS = {"lightly": 2.0, "lightly+": 1.05}
+
+
+class LightlyBYOL(nn.Module):
+    """BYOL on a ResNet-18, put together from lightly's parts."""
+
+    def __init__(self, hidden_dim, out_dim):
+        super().__init__()
+        from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
+        from lightly.models.utils import deactivate_requires_grad
+
+        # a ResNet without its classifier
+        self.backbone = nn.Sequential(*list(torchvision.models.resnet18().children())[:-1])
+        self.projection_head = BYOLProjectionHead(512, hidden_dim, out_dim)
+        self.prediction_head = BYOLPredictionHead(out_dim, hidden_dim, out_dim)
+        self.backbone_momentum = copy.deepcopy(self.backbone)
+        self.projection_head_momentum = copy.deepcopy(self.projection_head)
+        deactivate_requires_grad(self.backbone_momentum)
+        deactivate_requires_grad(self.projection_head_momentum)
+
+    def forward(self, x):
+        features = self.backbone(x).flatten(start_dim=1)
+        return self.prediction_head(self.projection_head(features))
+
+    def forward_momentum(self, x):
+        features = self.backbone_momentum(x).flatten(start_dim=1)
+        return self.projection_head_momentum(features).detach()
+
+
+def lightly_loader(folder, workers, batch_size, size, min_scale):
+    """lightly's data set and transform in torch's loader, its arguments as documented."""
+    from lightly.data import LightlyDataset
+    from lightly.transforms import byol_transform as byol
+
+    views = {"input_size": size, "min_scale": min_scale}
+    transform = byol.BYOLTransform(
+        byol.BYOLView1Transform(**views), byol.BYOLView2Transform(**views)
+    )
+    return torch.utils.data.DataLoader(
+        LightlyDataset(folder, transform=transform),
+        batch_size=batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+    )
+
+
+def train_lightly(tuned, iterations, heads, **data):
+    """Train for the warm-up and ``iterations`` more; print the images per second of the latter."""
+    from lightly.loss import NegativeCosineSimilarity
+    from lightly.models.utils import update_momentum
+    from lightly.utils.scheduler import cosine_schedule
+
+    layout = torch.channels_last if tuned else torch.contiguous_format
+    model = LightlyBYOL(*heads).to(memory_format=layout)
+    loader = lightly_loader(**data)
+    criterion = NegativeCosineSimilarity()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.06)
+    epochs, total_loss, ends = 10, 0, []
+    for epoch in range(epochs):
+        momentum = cosine_schedule(epoch, epochs, 0.996, 1)
+        for batch in loader:
+            x0, x1 = (x.to(memory_format=layout) for x in batch[0])
+            update_momentum(model.backbone, model.backbone_momentum, m=momentum)
+            update_momentum(model.projection_head, model.projection_head_momentum, m=momentum)
+            with torch.autocast("cpu", torch.bfloat16, enabled=tuned):
+                p0, z0 = model(x0), model.forward_momentum(x0)
+                p1, z1 = model(x1), model.forward_momentum(x1)
+                loss = 0.5 * (criterion(p0, z1) + criterion(p1, z0))
+            total_loss += loss.detach()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            ends.append(time.perf_counter())
+            if len(ends) == WARM_UP + iterations:
+                rate = iterations * data["batch_size"] / (ends[-1] - ends[WARM_UP - 1])
+                print(f"{rate:.3f} img/s")
+                return
+
+
+def check_lightly():
+    """Stop with the way to install lightly where it is missing or another version."""
+    found = [x.version for x in importlib.metadata.distributions(name="lightly")]
+    if LIGHTLY not in found:
+        raise SystemExit(
+            f"This needs lightly {LIGHTLY} (found: {found or 'none'}), which is no part of the "
+            "project's environment. To install it beside the torch that is there:\n"
+            f"    pip install --no-deps lightly=={LIGHTLY} && pip install lightning-utilities"
+        )
+
+
+def read_config():
+    """The config that both follow (read here alone: lightly's process needs no detectron2)."""
+    from detectron2.config import get_cfg
+
+    from dense_ssl import add_dense_ssl_config
+
+    cfg = get_cfg()
+    add_dense_ssl_config(cfg)
+    cfg.merge_from_file(str(CONFIG))
+    return cfg
+
+
+def program_rates(*command):
+    """The rates that a Python program prints; where it fails, stop with what it said."""
+    result = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=ROOT, capture_output=True, text=True
+    )
+    rates = [float(x) for x in re.findall(r"([\d.]+) img/s", result.stdout)]
+    if result.returncode or not rates:
+        raise SystemExit(f"{command[0]} failed:\n{result.stdout[-2000:]}{result.stderr[-4000:]}")
+    return rates
+
+
+def run_dense_ssl(folder, cfg, iterations):
+    """Images per second of train_net.py after the warm-up."""
+    with tempfile.TemporaryDirectory() as output:
+        # one iteration more than is counted: the last one writes the final checkpoint
+        rates = program_rates(
+            ROOT / "train_net.py", "--config-file", CONFIG, "OUTPUT_DIR", output,
+            "DATASETS.TRAIN", f"('folder:{folder}',)",
+            "SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH,
+            "SOLVER.EPOCHS", 0, "SOLVER.WARMUP_EPOCHS", 0, "SOLVER.CHECKPOINT_EPOCHS", 0,
+            "SOLVER.MAX_ITER", WARM_UP + iterations + 1, "SOLVER.WARMUP_ITERS", WARM_UP,
+            "SOLVER.CHECKPOINT_PERIOD", 1_000_000,
+        )  # fmt: skip
+    return len(rates) / sum(1 / x for x in rates)
+
+
+def run_lightly(folder, cfg, iterations, workers, tuned):
+    """:func:`train_lightly` on the work of the config, in a process of its own."""
+    job = {
+        "tuned": tuned,
+        "iterations": iterations,
+        "heads": [cfg.MODEL.BYOL.HIDDEN_DIM, cfg.MODEL.BYOL.OUT_DIM],
+        "folder": str(folder),
+        "workers": workers,
+        "batch_size": cfg.SOLVER.IMS_PER_BATCH,
+        "size": cfg.INPUT.VIEWS.SIZE[0],
+        "min_scale": cfg.INPUT.VIEWS.CROP_SCALE[0][0],
+    }
+    return program_rates(__file__, "--job", json.dumps(job))[0]
+
+
+def fill_folder(folder, images, count):
+    """Put ``count`` JPEG files into ``folder``, each source image as often as needed.
+
+    So many that no run comes to the end of the data, where loaders start their workers anew.
+    """
+    from views import load_jpegs
+
+    sources = load_jpegs(images, 200)
+    (Path(folder) / "sources").mkdir()
+    (Path(folder) / "links").mkdir()
+    for index in range(count):
+        source = Path(folder) / "sources" / f"{index % len(sources)}.jpg"
+        if index < len(sources):
+            source.write_bytes(sources[index])
+        (Path(folder) / "links" / f"{index:06d}.jpg").symlink_to(source)
+    size = np.mean([len(x) for x in sources]) / 1e3
+    print(f"{len(sources)} JPEG files of {size:.0f} kB on average, {count} links to them")
+    return Path(folder) / "links"
+
+
+def compare(folder, cfg, arguments):
+    """Images per second, {way: [one of each round]}."""
+    counted = arguments.iterations
+    ways = {"DenseSSL": lambda: run_dense_ssl(folder, cfg, counted)}
+    for name in TARGETS:
+        for n in arguments.workers:
+            ways[f"{name} {n} workers"] = lambda n=n, tuned=name.endswith("+"): run_lightly(
+                folder, cfg, counted, n, tuned
+            )
+    rates = {name: [] for name in ways}
+    for turn in range(arguments.rounds):
+        for name, run in ways.items():
+            rates[name].append(run())
+            print(f"round {turn + 1}  {name:20s} {rates[name][-1]:7.2f} img/s", flush=True)
+        if turn == 0:  # from here on only the best number of workers
+            best = {}
+            for name in ways:
+                first = name.split()[0]
+                best[first] = max(best.get(first, name), name, key=lambda x: rates[x][0])
+            ways = {name: ways[name] for name in best.values()}
+    return {name: rates[name] for name in ways}
+
+
+def print_table(rates):
+    """Medians, ranges, and DenseSSL's ratio within each round."""
+    ours = np.array(rates["DenseSSL"])
+    print(f"\n{'':20s} {'img/s':>22s} {'DenseSSL / it':>20s}")
+    for name, series in rates.items():
+        rate = f"{np.median(series):.1f} [{min(series):.1f}-{max(series):.1f}]"
+        line = f"{name:20s} {rate:>22s}"
+        if name != "DenseSSL":
+            ratios = ours / np.array(series)
+            ratio = f"{np.median(ratios):.2f} [{min(ratios):.2f}-{max(ratios):.2f}]"
+            line += f" {ratio:>20s}  target {TARGETS[name.split()[0]]}"
+        print(line)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--images", help="folder of JPEGs; without it, photo-like ones are made")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--iterations", type=int, default=40, help=f"counted ones, a multiple of {WARM_UP}"
+    )
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2, 8], help="of lightly")
+    parser.add_argument("--batch-size", type=int, help="instead of the config's")
+    parser.add_argument("--job", type=json.loads, help=argparse.SUPPRESS)  # one run of lightly
+    arguments = parser.parse_args()
+    if arguments.job:
+        return train_lightly(**arguments.job)
+    if arguments.iterations < WARM_UP or arguments.iterations % WARM_UP:
+        parser.error(f"--iterations must be a multiple of {WARM_UP}")
+    check_lightly()
+    cfg = read_config()
+    cfg.SOLVER.IMS_PER_BATCH = arguments.batch_size or cfg.SOLVER.IMS_PER_BATCH
+    with tempfile.TemporaryDirectory() as folder:
+        count = (WARM_UP + arguments.iterations + 2) * cfg.SOLVER.IMS_PER_BATCH
+        print_table(compare(fill_folder(folder, arguments.images, count), cfg, arguments))
+
+
+if __name__ == "__main__":
+    main()
