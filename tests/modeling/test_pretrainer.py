@@ -173,7 +173,9 @@ def test_images_are_normalised_with_the_mean_and_std_of_their_channel_order():
 def test_drawn_pictures_are_the_views_in_rgb(order, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        pretrainer_module, "draw_matches", lambda images, boxes: drawn.append(images) or images[0]
+        pretrainer_module,
+        "draw_matches",
+        lambda images, boxes, scale: drawn.append(images) or images[0],
     )
     batch = random_batch(2)
     with EventStorage(0):

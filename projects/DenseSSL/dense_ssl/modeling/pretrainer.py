@@ -15,6 +15,9 @@ from .momentum import momentum_copy, update_momentum
 from .objectives import OBJECTIVE_REGISTRY
 from .passes import Passes
 
+# Smaller views are enlarged in pictures, to about this many pixels.
+_DRAWN_SIDE = 224
+
 
 @META_ARCH_REGISTRY.register()
 class Pretrainer(nn.Module):
@@ -194,4 +197,5 @@ class Pretrainer(nn.Module):
             if self.input_format == "BGR":
                 images = [x.flip(1) for x in images]
             boxes = {k: x[:4].cpu() for k, x in objective.matches(views).items()}
-            get_event_storage().put_image(f"views/{name}", draw_matches(images, boxes))
+            scale = max(1, _DRAWN_SIDE // max(x.size[0] for x in views))
+            get_event_storage().put_image(f"views/{name}", draw_matches(images, boxes, scale))

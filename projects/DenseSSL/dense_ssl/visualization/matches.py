@@ -7,25 +7,27 @@ from matplotlib import colormaps
 _MARGIN = 4
 
 
-def draw_matches(images, boxes):
+def draw_matches(images, boxes, scale=1):
     """Draw views and their matched boxes.
 
     Args:
         images: list over views of (N, 3, H, W) float, RGB, 0 to 255; sizes may differ.
         boxes: {view: (N, K, 4)} in view pixels; box k has one colour in all views. Boxes without
             area are left out.
+        scale: integer, drawing pixels per view pixel.
 
     Returns:
         uint8 (3, height, width): a row per image, a column per view.
     """
     columns = []
-    side = max(max(x.shape[-2:]) for x in images)
+    side = scale * max(max(x.shape[-2:]) for x in images)
     for view, batch in enumerate(images):
         rows = []
         for row, image in enumerate(batch):
-            pixels = image.round().clamp(0, 255).byte().permute(1, 2, 0).numpy().copy()
+            pixels = image.round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+            pixels = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
             if view in boxes:
-                _draw_boxes(pixels, boxes[view][row].numpy())
+                _draw_boxes(pixels, scale * boxes[view][row].numpy())
             rows.append(_pad(pixels, side))
         columns.append(np.concatenate(rows, axis=0))
     return np.concatenate(columns, axis=1).transpose(2, 0, 1)
