@@ -137,7 +137,8 @@ def read_results(folder):
     from dense_ssl.visualization.curves import read_metrics
 
     metrics = read_metrics(folder / "metrics.json")
-    return {key: round(metrics[key][1][-1], 2) for key in METRICS}
+    # a detector that predicts nothing scores 0; detectron2's evaluator then writes nothing
+    return {key: round(metrics[key][1][-1], 2) if key in metrics else 0.0 for key in METRICS}
 
 
 def draw(output, scenes):
