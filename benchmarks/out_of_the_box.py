@@ -9,8 +9,8 @@ All read the same JPEG files and have the same view size, crop range, batch and 
 is two online passes forward and backward and two target passes forward. lightly runs with the best
 of several numbers of workers, found in the first round; 8 is the number in its documentation.
 
-Each run is a process of its own; the runs take turns in every round. What is counted starts after
-the warm-up: the rates of train_net.py are those that it prints.
+Each run is a process of its own; they take turns in every round, and only what follows the warm-up
+counts. The rates of train_net.py are those that it prints.
 
     python benchmarks/out_of_the_box.py
     python benchmarks/out_of_the_box.py --images datasets/coco/val2017 --rounds 5
@@ -25,12 +25,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torchvision
+from detectron2.config import get_cfg
 from torch import nn
+
+from dense_ssl import add_dense_ssl_config
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs" / "mini" / "pretrain" / "byol_R_18.yaml"
@@ -75,12 +79,9 @@ def lightly_loader(folder, workers, batch_size, size, min_scale):
     transform = byol.BYOLTransform(
         byol.BYOLView1Transform(**views), byol.BYOLView2Transform(**views)
     )
+    dataset = LightlyDataset(folder, transform=transform)
     return torch.utils.data.DataLoader(
-        LightlyDataset(folder, transform=transform),
-        batch_size=batch_size,
-        shuffle=True,
-        drop_last=True,
-        num_workers=workers,
+        dataset, batch_size=batch_size, shuffle=True, drop_last=True, num_workers=workers
     )
 
 
@@ -129,11 +130,7 @@ def check_lightly():
 
 
 def read_config():
-    """The config that both follow (read here alone: lightly's process needs no detectron2)."""
-    from detectron2.config import get_cfg
-
-    from dense_ssl import add_dense_ssl_config
-
+    """The config that both follow."""
     cfg = get_cfg()
     add_dense_ssl_config(cfg)
     cfg.merge_from_file(str(CONFIG))
@@ -154,8 +151,8 @@ def program_rates(*command):
 def run_dense_ssl(folder, cfg, iterations):
     """Images per second of train_net.py after the warm-up."""
     with tempfile.TemporaryDirectory() as output:
-        # one iteration more than is counted: the last one writes the final checkpoint
-        rates = program_rates(
+        # one iteration more than is counted: the last one writes the final checkpoint, and a rate
+        *rates, _ = program_rates(
             ROOT / "train_net.py", "--config-file", CONFIG, "OUTPUT_DIR", output,
             "DATASETS.TRAIN", f"('folder:{folder}',)",
             "SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH,
@@ -182,45 +179,35 @@ def run_lightly(folder, cfg, iterations, workers, tuned):
 
 
 def fill_folder(folder, images, count):
-    """Put ``count`` JPEG files into ``folder``, each source image as often as needed.
+    """Write ``count`` JPEG files, repeating images where there are fewer.
 
     So many that no run comes to the end of the data, where loaders start their workers anew.
     """
     from views import load_jpegs
 
     sources = load_jpegs(images, 200)
-    (Path(folder) / "sources").mkdir()
-    (Path(folder) / "links").mkdir()
     for index in range(count):
-        source = Path(folder) / "sources" / f"{index % len(sources)}.jpg"
-        if index < len(sources):
-            source.write_bytes(sources[index])
-        (Path(folder) / "links" / f"{index:06d}.jpg").symlink_to(source)
+        (Path(folder) / f"{index:06d}.jpg").write_bytes(sources[index % len(sources)])
     size = np.mean([len(x) for x in sources]) / 1e3
-    print(f"{len(sources)} JPEG files of {size:.0f} kB on average, {count} links to them")
-    return Path(folder) / "links"
+    print(f"{count} files of {len(sources)} JPEGs, {size:.0f} kB on average", flush=True)
+    return folder
 
 
 def compare(folder, cfg, arguments):
     """Images per second, {way: [one of each round]}."""
-    counted = arguments.iterations
-    ways = {"DenseSSL": lambda: run_dense_ssl(folder, cfg, counted)}
+    work = (folder, cfg, arguments.iterations)
+    ways = {"DenseSSL": partial(run_dense_ssl, *work)}
     for name in TARGETS:
         for n in arguments.workers:
-            ways[f"{name} {n} workers"] = lambda n=n, tuned=name.endswith("+"): run_lightly(
-                folder, cfg, counted, n, tuned
-            )
+            ways[f"{name} {n} workers"] = partial(run_lightly, *work, n, name.endswith("+"))
     rates = {name: [] for name in ways}
     for turn in range(arguments.rounds):
         for name, run in ways.items():
             rates[name].append(run())
             print(f"round {turn + 1}  {name:20s} {rates[name][-1]:7.2f} img/s", flush=True)
         if turn == 0:  # from here on only the best number of workers
-            best = {}
-            for name in ways:
-                first = name.split()[0]
-                best[first] = max(best.get(first, name), name, key=lambda x: rates[x][0])
-            ways = {name: ways[name] for name in best.values()}
+            best = {x.split()[0]: x for x in sorted(ways, key=lambda x: rates[x][0])}
+            ways = {x: run for x, run in ways.items() if x in best.values()}
     return {name: rates[name] for name in ways}
 
 
@@ -230,12 +217,10 @@ def print_table(rates):
     print(f"\n{'':20s} {'img/s':>22s} {'DenseSSL / it':>20s}")
     for name, series in rates.items():
         rate = f"{np.median(series):.1f} [{min(series):.1f}-{max(series):.1f}]"
-        line = f"{name:20s} {rate:>22s}"
-        if name != "DenseSSL":
-            ratios = ours / np.array(series)
-            ratio = f"{np.median(ratios):.2f} [{min(ratios):.2f}-{max(ratios):.2f}]"
-            line += f" {ratio:>20s}  target {TARGETS[name.split()[0]]}"
-        print(line)
+        ratios = ours / np.array(series)
+        ratio = f"{np.median(ratios):.2f} [{min(ratios):.2f}-{max(ratios):.2f}]"
+        target = TARGETS.get(name.split()[0], "-")
+        print(f"{name:20s} {rate:>22s} {ratio:>20s}  target {target}")
 
 
 def main():

@@ -10,14 +10,15 @@ holds medians and ranges over the rounds. The breakdown times the parts by thems
 the shapes they have in the step.
 
     python benchmarks/steps.py
-    python benchmarks/steps.py --cases R18@128x32 --heads paper --rounds 15
+    python benchmarks/steps.py --threads 1 --cpu-time       on a machine that does other work too
 """
 
 import argparse
 import tempfile
 import time
-import warnings
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -28,12 +29,14 @@ from dense_ssl import add_dense_ssl_config
 from dense_ssl.data.batch import stack_samples
 from dense_ssl.data.geometry import crop_affine, draw_crop
 from dense_ssl.engine import Trainer
+from dense_ssl.modeling.boxes import pool_boxes
 from dense_ssl.utils.allocator import tune_allocator
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "Base-Pretrain.yaml"
 # Hidden and output width of projector and predictor.
 HEADS = {"paper": (4096, 256), "mini": (1024, 128)}
 TARGETS = {"BYOL": 1.05, "SCRL": 1.08}
+autocast = partial(torch.autocast, "cpu", torch.bfloat16)  # as in Base-Pretrain.yaml
 
 
 class SyntheticLoader:
@@ -43,21 +46,19 @@ class SyntheticLoader:
 
     def __init__(self, batch_size, size):
         rng = np.random.default_rng(0)
-        self.batch = stack_samples([self._sample(rng, size) for _ in range(batch_size)])
+        views = [[self._view(rng, size) for _ in range(2)] for _ in range(batch_size)]
+        self.batch = stack_samples([{"seed": i, "views": x} for i, x in enumerate(views)])
 
     def __iter__(self):
         while True:
             yield self.batch
 
     @staticmethod
-    def _sample(rng, size):
-        views = []
-        for _ in range(2):
-            crop = draw_crop(rng, 500, 375, (0.2, 1.0), (3 / 4, 4 / 3))
-            affine = crop_affine(crop, size, bool(rng.random() < 0.5))
-            pixels = torch.from_numpy(rng.integers(0, 256, (size, size, 3), dtype=np.uint8))
-            views.append({"image": pixels.permute(2, 0, 1), "affine": torch.from_numpy(affine)})
-        return {"seed": int(rng.integers(2**62)), "views": views}
+    def _view(rng, size):
+        crop = draw_crop(rng, 500, 375, (0.2, 1.0), (3 / 4, 4 / 3))
+        affine = crop_affine(crop, size, bool(rng.random() < 0.5))
+        pixels = torch.from_numpy(rng.integers(0, 256, (size, size, 3), dtype=np.uint8))
+        return {"image": pixels.permute(2, 0, 1), "affine": torch.from_numpy(affine)}
 
 
 class SyntheticTrainer(Trainer):
@@ -65,8 +66,7 @@ class SyntheticTrainer(Trainer):
 
     def __init__(self, cfg):
         super().__init__(cfg)
-        self.iter = 0
-        self.storage = EventStorage(0)
+        self.iter, self.storage = 0, EventStorage(0)
         with self.storage:
             self.before_train()
 
@@ -83,8 +83,8 @@ class SyntheticTrainer(Trainer):
 
 
 def build_trainer(method, heads, case, output):
-    """A trainer of a method; ``case`` is (depth, view size, batch size)."""
-    depth, size, batch_size = case
+    """A trainer of a method; ``case`` is "R<depth>@<view size>x<batch size>"."""
+    depth, size, batch_size = map(int, case[1:].replace("@", "x").split("x"))
     hidden, out = HEADS[heads]
     cfg = get_cfg()
     add_dense_ssl_config(cfg)
@@ -102,22 +102,15 @@ def build_trainer(method, heads, case, output):
     return SyntheticTrainer(cfg)
 
 
-def autocast():
-    """The precision of the step: Base-Pretrain.yaml's."""
-    return torch.autocast("cpu", torch.bfloat16)
-
-
 def backbone_passes(trainer):
     """A function that runs the passes no step can avoid, and nothing else."""
     model = trainer.model
     images = [x.images for x in model.gather_views(trainer.data_loader_seeded.batch)]
     with torch.no_grad(), autocast():
         gradient = torch.ones_like(model.backbone(images[0])["res5"])
-    parameters = [x for x in model.backbone.parameters() if x.requires_grad]
 
     def run():
-        for parameter in parameters:
-            parameter.grad = None
+        model.backbone.zero_grad()
         for view in images:
             with autocast():
                 features = model.backbone(view)["res5"]
@@ -129,18 +122,14 @@ def backbone_passes(trainer):
     return run
 
 
-class FixedPasses:
+def fixed_passes(model, views):
     """Stands in for the passes of a step: feature maps that are already there."""
-
-    def __init__(self, model, views):
-        with torch.no_grad(), autocast():
-            self.maps = [model.backbone(x.images)["res5"] for x in views]
-
-    def online(self, view):
-        return {"res5": self.maps[view].detach().requires_grad_()}
-
-    def target(self, view):
-        return {"res5": self.maps[view]}
+    with torch.no_grad(), autocast():
+        maps = [model.backbone(x.images)["res5"] for x in views]
+    return SimpleNamespace(
+        online=lambda view: {"res5": maps[view].detach().requires_grad_()},
+        target=lambda view: {"res5": maps[view]},
+    )
 
 
 def parts(trainer):
@@ -148,7 +137,7 @@ def parts(trainer):
     model, batch = trainer.model, trainer.data_loader_seeded.batch
     (objective,) = model.objectives.values()
     views = model.gather_views(batch)
-    passes = FixedPasses(model, views)
+    passes = fixed_passes(model, views)
 
     def whole_objective():
         with autocast():
@@ -159,12 +148,12 @@ def parts(trainer):
         "normalise the views": lambda: model.gather_views(batch),
         "objective, forward and backward": whole_objective,
     }
-    boxes = None
+    rows = len(views[0])
     if hasattr(objective, "sample"):
         boxes = objective.sample(views)[0][0]
+        rows = len(boxes.flatten(0, 1))
         result["  box sampling"] = lambda: objective.sample(views)
         result["  RoIAlign, forward and backward"] = roi_align(objective, passes, boxes)
-    rows = len(views[0]) if boxes is None else boxes.shape[0] * boxes.shape[1]
     result["  heads, forward and backward"] = heads(objective, rows)
     result["optimizer"] = trainer.optimizer.step
     result["target update"] = lambda: model.update_target(0.996)
@@ -173,40 +162,36 @@ def parts(trainer):
 
 def roi_align(objective, passes, boxes):
     """A function that pools the boxes of two online and two target passes."""
-    rows = torch.arange(len(boxes)).repeat_interleave(boxes.shape[1])
-    rois = torch.cat([rows[:, None], boxes.flatten(0, 1)], dim=1).float()
 
     def run():
-        for view in (0, 1):
-            pooled = objective.pooler(passes.online(view)["res5"].float(), rois)
+        for view in range(2):
+            features = passes.online(view)["res5"].float()
+            pooled = pool_boxes(objective.pooler, features, boxes)
             pooled.backward(torch.ones_like(pooled))
-            with torch.no_grad():
-                objective.pooler(passes.target(view)["res5"].float(), rois)
+            pool_boxes(objective.pooler, features.detach(), boxes)
 
     return run
 
 
 def heads(objective, rows):
     """A function that runs projector and predictor on two views, the target projector too."""
-    inputs = torch.rand(rows, objective.projector.hidden.in_features)
+    inputs = torch.rand(rows, objective.projector.hidden.in_features, requires_grad=True)
 
     def run():
-        for _ in range(2):
-            with autocast():
-                prediction = objective.predictor(objective.projector(inputs.requires_grad_()))
-                with torch.no_grad():
-                    objective.target_projector(inputs)
-            prediction.backward(torch.ones_like(prediction))
+        with autocast():
+            online = [objective.predictor(objective.projector(inputs)) for _ in range(2)]
+            with torch.no_grad():
+                _ = [objective.target_projector(inputs) for _ in range(2)]
+        torch.cat(online).sum().backward()
 
     return run
 
 
-def seconds(function, clock, repeats=1):
+def seconds(function, clock):
     """Time of one call."""
     start = clock()
-    for _ in range(repeats):
-        function()
-    return (clock() - start) / repeats
+    function()
+    return clock() - start
 
 
 def spread(values, digits):
@@ -215,42 +200,24 @@ def spread(values, digits):
     return f"{middle:.{digits}f} [{low:.{digits}f}-{high:.{digits}f}]"
 
 
-def measure(name, method, width, arguments, output):
+def measure(trainer, name, target, arguments):
     """Print the line of a case and its breakdown."""
-    depth, size, batch_size = parse_case(name)
-    trainer = build_trainer(method, width, (depth, size, batch_size), output)
     clock = time.process_time if arguments.cpu_time else time.perf_counter
     passes = backbone_passes(trainer)
     for _ in range(arguments.warm_up):
         trainer.step()
         passes()
-    times = np.array(
-        [
-            [seconds(x, clock, arguments.steps) for x in (trainer.step, passes)]
-            for _ in range(arguments.rounds)
-        ]
-    )
-    step, ideal = 1e3 * times.T
+    times = [[seconds(x, clock) for x in (trainer.step, passes)] for _ in range(arguments.rounds)]
+    step, ideal = 1e3 * np.array(times).T
     print(
-        f"{name:12s} {method:5s} {width:6s} {spread(step, 0):>21s} {spread(ideal, 0):>21s} "
-        f"{spread(step / ideal, 3):>21s}  target {TARGETS[method]}",
-        flush=True,
+        f"{name:25s} {spread(step, 0):>21s} {spread(ideal, 0):>21s} "
+        f"{spread(step / ideal, 3):>21s}  target {target}"
     )
     functions = parts(trainer)
-    series = {key: [] for key in functions}
-    for _ in range(arguments.rounds):
-        for key, function in functions.items():
-            series[key].append(1e3 * seconds(function, clock))
-    for key, values in series.items():
+    rounds = [[seconds(x, clock) for x in functions.values()] for _ in range(arguments.rounds)]
+    for part, values in zip(functions, 1e3 * np.array(rounds).T):
         share = np.median(values) / np.median(ideal)
-        print(f"    {key:36s} {spread(values, 1):>21s} ms {share:7.1%} of the passes", flush=True)
-
-
-def parse_case(name):
-    """ "R18@128x32" -> (18, 128, 32)."""
-    depth, _, rest = name[1:].partition("@")
-    size, _, batch_size = rest.partition("x")
-    return int(depth), int(size), int(batch_size)
+        print(f"    {part:32s} {spread(values, 1):>21s} ms {share:6.1%} of the passes", flush=True)
 
 
 def main():
@@ -260,26 +227,23 @@ def main():
     )
     parser.add_argument("--methods", nargs="+", default=list(TARGETS), choices=list(TARGETS))
     parser.add_argument("--heads", nargs="+", default=list(HEADS), choices=list(HEADS))
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--steps", type=int, default=1, help="steps of each turn")
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--warm-up", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--cpu-time", action="store_true", help="for a loaded machine, with --threads 1"
-    )
+    parser.add_argument("--cpu-time", action="store_true", help="for one thread on a busy machine")
     parser.add_argument("--stock-allocator", action="store_true", help="as TUNE_ALLOCATOR False")
     arguments = parser.parse_args()
 
-    warnings.filterwarnings("ignore", message=".*torch.meshgrid.*")
     torch.set_num_threads(arguments.threads)
     tuned = not arguments.stock_allocator and tune_allocator()
     print(f"{arguments.threads} threads, bfloat16, channels-last, allocator tuned: {tuned}")
-    print(f"{'case':12s} {'':5s} {'heads':6s} {'step, ms':>21s} {'passes, ms':>21s} {'ratio':>21s}")
-    with tempfile.TemporaryDirectory() as output:
-        for name in arguments.cases:
-            for method in arguments.methods:
-                for width in arguments.heads:
-                    measure(name, method, width, arguments, output)
+    print(f"{'':25s} {'step, ms':>21s} {'passes, ms':>21s} {'ratio':>21s}")
+    for case in arguments.cases:
+        for method in arguments.methods:
+            for width in arguments.heads:
+                with tempfile.TemporaryDirectory() as output:
+                    trainer = build_trainer(method, width, case, output)
+                    measure(trainer, f"{case} {method} {width}", TARGETS[method], arguments)
 
 
 if __name__ == "__main__":

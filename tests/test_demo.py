@@ -1,4 +1,4 @@
-"""The demo from end to end, a sixtieth of its length."""
+"""The demo from end to end, a forty-fifth of its length."""
 
 import json
 import re
@@ -14,7 +14,7 @@ RUNS = {"random", "scrl", "random_frozen", "scrl_frozen"}
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     output = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, str(ROOT / "tools" / "demo.py"), "--shorten", "60"]
+    command = [sys.executable, str(ROOT / "tools" / "demo.py"), "--shorten", "45"]
     result = subprocess.run(
         [*command, "--output", str(output)], capture_output=True, text=True, cwd=output
     )
