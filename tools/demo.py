@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs" / "demo"
-SCENES = {"num_unlabeled": 4000, "num_train": 200, "num_val": 300}
+SCENES = {"num_unlabeled": 4000, "num_train": 50, "num_val": 300}
 METRICS = ("bbox/AP", "bbox/AP50", "segm/AP", "segm/AP50")
 # title, uses the pre-trained backbone, backbone frozen
 RUNS = {
