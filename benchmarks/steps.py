@@ -105,7 +105,7 @@ def build_trainer(method, heads, case, output):
 def backbone_passes(trainer):
     """A function that runs the passes no step can avoid, and nothing else."""
     model = trainer.model
-    images = [x.images for x in model.gather_views(trainer.data_loader_seeded.batch)]
+    images = [x.images for x in model.gather_views(trainer.data_loader.batch)]
     with torch.no_grad(), autocast():
         gradient = torch.ones_like(model.backbone(images[0])["res5"])
 
@@ -134,7 +134,7 @@ def fixed_passes(model, views):
 
 def parts(trainer):
     """The parts of a step beyond the passes, {name: function}; indented ones belong to the last."""
-    model, batch = trainer.model, trainer.data_loader_seeded.batch
+    model, batch = trainer.model, trainer.data_loader.batch
     (objective,) = model.objectives.values()
     views = model.gather_views(batch)
     passes = fixed_passes(model, views)

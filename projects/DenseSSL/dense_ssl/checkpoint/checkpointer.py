@@ -103,7 +103,8 @@ class Checkpointer(DetectionCheckpointer):
             incompatible: what fvcore's checkpointer says of the loading.
         """
         wanted = backbone_names(self.model.state_dict())
-        missing = [x for x in incompatible.missing_keys if x in set(wanted)]
+        absent, names = set(incompatible.missing_keys), set(names)
+        missing = [x for x in wanted if x in absent]
         found = len(wanted) - len(missing)
         logger.info("loaded %d of %d backbone tensors from %s", found, len(wanted), self._path)
         if missing and found:
@@ -111,7 +112,7 @@ class Checkpointer(DetectionCheckpointer):
         if not self.check:
             return
         # names that are there, so that only the shape can have kept them out
-        reshaped = [x for x in missing if _suffixes(x) & set(names)]
+        reshaped = [x for x in missing if _suffixes(x) & names]
         if reshaped:
             raise ValueError(
                 f"{len(reshaped)} backbone tensors of {self._path} have another shape than the "

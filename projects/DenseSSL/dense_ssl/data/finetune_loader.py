@@ -6,10 +6,9 @@ import numpy as np
 import torch
 from detectron2.data import DatasetMapper, build_detection_train_loader, get_detection_dataset_dicts
 from detectron2.data.common import DatasetFromList
-from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .stream import StreamBatches
+from .stream import build_stream
 
 
 def build_finetune_loader(cfg, seed):
@@ -29,13 +28,7 @@ def build_finetune_loader(cfg, seed):
         min_keypoints=cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if has_keypoints else 0,
         proposal_files=cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None,
     )
-    batches = StreamBatches(
-        len(dicts),
-        cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE,
-        seed,
-        comm.get_rank(),
-        comm.get_world_size(),
-    )
+    batches = build_stream(cfg, len(dicts), seed)
     if cfg.DATALOADER.ASPECT_RATIO_GROUPING:
         batches = GroupedBatches(batches, [x["width"] > x["height"] for x in dicts])
     return DataLoader(

@@ -7,14 +7,13 @@ from collections import Counter
 import cv2
 import torch
 from detectron2.data import DatasetCatalog
-from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
 from .batch import stack_samples
 from .dataset import ViewDataset
 from .datasets import register_datasets
 from .mapper import MultiViewMapper
-from .stream import StreamBatches
+from .stream import build_stream
 
 logger = logging.getLogger(__name__)
 
@@ -68,22 +67,10 @@ def build_pretrain_loader(cfg, seed):
         its ``dataset`` a :class:`~dense_ssl.data.dataset.ViewDataset`.
     """
     dataset = ViewDataset(pretrain_dataset_dicts(cfg), MultiViewMapper(cfg), seed)
-    if cfg.SOLVER.IMS_PER_BATCH % cfg.SOLVER.ACCUMULATE:
-        raise ValueError(
-            f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} must be a multiple of "
-            f"SOLVER.ACCUMULATE {cfg.SOLVER.ACCUMULATE}."
-        )
-    batches = StreamBatches(
-        len(dataset),
-        cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE,
-        seed,
-        comm.get_rank(),
-        comm.get_world_size(),
-    )
     workers = cfg.DATALOADER.NUM_WORKERS
     return DataLoader(
         dataset,
-        batch_sampler=batches,
+        batch_sampler=build_stream(cfg, len(dataset), seed),
         num_workers=workers,
         collate_fn=stack_samples,
         pin_memory=cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available(),

@@ -1,7 +1,23 @@
 """The order of training images: an endless stream that any process can join at any point."""
 
 import numpy as np
+from detectron2.utils import comm
 from torch.utils.data import Sampler
+
+
+def build_stream(cfg, num_images, seed):
+    """The batches of this process; with SOLVER.ACCUMULATE each is one part of a step.
+
+    Args:
+        cfg: config. num_images: size of the data. seed: of the order.
+    """
+    if cfg.SOLVER.IMS_PER_BATCH % cfg.SOLVER.ACCUMULATE:
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} must be a multiple of "
+            f"SOLVER.ACCUMULATE {cfg.SOLVER.ACCUMULATE}."
+        )
+    batch_size = cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE
+    return StreamBatches(num_images, batch_size, seed, comm.get_rank(), comm.get_world_size())
 
 
 class StreamBatches(Sampler):

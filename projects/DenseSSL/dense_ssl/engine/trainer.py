@@ -52,10 +52,9 @@ class Trainer(DefaultTrainer):
         if cfg.MODEL.FREEZE_BACKBONE and not self.is_pretraining:
             freeze_parameters(model)
         optimizer = self.build_optimizer(cfg, model)
-        self.data_loader_seeded = self.build_train_loader(cfg, self.seed)
         self._trainer = TrainStep(
             _parallel(model),
-            self.data_loader_seeded,
+            self.build_train_loader(cfg, self.seed),
             optimizer,
             precision=amp_dtype(cfg.SOLVER.AMP.PRECISION, model.device)
             if cfg.SOLVER.AMP.ENABLED
@@ -85,9 +84,11 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume=True):
         """Go on from the last checkpoint of the output folder, or start from MODEL.WEIGHTS."""
         super().resume_or_load(resume)
-        sampler = self.data_loader_seeded.batch_sampler
-        sampler.start = self.start_iter * self.cfg.SOLVER.ACCUMULATE
-        sampler.seed = self.data_loader_seeded.dataset.seed = self.seed
+        # detectron2's own loader, which other samplers get, cannot be joined in the middle
+        sampler = getattr(self.data_loader, "batch_sampler", None)
+        if sampler is not None:
+            sampler.start = self.start_iter * self.cfg.SOLVER.ACCUMULATE
+            sampler.seed = self.data_loader.dataset.seed = self.seed
         logger.info("Starting at iteration %d with seed %d", self.start_iter, self.seed)
 
     def build_hooks(self):
@@ -112,7 +113,7 @@ class Trainer(DefaultTrainer):
         cfg = self.cfg
         if not self.is_pretraining:
             return super().build_writers()
-        num_images = len(self.data_loader_seeded.dataset)
+        num_images = len(self.data_loader.dataset)
         return [
             PretrainPrinter(self.max_iter, cfg.SOLVER.IMS_PER_BATCH, num_images),
             JSONWriter(os.path.join(cfg.OUTPUT_DIR, "metrics.json")),
