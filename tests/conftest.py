@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import cv2
 import numpy as np
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from helpers import photo, tiny_config
 
 
@@ -28,3 +29,10 @@ def pretrain_config(image_folder, tmp_path):
         return tiny_config(method, image_folder, tmp_path / "output", *options)
 
     return build
+
+
+@pytest.fixture
+def restore_catalogs(monkeypatch):
+    """Data sets that a test registers are gone after it."""
+    for catalog in (DatasetCatalog, MetadataCatalog):
+        monkeypatch.setattr(catalog, "data", dict(catalog.data))

@@ -1,6 +1,8 @@
 """What several tests need."""
 
+import logging
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -127,3 +129,17 @@ def train(cfg, resume=False, kill_at=None):
         with pytest.raises(Killed):
             trainer.train()
     return trainer
+
+
+@contextmanager
+def recorded_log(name, level):
+    """The messages of a logger, whatever has been done to the log's propagation."""
+    records, logger = [], logging.getLogger(name)
+    handler = logging.Handler(level)
+    handler.emit = lambda record: records.append(record.getMessage())
+    before = logger.level
+    logger.setLevel(level)
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)
+    logger.setLevel(before)

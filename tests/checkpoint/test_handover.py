@@ -9,7 +9,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
-from helpers import CONFIGS, tiny_config
+from helpers import CONFIGS, recorded_log, tiny_config
 
 import dense_ssl.modeling  # noqa: F401 (registration only)
 from dense_ssl import add_dense_ssl_config
@@ -88,16 +88,8 @@ def runs(tmp_path_factory):
 @pytest.fixture
 def log():
     """What the checkpointer says, whatever has been done to the log's propagation."""
-    records = []
-    handler = logging.Handler(logging.INFO)
-    handler.emit = lambda record: records.append(record.getMessage())
-    logger = logging.getLogger("dense_ssl.checkpoint.checkpointer")
-    level = logger.level
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    yield records
-    logger.removeHandler(handler)
-    logger.setLevel(level)
+    with recorded_log("dense_ssl.checkpoint.checkpointer", logging.INFO) as records:
+        yield records
 
 
 def expected_pairs(model, state):

@@ -11,10 +11,7 @@ from dense_ssl.data.datasets import check_num_classes, register_datasets, resolv
 ROOT = os.environ.get("DETECTRON2_DATASETS", "")
 
 
-@pytest.fixture(autouse=True)
-def _restore_catalogs(monkeypatch):
-    for catalog in (DatasetCatalog, MetadataCatalog):
-        monkeypatch.setattr(catalog, "data", dict(catalog.data))
+pytestmark = pytest.mark.usefixtures("restore_catalogs")
 
 
 def test_coco_metadata_are_there_before_the_data_are_read(tmp_path):

@@ -13,11 +13,7 @@ from dense_ssl.data.datasets import (
     resolve_dataset,
 )
 
-
-@pytest.fixture(autouse=True)
-def _restore_catalogs(monkeypatch):
-    for catalog in (DatasetCatalog, MetadataCatalog):
-        monkeypatch.setattr(catalog, "data", dict(catalog.data))
+pytestmark = pytest.mark.usefixtures("restore_catalogs")
 
 
 # Image folders

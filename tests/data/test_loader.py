@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog
-from helpers import photo, tiny_config
+from helpers import photo, recorded_log, tiny_config
 
 from dense_ssl.data.batch import stack_samples
 from dense_ssl.data.loader import (
@@ -46,13 +46,8 @@ def batches(cfg, count, seed=3):
 @pytest.fixture
 def warnings():
     """What the loader warns of, whatever has been done to the log's propagation."""
-    records = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: records.append(record.getMessage())
-    logger = logging.getLogger("dense_ssl.data.loader")
-    logger.addHandler(handler)
-    yield records
-    logger.removeHandler(handler)
+    with recorded_log("dense_ssl.data.loader", logging.WARNING) as records:
+        yield records
 
 
 def test_a_batch_is_stacked_in_channels_last_memory(tmp_path):

@@ -12,10 +12,7 @@ from dense_ssl.data.datasets import resolve_dataset
 ROOT = os.environ.get("DETECTRON2_DATASETS", "")
 
 
-@pytest.fixture(autouse=True)
-def _restore_catalogs(monkeypatch):
-    for catalog in (DatasetCatalog, MetadataCatalog):
-        monkeypatch.setattr(catalog, "data", dict(catalog.data))
+pytestmark = pytest.mark.usefixtures("restore_catalogs")
 
 
 def test_voc_equals_detectron2(tmp_path):

@@ -19,10 +19,7 @@ FULL = "<pose>Left</pose><truncated>0</truncated><difficult>{}</difficult>"
 EASY, HARD = FULL.format(0), FULL.format(1)
 
 
-@pytest.fixture(autouse=True)
-def _restore_catalogs(monkeypatch):
-    for catalog in (DatasetCatalog, MetadataCatalog):
-        monkeypatch.setattr(catalog, "data", dict(catalog.data))
+pytestmark = pytest.mark.usefixtures("restore_catalogs")
 
 
 def predict(dataset_dict, boxes, classes, scores=None):
