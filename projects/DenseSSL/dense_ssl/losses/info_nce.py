@@ -1,0 +1,72 @@
+"""InfoNCE, the loss of MoCo and of both branches of DUPR."""
+
+import torch
+import torch.nn.functional as F
+
+from .chunks import over_chunks
+from .precision import at_least_float32
+
+
+def info_nce(query, positive, negatives, temperature, weights=None, max_entries=None):
+    r"""Cross-entropy of each query's positive against the positive and all negatives.
+
+    .. math:: L = -\frac{1}{N} \sum_i \log \frac{\exp(q_i \cdot k_i / \tau)}
+                  {\exp(q_i \cdot k_i / \tau) + \sum_j \exp(q_i \cdot n_j / \tau)}
+
+    MoCo (He et al. 2020), Eq. 1; DUPR (Ding et al. 2021), Eq. 5 and 6. It is log(1 + K) where
+    nothing is told apart.
+
+    Args:
+        query: (N, D), normalised inside.
+        positive: (N, D), normalised inside; the caller detaches it.
+        negatives: (K, D), normalised inside; the caller detaches them.
+        temperature: :math:`\tau`.
+        weights: (N,), weights of the queries in the mean; None: all 1.
+        max_entries: largest number of similarities that are held at once, see
+            :func:`~dense_ssl.losses.chunks.over_chunks`.
+
+    Returns:
+        Scalar in float32 or better. Without queries, or where all weights are 0, a zero that keeps
+        the graph.
+    """
+    query, positive = (F.normalize(x, dim=1) for x in at_least_float32(query, positive))
+    if weights is None:
+        weights = query.new_ones(len(query))
+    weights = weights.to(query)
+    negatives = F.normalize(negatives.to(query.dtype), dim=1)
+
+    def weighted_sum(query, positive, weights):
+        first = (query * positive).sum(dim=1, keepdim=True)  # (n, 1)
+        logits = torch.cat([first, query @ negatives.T], dim=1) / temperature  # (n, 1 + K)
+        return ((logits.logsumexp(dim=1) - logits[:, 0]) @ weights,)
+
+    with torch.autocast(query.device.type, enabled=False):
+        (total,) = over_chunks(
+            weighted_sum, (query, positive, weights), 1 + len(negatives), max_entries
+        )
+    return total / weights.sum().clamp(min=1e-12)
+
+
+@torch.no_grad()
+def contrast_statistics(query, positive, negatives):
+    """How well queries find their positives.
+
+    Args:
+        query, positive: (N, D). negatives: (K, D). Normalised inside.
+
+    Returns:
+        dict of scalars: ``top1`` and ``top5``, the share of queries whose positive is the nearest,
+        or among the five nearest, of all candidates (a tie counts as a miss);
+        ``positive_similarity`` and ``hardest_negative``, mean cosines.
+    """
+    query, positive = (F.normalize(x, dim=1) for x in at_least_float32(query, positive))
+    with torch.autocast(query.device.type, enabled=False):
+        others = query @ F.normalize(negatives.to(query.dtype), dim=1).T  # (N, K)
+    similarity = (query * positive).sum(dim=1)
+    rank = (others >= similarity[:, None]).sum(dim=1)
+    return {
+        "top1": (rank < 1).float().mean(),
+        "top5": (rank < 5).float().mean(),
+        "positive_similarity": similarity.mean(),
+        "hardest_negative": others.amax(dim=1).mean(),
+    }
