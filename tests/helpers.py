@@ -28,12 +28,22 @@ TINY = [
     "MODEL.BYOL.HIDDEN_DIM", 16, "MODEL.BYOL.OUT_DIM", 8,
     "MODEL.SCRL.HIDDEN_DIM", 16, "MODEL.SCRL.OUT_DIM", 8,
     "MODEL.SCRL.NUM_BOXES", 4, "MODEL.SCRL.MIN_BOX_SIZE", 16,
+    "MODEL.MOCO.HIDDEN_DIM", 16, "MODEL.MOCO.OUT_DIM", 8, "MODEL.MOCO.QUEUE_SIZE", 20,
+    "MODEL.DUPR.OUT_DIM", 8, "MODEL.DUPR.QUEUE_SIZE", 20, "MODEL.DUPR.PATCH_QUEUE_SIZE", 50,
+    "MODEL.DUPR.ROI_SIZE", (4, 4, 4, 2), "MODEL.DUPR.KEYS_PER_IMAGE", 3,
+    "MODEL.PLRC.HIDDEN_DIM", 16, "MODEL.PLRC.OUT_DIM", 8, "MODEL.PLRC.GRID", 3,
+    "MODEL.PLRC.NUM_REGIONS", 4, "MODEL.PLRC.NUM_POINTS", 3, "MODEL.PLRC.RESOLUTION", 16,
     "INPUT.VIEWS.SIZE", (64,), "INPUT.VIEWS.CROP_SCALE", ((0.2, 1.0),),
     "DATALOADER.NUM_WORKERS", 0,
     "SOLVER.IMS_PER_BATCH", 8, "SOLVER.MAX_ITER", 6, "SOLVER.CHECKPOINT_PERIOD", 3,
     "SOLVER.WARMUP_ITERS", 2, "SOLVER.BASE_LR", 0.05, "SOLVER.AMP.ENABLED", False,
     "SEED", 7, "VIS_PERIOD", 0,
 ]  # fmt: skip
+
+METHODS = ("BYOL", "SCRL", "MoCoV2", "DUPR", "PointRegionContrast")
+
+# What a method needs of the backbone.
+NEEDS = {"DUPR": ["MODEL.RESNETS.OUT_FEATURES", ["res2", "res3", "res4", "res5"]]}
 
 
 def base_config(*options):
@@ -52,6 +62,7 @@ def tiny_config(method, folder, output, *options):
     cfg.merge_from_list(
         [
             *TINY,
+            *NEEDS.get(method, ()),
             "MODEL.META_ARCHITECTURE",
             method,
             "DATASETS.TRAIN",

@@ -46,10 +46,15 @@ def test_only_outlines_are_drawn():
     assert (picture[:, 20, 25] == GREY).all()
 
 
-def test_colours_start_again_after_the_last():
-    boxes = torch.zeros(1, 11, 4)
-    boxes[0, 10] = torch.tensor([5.0, 5, 20, 20])
-    assert coloured(draw_matches([blank()], {0: boxes}), PALETTE[0]).any()
+def test_more_than_ten_boxes_have_colours_of_their_own():
+    boxes = torch.zeros(1, 49, 4)
+    boxes[0, :, :2] = torch.stack(torch.meshgrid(*[9.0 * torch.arange(7)] * 2, indexing="ij"), 2).view(-1, 2)
+    boxes[0, :, 2:] = boxes[0, :, :2] + 8
+    picture = draw_matches([blank(), blank()], {0: boxes, 1: boxes})
+    corners = (boxes[0, :, :2]).long()
+    first = [tuple(picture[:, y, x]) for x, y in corners.tolist()]
+    second = [tuple(picture[:, y, x + 64 + MARGIN]) for x, y in corners.tolist()]
+    assert first == second and len(set(first)) > 40
 
 
 @pytest.mark.parametrize("boxes", [

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from helpers import CONFIGS, ROOT, TINY
+from helpers import CONFIGS, METHODS, NEEDS, ROOT, TINY
 
 WORKER = """
 import sys, torch
@@ -16,10 +16,12 @@ from detectron2.utils import comm
 
 class Record(HookBase):
     def __init__(self):
-        self.gradients = []
+        self.gradients, self.queues = [], None
     def after_step(self):
         model = self.trainer.model
         model = getattr(model, "module", model)
+        if self.queues is None:
+            self.queues = {k: x.clone() for k, x in model.state_dict().items() if ".bank." in k}
         self.gradients.append({k: p.grad.clone() for k, p in model.named_parameters()
                                if p.grad is not None})
 
@@ -39,8 +41,12 @@ def main(args):
     if comm.is_main_process():
         model = getattr(trainer.model, "module", trainer.model)
         losses = [x for x, _ in trainer.storage.history("total_loss").values()]
-        torch.save({"gradients": record.gradients, "losses": losses,
+        torch.save({"gradients": record.gradients, "losses": losses, "queues": record.queues,
                     "model": model.state_dict()}, cfg.OUTPUT_DIR + "/record.pt")
+    # the queues of all processes hold the same to the bit
+    queues = {k: x for k, x in trainer.model.state_dict().items() if ".bank." in k}
+    for other in comm.all_gather(queues):
+        assert all(torch.equal(x, other[k]) for k, x in queues.items())
 
 if __name__ == "__main__":
     args = default_argument_parser().parse_args()
@@ -56,7 +62,7 @@ def run(folder, images, processes, method, *options, launcher=()):
                str(CONFIGS / "Base-Pretrain.yaml")]  # fmt: skip
     if not launcher:
         command += ["--num-gpus", str(processes), "--dist-url", "auto"]
-    pairs = [*TINY, "MODEL.META_ARCHITECTURE", method, "MODEL.RESNETS.NORM", "SyncBN",
+    pairs = [*TINY, *NEEDS.get(method, ()), "MODEL.META_ARCHITECTURE", method, "MODEL.RESNETS.NORM", "SyncBN",
              "MODEL.SSL.HEAD_NORM", "SyncBN", "DATASETS.TRAIN", (f"folder:{images}",),
              "OUTPUT_DIR", str(output), "SOLVER.MAX_ITER", 3, *options]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -74,21 +80,37 @@ def assert_alike(one, two):
     scale = max(x.abs().max() for x in first.values())
     for key, value in first.items():
         assert (value - two["gradients"][0][key]).abs().max() <= 1e-5 * max(scale, 1), key
+    # queues are kept in float32: the first step's are the same to the bit, later ones as weights are
+    for key, value in one["queues"].items():
+        assert torch.equal(value, two["queues"][key]), key
+        assert torch.allclose(one["model"][key].double(), two["model"][key].double(), atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["BYOL", "SCRL"])
-def test_two_processes_equal_one(tmp_path, image_folder, method):
-    one = run(tmp_path, image_folder, 1, method)
-    two = run(tmp_path, image_folder, 2, method)
+# small crops, many without overlap: the processes hold different numbers of usable images
+SMALL_CROPS = ("INPUT.VIEWS.CROP_SCALE", "((0.08, 0.3),)")
+CASES = [
+    *((method, ()) for method in METHODS if method != "PointRegionContrast"),
+    *((method, SMALL_CROPS) for method in ("SCRL", "DUPR")),
+    ("MoCoV2", ("MODEL.MOCO.SYMMETRIC", True)),
+    # the negatives of a process are those of all
+    ("PointRegionContrast", ("MODEL.PLRC.NEGATIVES", "all", *SMALL_CROPS)),
+    ("PointRegionContrast", ("MODEL.PLRC.NEGATIVES", "image", "MODEL.PLRC.ALPHA", 1.0)),
+]
+
+
+@pytest.mark.parametrize("method, options", CASES)
+def test_two_processes_equal_one(tmp_path, image_folder, method, options):
+    one = run(tmp_path, image_folder, 1, method, *options)
+    two = run(tmp_path, image_folder, 2, method, *options)
     assert_alike(one, two)
 
 
-def test_unequal_numbers_of_usable_images(tmp_path, image_folder):
-    # small crops, many without overlap: the processes hold different numbers of boxes
-    options = ("INPUT.VIEWS.CROP_SCALE", "((0.08, 0.3),)")
+def test_images_shuffled_between_processes_give_the_same_without_norms(tmp_path, image_folder):
+    # norms of a process see other images then; without norms nothing may change
+    options = ("MODEL.SSL.SHUFFLE_TARGET", True, "MODEL.RESNETS.NORM", "", "SOLVER.BASE_LR", 0.001)
     assert_alike(
-        run(tmp_path, image_folder, 1, "SCRL", *options),
-        run(tmp_path, image_folder, 2, "SCRL", *options),
+        run(tmp_path, image_folder, 1, "MoCoV2", *options),
+        run(tmp_path, image_folder, 2, "MoCoV2", *options),
     )
 
 

@@ -10,7 +10,7 @@ from detectron2.utils.events import EventStorage
 from helpers import random_batch, tiny_config
 
 from dense_ssl.data.batch import stack_samples
-from dense_ssl.modeling import pretrainer as pretrainer_module
+from dense_ssl.modeling.objectives import base as base_module
 from dense_ssl.modeling.passes import Passes
 
 BOTH = ("MODEL.SSL.OBJECTIVES", ("BYOLObjective", "SCRLObjective"))
@@ -173,7 +173,7 @@ def test_images_are_normalised_with_the_mean_and_std_of_their_channel_order():
 def test_drawn_pictures_are_the_views_in_rgb(order, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        pretrainer_module,
+        base_module,
         "draw_matches",
         lambda images, boxes, scale: drawn.append(images) or images[0],
     )

@@ -14,6 +14,7 @@ def add_dense_ssl_config(cfg):
     _add_view_config(cfg)
     _add_model_config(cfg)
     _add_method_config(cfg)
+    _add_contrastive_config(cfg)
     _add_solver_config(cfg)
 
 
@@ -75,6 +76,15 @@ def _add_view_config(cfg):
     # After this many draws the last crops are taken; objectives then skip the image.
     views.OVERLAP_TRIES = 10
 
+    # Regions of the images for point-level region contrast, other than its grid: "boxes" or
+    # "masks" of the annotations (for analysis: pre-training reads annotations for nothing else),
+    # or "files": label maps in FOLDER, PNG files of the images' names; 255 is no region.
+    regions = cfg.INPUT.REGIONS = CN()
+    regions.SOURCE = "grid"
+    regions.FOLDER = ""
+    # What no box or mask covers is a region of its own.
+    regions.BACKGROUND = True
+
 
 def _add_model_config(cfg):
     # Run convolutions in channels-last memory format.
@@ -95,6 +105,9 @@ def _add_model_config(cfg):
     # Run all views of the same size as one batch (norm statistics over all of them) instead of
     # one after the other.
     ssl.CONCATENATE_VIEWS = False
+    # Deal the images of all processes out anew for the target encoder (MoCo's shuffled BN): for
+    # norms that each process computes for itself ("BN"); synchronised norms need no shuffling.
+    ssl.SHUFFLE_TARGET = False
     # Momentum of the target network: from BASE to 1 by a cosine over the run, or "constant".
     ssl.MOMENTUM = CN()
     ssl.MOMENTUM.BASE = 0.996
@@ -132,6 +145,78 @@ def _add_method_config(cfg):
     scrl.ALIGNED = True
     # Sampling points of RoIAlign per bin side; 0: adaptive.
     scrl.SAMPLING_RATIO = 0
+
+
+def _add_contrastive_config(cfg):
+    moco = cfg.MODEL.MOCO = CN()
+    # Feature map of the backbone that is pooled.
+    moco.IN_FEATURE = "res5"
+    # Hidden width of the head, 0: that of the map; output width.
+    moco.HIDDEN_DIM = 0
+    moco.OUT_DIM = 128
+    # Keys in the queue; 0 (auto): 65536, or half as many as an epoch gives where that is fewer.
+    moco.QUEUE_SIZE = 65536
+    # Type that the queue is stored in: "float32", "bfloat16" or "float16".
+    moco.QUEUE_DTYPE = "float32"
+    moco.TEMPERATURE = 0.2
+    # Let both views be query and key (two passes more), instead of one each.
+    moco.SYMMETRIC = False
+    # Run the head on every cell and average what it gives, instead of on the average.
+    moco.POOL_AFTER_HEAD = False
+
+    dupr = cfg.MODEL.DUPR = CN()
+    # Feature maps, from fine to coarse, and for each the weight of its image loss (alpha), of its
+    # patch loss (beta) and the patches along each axis of the overlap (S). Weight 0: nothing built.
+    dupr.IN_FEATURES = ("res2", "res3", "res4", "res5")
+    dupr.ALPHA = (0.1, 0.4, 0.7, 1.0)
+    dupr.BETA = (0.0, 0.0, 1.0, 1.0)
+    dupr.ROI_SIZE = (14, 14, 14, 7)
+    dupr.OUT_DIM = 128
+    dupr.TEMPERATURE = 0.2
+    # Keys in each image queue and in each patch queue; 0 (auto) as MODEL.MOCO.QUEUE_SIZE.
+    dupr.QUEUE_SIZE = 65536
+    dupr.PATCH_QUEUE_SIZE = 65536
+    dupr.QUEUE_DTYPE = "float32"
+    # Patches of an image that enter a patch queue.
+    dupr.KEYS_PER_IMAGE = 4
+    # RoIAlign with the half-pixel shift or without; sampling points per bin side, 0: adaptive.
+    dupr.ALIGNED = True
+    dupr.SAMPLING_RATIO = 0
+
+    plrc = cfg.MODEL.PLRC = CN()
+    # Feature map, widths of the head on its cells (hidden 0: that of the map).
+    plrc.IN_FEATURE = "res5"
+    plrc.HIDDEN_DIM = 0
+    plrc.OUT_DIM = 128
+    # One head for points and for the image loss (needs MODEL.MOCO.POOL_AFTER_HEAD True).
+    plrc.SHARED_HEAD = False
+    # Grid of regions on the image (n x n), unless INPUT.REGIONS brings others.
+    plrc.GRID = 4
+    # Regions drawn per image (N), points per region (P), cells of a view along each axis (R).
+    plrc.NUM_REGIONS = 16
+    plrc.NUM_POINTS = 16
+    plrc.RESOLUTION = 64
+    # Points are the same places of the image in both views; False: each view draws its own.
+    plrc.PAIRED_POINTS = True
+    # "point", or "region": one vector per region, the mean over its cells.
+    plrc.LEVEL = "point"
+    # Negatives from the own "image", the "batch" of the process, or "all" processes.
+    plrc.NEGATIVES = "batch"
+    plrc.TEMPERATURE = 0.2
+    # Affinity distillation: temperatures; strategy 1, 2 or 3 (section 4.5.2); leave out the pair
+    # of a point with itself.
+    plrc.STUDENT_TEMPERATURE = 0.1
+    plrc.TEACHER_TEMPERATURE = 0.07
+    plrc.STRATEGY = 1
+    plrc.EXCLUDE_SELF = False
+    # Weight of the contrast against distillation (alpha), of both against the image loss (beta).
+    plrc.ALPHA = 0.5
+    plrc.BETA = 0.7
+    # Warm-up in epochs (above 0 it replaces WARMUP_ITERS): no distillation ("off"), or one with a
+    # teacher's temperature that rises from 0.04 ("teacher_temp").
+    plrc.WARMUP_EPOCHS = 0
+    plrc.WARMUP_ITERS = 0
+    plrc.WARMUP_MODE = "off"
 
 
 def _add_solver_config(cfg):

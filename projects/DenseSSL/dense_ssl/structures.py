@@ -20,11 +20,16 @@ class Views:
             ``view = scale * image + shift``. A horizontal flip makes ``scale_x`` negative.
         seeds: (N,) int64, one seed per image, the same in all views of a batch; None where
             randomness need not repeat.
+        image_size: (N, 2), width and height of the images; None where it is not known.
+        regions: (N, R, R) uint8, the region of the image that each cell of an R x R grid on the
+            view shows, 255 for none; None where the data has no regions.
     """
 
     images: torch.Tensor
     affine: torch.Tensor
     seeds: Optional[torch.Tensor] = None
+    image_size: Optional[torch.Tensor] = None
+    regions: Optional[torch.Tensor] = None
 
     def __post_init__(self):
         if self.images.dim() != 4 or self.affine.shape != (len(self.images), 4):

@@ -11,22 +11,27 @@ def stack_samples(samples):
 
     Returns:
         dict with ``"views": [{"image": uint8 (N, 3, H, W), "affine": float64 (N, 4)}, ...]``, the
-        images in channels-last memory format; ``"seed"``: (N,) int64, if the samples have seeds;
-        every other key as the list of the samples' values.
+        images in channels-last memory format, and ``"regions"`` (N, R, R) where the views have
+        them; ``"seed"``: (N,) int64, if the samples have seeds; every other key as the list of the
+        samples' values.
     """
     batch = {key: [x[key] for x in samples] for key in samples[0] if key not in ("views", "seed")}
     batch["views"] = [
-        {
-            "image": _stack_images([x["views"][i]["image"] for x in samples]),
-            "affine": torch.stack(
-                [torch.as_tensor(x["views"][i]["affine"], dtype=torch.float64) for x in samples]
-            ),
-        }
-        for i in range(len(samples[0]["views"]))
+        _stack_view([x["views"][i] for x in samples]) for i in range(len(samples[0]["views"]))
     ]
     if "seed" in samples[0]:
         batch["seed"] = torch.tensor([x["seed"] for x in samples], dtype=torch.int64)
     return batch
+
+
+def _stack_view(views):
+    stacked = {
+        "image": _stack_images([x["image"] for x in views]),
+        "affine": torch.stack([torch.as_tensor(x["affine"], dtype=torch.float64) for x in views]),
+    }
+    if "regions" in views[0]:
+        stacked["regions"] = torch.stack([x["regions"] for x in views])
+    return stacked
 
 
 def _stack_images(images):

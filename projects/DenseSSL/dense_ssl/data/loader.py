@@ -13,6 +13,7 @@ from .batch import stack_samples
 from .dataset import ViewDataset
 from .datasets import register_datasets
 from .mapper import MultiViewMapper
+from .regions import ANNOTATED
 from .stream import build_stream
 
 logger = logging.getLogger(__name__)
@@ -25,24 +26,33 @@ def pretrain_dataset_dicts(cfg):
     """The images of DATASETS.TRAIN, without their annotations.
 
     Returns:
-        list of dicts with ``file_name`` and ``source``, in the order of DATASETS.TRAIN.
+        list of dicts with ``file_name`` and ``source``, in the order of DATASETS.TRAIN; with
+        INPUT.REGIONS.SOURCE "boxes" or "masks" also with ``annotations``.
     """
     register_datasets(cfg)
-    return list(_load_dicts(tuple(cfg.DATASETS.TRAIN)))
+    fields = ["file_name"]
+    if cfg.INPUT.REGIONS.SOURCE in ANNOTATED:
+        fields.append("annotations")
+    return list(_load_dicts(tuple(cfg.DATASETS.TRAIN), tuple(fields)))
 
 
 @functools.lru_cache(maxsize=1)
-def _load_dicts(names):
+def _load_dicts(names, fields):
     if not names:
         raise ValueError(
             "DATASETS.TRAIN is empty: name the images to pre-train on, for example "
             "DATASETS.TRAIN \"('folder:/path/to/images',)\"."
         )
     dicts = [
-        {"file_name": x["file_name"], "source": name}
+        {"source": name, **{key: x[key] for key in fields if key in x}}
         for name in names
         for x in DatasetCatalog.get(name)
     ]
+    if "annotations" in fields and not any(x.get("annotations") for x in dicts):
+        raise ValueError(
+            "INPUT.REGIONS.SOURCE takes its regions from annotations, but no image of "
+            "DATASETS.TRAIN has any: name labelled data sets, or set it to 'grid'."
+        )
     counts = Counter(x["source"] for x in dicts)
     for name in names:
         if not counts[name]:

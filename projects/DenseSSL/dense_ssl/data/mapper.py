@@ -9,6 +9,7 @@ from detectron2.config import configurable
 from .geometry import crop_affine, draw_crop, overlap_in_view
 from .image_io import read_image
 from .photometry import draw_photometry
+from .regions import build_region_source, regions_of_view
 from .render import get_renderer
 from .view_settings import view_settings
 
@@ -16,13 +17,23 @@ from .view_settings import view_settings
 class MultiViewMapper:
     """Reads the image of a dataset dict once and makes its views.
 
-    Only ``file_name`` (and, for the log, ``image_id``) of the dict are used; annotations are never
-    looked at. The geometry of each view is kept as the four numbers of
+    Only ``file_name`` of the dict is used; annotations are not looked at, except by a region source
+    that is made of them. The geometry of each view is kept as the four numbers of
     :class:`~dense_ssl.structures.Views`.
     """
 
     @configurable
-    def __init__(self, *, views, backend, min_overlap=0.0, overlap_tries=10, image_format="RGB"):
+    def __init__(
+        self,
+        *,
+        views,
+        backend,
+        min_overlap=0.0,
+        overlap_tries=10,
+        image_format="RGB",
+        region_source=None,
+        region_resolution=64,
+    ):
         """
         Args:
             views: list of :class:`~dense_ssl.data.view_settings.ViewSettings`.
@@ -31,12 +42,17 @@ class MultiViewMapper:
                 of lower zoom.
             overlap_tries: draws after which the last crops are taken.
             image_format: "RGB" or "BGR".
+            region_source: function of (dataset dict, height, width) giving a label map of the
+                image, see :mod:`~dense_ssl.data.regions`; None for none.
+            region_resolution: R, cells of a view along each axis in which regions are given.
         """
         self.views = views
         self.render = get_renderer(backend)
         self.min_overlap = min_overlap
         self.overlap_tries = max(overlap_tries, 1)
         self.image_format = image_format
+        self.region_source = region_source
+        self.region_resolution = region_resolution
 
     @classmethod
     def from_config(cls, cfg):
@@ -48,6 +64,8 @@ class MultiViewMapper:
             "min_overlap": cfg.INPUT.VIEWS.MIN_OVERLAP,
             "overlap_tries": cfg.INPUT.VIEWS.OVERLAP_TRIES,
             "image_format": cfg.INPUT.FORMAT,
+            "region_source": build_region_source(cfg.INPUT.REGIONS),
+            "region_resolution": cfg.MODEL.PLRC.RESOLUTION,
         }
 
     def __call__(self, dataset_dict, seed=None):
@@ -59,7 +77,8 @@ class MultiViewMapper:
         Returns:
             dict with ``views``: a list of ``{"image": uint8 (3, H, W), "affine": float64 (4,)}``,
             ``seed``: int for whatever else is drawn for this image, ``file_name``, ``height`` and
-            ``width`` of the image.
+            ``width`` of the image. With a region source each view also has ``regions``, uint8
+            (R, R).
 
         Raises:
             BrokenImageError: the image cannot be read.
@@ -69,12 +88,19 @@ class MultiViewMapper:
         image = read_image(dataset_dict["file_name"])
         height, width = image.shape[:2]
         crops = self._draw_crops(rng, width, height)
+        views = [self._make_view(rng, image, *x) for x in zip(self.views, crops)]
+        if self.region_source is not None:
+            label_map = self.region_source(dataset_dict, height, width)
+            for view, settings in zip(views, self.views):
+                view["regions"] = regions_of_view(
+                    label_map, view["affine"], settings.size, self.region_resolution
+                )
         return {
             "file_name": dataset_dict["file_name"],
             "height": height,
             "width": width,
             "seed": sample_seed,
-            "views": [self._make_view(rng, image, *x) for x in zip(self.views, crops)],
+            "views": views,
         }
 
     def _draw_crops(self, rng, width, height):

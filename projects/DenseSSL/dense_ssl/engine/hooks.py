@@ -34,6 +34,7 @@ class UpdateTarget(HookBase):
     def after_step(self):
         momentum = momentum_at(self.trainer.iter, self.trainer.max_iter, self.base, self.schedule)
         self.model.update_target(momentum)
+        self.model.after_step()
         if is_logged():
             put_scalar("momentum", momentum)
 

@@ -47,7 +47,9 @@ def setup(args):
     resolve_norms(cfg, logger)
     if is_pretraining(cfg):
         check_pretraining(cfg)
-        resolve_epochs(cfg, len(pretrain_dataset_dicts(cfg)))
+        num_images = len(pretrain_dataset_dicts(cfg))
+        resolve_epochs(cfg, num_images)
+        META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).resolve(cfg, num_images)
     else:
         register_datasets(cfg)
         check_num_classes(cfg)

@@ -128,6 +128,15 @@ def clip_boxes(boxes, size):
     return torch.minimum(boxes.clamp(min=0), limit)
 
 
+def split_boxes(boxes, size):
+    """Cut boxes (N, 4) into ``size`` x ``size`` equal parts each, row by row: (N, size^2, 4)."""
+    steps = torch.arange(size, device=boxes.device)
+    y, x = (z.flatten() for z in torch.meshgrid(steps, steps, indexing="ij"))
+    cell = torch.stack([x, y, x + 1, y + 1], dim=1) / size  # (size^2, 4), in units of the box
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return boxes[:, None, [0, 1, 0, 1]] + cell * sides[:, None].repeat(1, 1, 2)
+
+
 def pairwise_iou(first, second):
     """IoU of boxes (N, A, 4) and (N, B, 4), as (N, A, B)."""
     left, top, right, bottom = first[:, :, None].unbind(dim=-1)  # (N, A, 1)
@@ -141,30 +150,33 @@ def pairwise_iou(first, second):
 
 
 def pool_boxes(pooler, features, boxes):
-    """Pool boxes by a 1 x 1 RoIAlign.
+    """Pool boxes by RoIAlign.
 
-    RoIAlign makes of a box a weighted sum of the cells of the map, with the same weights for every
-    channel: its result on an identity matrix. A product of matrices then applies them to all
-    channels, an order of magnitude faster on CPUs than RoIAlign itself, whose loops there run on
-    one thread. Where there are more cells than channels nothing would be won.
+    RoIAlign makes of each bin of a box a weighted sum of the cells of the map, with the same
+    weights for every channel: its result on an identity matrix. A product of matrices then applies
+    them to all channels, an order of magnitude faster on CPUs than RoIAlign itself, whose loops
+    there run on one thread. Where there are more cells than channels nothing would be won.
 
     Args:
-        pooler: detectron2's ROIAlign with output size 1.
+        pooler: detectron2's ROIAlign with output size S.
         features: (N, C, H, W).
         boxes: (N, K, 4) in view pixels.
 
     Returns:
-        (N * K, C), in the type of ``features``, under autocast too.
+        (N * K * S * S, C), the bins of a box row by row, in the type of ``features``, under
+        autocast too.
     """
     channels, cells = features.shape[1], features.shape[2:]
     if cells.numel() > channels:
         rows = torch.arange(len(boxes), device=boxes.device).repeat_interleave(boxes.shape[1])
         rois = torch.cat([rows[:, None], boxes.flatten(0, 1)], dim=1).to(features)  # (N * K, 5)
-        return pooler(features, rois).flatten(1)
+        pooled = pooler(features, rois)  # (N * K, C, S, S)
+        return pooled.flatten(2).transpose(1, 2).reshape(-1, channels)
     identity = torch.eye(cells.numel(), dtype=features.dtype, device=features.device)
     rois = F.pad(boxes.flatten(0, 1), (1, 0)).to(features)  # (N * K, 5), all on map 0
-    weights = pooler(identity.view(1, -1, *cells), rois)  # (N * K, H * W, 1, 1)
-    weights = weights.view(*boxes.shape[:2], -1)  # (N, K, H * W)
+    weights = pooler(identity.view(1, -1, *cells), rois)  # (N * K, H * W, S, S)
+    weights = weights.flatten(2).transpose(1, 2)  # (N * K, S * S, H * W)
+    weights = weights.reshape(len(boxes), -1, cells.numel())  # (N, K * S * S, H * W)
     with torch.autocast(features.device.type, enabled=False):
-        pooled = torch.bmm(weights, features.flatten(2).transpose(1, 2))  # (N, K, C)
+        pooled = torch.bmm(weights, features.flatten(2).transpose(1, 2))  # (N, K * S * S, C)
     return pooled.flatten(0, 1)

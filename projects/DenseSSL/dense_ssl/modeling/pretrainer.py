@@ -9,7 +9,6 @@ from torch import nn
 from ..data.batch import stack_samples
 from ..structures import Views
 from ..utils.events import is_drawn
-from ..visualization.matches import draw_matches
 from .backbones import extract_features, feature_shapes
 from .momentum import momentum_copy, update_momentum
 from .objectives import OBJECTIVE_REGISTRY
@@ -41,6 +40,7 @@ class Pretrainer(nn.Module):
         pixel_mean,
         pixel_std,
         concatenate_views=False,
+        shuffle_target=False,
         channels_last=False,
         vis_period=0,
         input_format="RGB",
@@ -52,6 +52,7 @@ class Pretrainer(nn.Module):
             weights: {name: weight of the objective's losses}.
             pixel_mean, pixel_std: per channel, in the order of ``input_format``.
             concatenate_views: run the views of one size as one batch.
+            shuffle_target: deal the images of all processes out anew for the target encoder.
             channels_last: run convolutions in channels-last memory format.
             vis_period: draw a picture every so many iterations; 0 for none.
             input_format: "RGB" or "BGR", for drawing.
@@ -62,6 +63,7 @@ class Pretrainer(nn.Module):
         self.objectives = nn.ModuleDict(objectives)
         self.weights = weights
         self.concatenate_views = concatenate_views
+        self.shuffle_target = shuffle_target
         self.channels_last = channels_last
         self.vis_period = vis_period
         self.input_format = input_format
@@ -74,6 +76,23 @@ class Pretrainer(nn.Module):
     def from_config(cls, cfg):
         backbone = build_backbone(cfg)
         shapes = feature_shapes(backbone)
+        weights = cls.objective_weights(cfg)
+        return {
+            "backbone": backbone,
+            "objectives": {x: OBJECTIVE_REGISTRY.get(x)(cfg, shapes) for x in weights},
+            "weights": weights,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "concatenate_views": cfg.MODEL.SSL.CONCATENATE_VIEWS,
+            "shuffle_target": cfg.MODEL.SSL.SHUFFLE_TARGET,
+            "channels_last": cfg.MODEL.CHANNELS_LAST,
+            "vis_period": cfg.VIS_PERIOD,
+            "input_format": cfg.INPUT.FORMAT,
+        }
+
+    @classmethod
+    def objective_weights(cls, cfg):
+        """{name in OBJECTIVE_REGISTRY: weight} of the objectives that a config asks for."""
         names = cls.objective_names or cfg.MODEL.SSL.OBJECTIVES
         if not names:
             raise ValueError(
@@ -92,17 +111,13 @@ class Pretrainer(nn.Module):
                 f"MODEL.SSL.OBJECTIVE_WEIGHTS has {len(weights)} entries for the {len(names)} "
                 f"objectives {tuple(names)}: give one each, or none."
             )
-        return {
-            "backbone": backbone,
-            "objectives": {x: OBJECTIVE_REGISTRY.get(x)(cfg, shapes) for x in names},
-            "weights": dict(zip(names, weights)),
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
-            "concatenate_views": cfg.MODEL.SSL.CONCATENATE_VIEWS,
-            "channels_last": cfg.MODEL.CHANNELS_LAST,
-            "vis_period": cfg.VIS_PERIOD,
-            "input_format": cfg.INPUT.FORMAT,
-        }
+        return dict(zip(names, weights))
+
+    @classmethod
+    def resolve(cls, cfg, num_images):
+        """Turn the keys of the objectives that depend on the data into numbers, in place."""
+        for name in cls.objective_weights(cfg):
+            OBJECTIVE_REGISTRY.get(name).resolve(cfg, num_images)
 
     @property
     def device(self):
@@ -113,7 +128,8 @@ class Pretrainer(nn.Module):
 
         Args:
             batched_inputs: a list of dicts with ``"views": [{"image": uint8 (3, H, W), "affine":
-                float (4,)}, ...]`` and optionally ``"seed": int``, or the same stacked by
+                float (4,)}, ...]`` and optionally ``"seed": int``, ``"width"`` and ``"height"`` of
+                the image and in each view ``"regions": uint8 (R, R)``; or the same stacked by
                 :func:`~dense_ssl.data.batch.stack_samples`.
 
         Returns:
@@ -133,13 +149,14 @@ class Pretrainer(nn.Module):
             [i for x in self.objectives.values() for i in x.online_views],
             [i for x in self.objectives.values() for i in x.target_views],
             self.concatenate_views,
+            self.shuffle_target,
         )
         losses = {}
         for name, objective in self.objectives.items():
             for key, loss in objective(views, passes).items():
                 losses[key] = loss * self.weights[name]
         if is_drawn(self.vis_period):
-            self._draw(views)
+            self._draw(views, passes)
         return losses
 
     def gather_views(self, batched_inputs):
@@ -150,15 +167,22 @@ class Pretrainer(nn.Module):
         seeds = batch.get("seed")
         if seeds is None:  # samples that need not repeat
             seeds = torch.randint(2**62, (len(batch["views"][0]["image"]),))
-        seeds = seeds.to(self.device)
+        sizes = None
+        if "width" in batch:
+            sizes = torch.tensor([batch["width"], batch["height"]], dtype=torch.float64).T
+        shared = {k: self._moved(x) for k, x in (("seeds", seeds), ("image_size", sizes))}
         return [
             Views(
                 self._normalise(view["image"]),
-                view["affine"].to(self.device, non_blocking=True),
-                seeds,
+                self._moved(view["affine"]),
+                regions=self._moved(view.get("regions")),
+                **shared,
             )
             for view in batch["views"]
         ]
+
+    def _moved(self, tensor):
+        return None if tensor is None else tensor.to(self.device, non_blocking=True)
 
     def update_target(self, momentum):
         """Move the target encoder and the target heads towards the online ones."""
@@ -166,6 +190,11 @@ class Pretrainer(nn.Module):
         for objective in self.objectives.values():
             for online, target in objective.momentum_pairs():
                 update_momentum(online, target, momentum)
+
+    def after_step(self):
+        """What the objectives have left to do once the optimizer has moved the weights."""
+        for objective in self.objectives.values():
+            objective.after_step()
 
     def _normalise(self, images):
         images = images.to(self.device, non_blocking=True)
@@ -191,11 +220,11 @@ class Pretrainer(nn.Module):
             )
 
     @torch.no_grad()
-    def _draw(self, views):
+    def _draw(self, views, passes):
+        images = [(x.images[:4] * self.pixel_std + self.pixel_mean).cpu() for x in views]
+        if self.input_format == "BGR":
+            images = [x.flip(1) for x in images]
+        scale = max(1, _DRAWN_SIDE // max(x.size[0] for x in views))
         for name, objective in self.objectives.items():
-            images = [(x.images[:4] * self.pixel_std + self.pixel_mean).cpu() for x in views]
-            if self.input_format == "BGR":
-                images = [x.flip(1) for x in images]
-            boxes = {k: x[:4].cpu() for k, x in objective.matches(views).items()}
-            scale = max(1, _DRAWN_SIDE // max(x.size[0] for x in views))
-            get_event_storage().put_image(f"views/{name}", draw_matches(images, boxes, scale))
+            for kind, picture in objective.pictures(views, images, passes, scale).items():
+                get_event_storage().put_image(f"{kind}/{name}", picture)

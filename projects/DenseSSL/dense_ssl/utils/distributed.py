@@ -1,5 +1,6 @@
 """Collectives; none of them does anything in a single process."""
 
+import torch
 import torch.distributed as dist
 from detectron2.utils import comm
 
@@ -29,3 +30,51 @@ def weigh_by_count(mean_loss, count):
     """
     mean_count = mean_over_processes(count)
     return mean_loss * (count / mean_count.clamp(min=1e-12)).to(mean_loss.dtype)
+
+
+@torch.no_grad()
+def gather_rows(tensor):
+    """Rows of all processes, in the order of the global batch, without gradient.
+
+    Args:
+        tensor: (N, ...), of the same shape in all processes.
+
+    Returns:
+        (world size * N, ...).
+    """
+    if comm.get_world_size() == 1:
+        return tensor.detach()
+    tensor = tensor.detach().contiguous()
+    parts = [torch.empty_like(tensor) for _ in range(comm.get_world_size())]
+    dist.all_gather(parts, tensor)
+    return torch.cat(parts)
+
+
+def own_rows(rows):
+    """The share of this process of rows that :func:`gather_rows` gave."""
+    share = len(rows) // comm.get_world_size()
+    return rows[comm.get_rank() * share :][:share]
+
+
+def other_rows(rows, valid):
+    """Valid rows of the other processes, without gradient.
+
+    Args:
+        rows: (N, P, D). valid: (N, P) bool. Of the same shape in all processes.
+
+    Returns:
+        (M, D).
+    """
+    size, rank = comm.get_world_size(), comm.get_rank()
+    rows = gather_rows(rows).unflatten(0, (size, -1))  # (world size, N, P, D)
+    valid = gather_rows(valid).unflatten(0, (size, -1)).clone()
+    valid[rank] = False
+    return rows[valid]
+
+
+def shared_permutation(count, device):
+    """A random permutation of ``count`` rows that all processes agree on."""
+    order = torch.randperm(count, device=device)
+    if comm.get_world_size() > 1:
+        dist.broadcast(order, 0)
+    return order

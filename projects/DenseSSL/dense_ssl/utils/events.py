@@ -1,6 +1,8 @@
 """Writing to detectron2's event storage, where there is one."""
 
+import torch
 from detectron2.utils.events import get_event_storage
+from torch.nn import functional as F
 
 # The writers of the trainer run at every LOG_PERIOD-th iteration.
 LOG_PERIOD = 20
@@ -12,6 +14,12 @@ def storage_or_none():
         return get_event_storage()
     except AssertionError:
         return None
+
+
+def iteration_or_none():
+    """The current iteration, or None outside of training."""
+    storage = storage_or_none()
+    return None if storage is None else storage.iter
 
 
 def is_logged():
@@ -29,3 +37,15 @@ def is_drawn(vis_period):
 def put_scalar(name, value):
     """Store a scalar under ``name``, without smoothing."""
     get_event_storage().put_scalar(name, float(value), smoothing_hint=False)
+
+
+@torch.no_grad()
+def log_feature_std(name, vectors):
+    """Store how spread out vectors (N, D) are: 0 when all are equal (collapse), 1 when isotropic.
+
+    The standard deviation over the batch of the L2-normalised vectors, averaged over dimensions
+    and multiplied by sqrt(D).
+    """
+    if is_logged() and len(vectors) > 1:
+        unit = F.normalize(vectors.detach().float(), dim=1)
+        put_scalar(name, unit.std(dim=0).mean() * vectors.shape[1] ** 0.5)

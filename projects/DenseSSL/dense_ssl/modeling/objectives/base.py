@@ -1,12 +1,11 @@
 """What an objective is: heads, sampling and a loss on the passes of some views."""
 
-import torch
 from fvcore.common.registry import Registry
 from torch import nn
-from torch.nn import functional as F
 
-from ...utils.events import is_logged, put_scalar
+from ...visualization.matches import draw_matches
 from ..momentum import momentum_copy
+from ..queue_contrast import QueueContrast
 
 OBJECTIVE_REGISTRY = Registry("OBJECTIVE")
 OBJECTIVE_REGISTRY.__doc__ = """
@@ -36,6 +35,20 @@ class Objective(nn.Module):
         setattr(self, f"target_{name}", momentum_copy(getattr(self, name)))
         self._pairs.append((name, f"target_{name}"))
 
+    def share_heads(self, other):
+        """Use the heads of ``other``, an objective whose heads have the same names and shapes."""
+        for name, target in self._pairs:
+            for part in (name, target):
+                shapes = [[x.shape for x in getattr(y, part).parameters()] for y in (self, other)]
+                if shapes[0] != shapes[1]:
+                    raise ValueError(
+                        f"The heads of {type(self).__name__} and {type(other).__name__} differ in "
+                        "width and cannot be shared: give both the same IN_FEATURE, HIDDEN_DIM "
+                        "and OUT_DIM."
+                    )
+                setattr(self, part, getattr(other, part))
+        self._pairs = []  # the momentum copy moves once a step, with its owner
+
     def momentum_pairs(self):
         """List of (online module, target module) of this objective."""
         return [(getattr(self, a), getattr(self, b)) for a, b in self._pairs]
@@ -52,18 +65,35 @@ class Objective(nn.Module):
         """
         raise NotImplementedError
 
+    @classmethod
+    def resolve(cls, cfg, num_images):
+        """Turn keys that depend on the data into numbers, in place, before the model is built.
+
+        Args:
+            cfg: config, not frozen. num_images: images of an epoch.
+        """
+
+    def after_step(self):
+        """What is left to do once the optimizer has moved the weights."""
+        for module in self.modules():
+            if isinstance(module, QueueContrast):
+                module.enqueue_held()
+
     def matches(self, views):
         """Boxes to draw: {view index: (N, K, 4) in view pixels}, box k the same thing in all."""
         return {}
 
+    def pictures(self, views, images, passes, scale):
+        """Pictures of a step.
 
-@torch.no_grad()
-def log_feature_std(name, vectors):
-    """Store how spread out vectors (N, D) are: 0 when all are equal (collapse), 1 when isotropic.
+        Args:
+            views: list of :class:`~dense_ssl.structures.Views`.
+            images: list over views of the first few images as (n, 3, H, W), RGB, 0 to 255.
+            passes: :class:`~dense_ssl.modeling.passes.Passes`.
+            scale: drawing pixels per view pixel.
 
-    The standard deviation over the batch of the L2-normalised vectors, averaged over dimensions
-    and multiplied by sqrt(D).
-    """
-    if is_logged() and len(vectors) > 1:
-        unit = F.normalize(vectors.detach().float(), dim=1)
-        put_scalar(name, unit.std(dim=0).mean() * vectors.shape[1] ** 0.5)
+        Returns:
+            {name: uint8 (3, height, width)}.
+        """
+        boxes = {k: x[: len(images[0])].cpu() for k, x in self.matches(views).items()}
+        return {"views": draw_matches(images, boxes, scale)}

@@ -4,9 +4,10 @@ import torch
 from detectron2.config import configurable
 
 from ...losses import cosine_distance
+from ...utils.events import log_feature_std
 from ..backbones import feature_shape
 from ..heads import MLPHead
-from .base import OBJECTIVE_REGISTRY, Objective, log_feature_std
+from .base import OBJECTIVE_REGISTRY, Objective
 
 
 @OBJECTIVE_REGISTRY.register()

@@ -8,11 +8,11 @@ from ...losses import cosine_distance
 from ...losses.precision import at_least_float32
 from ...structures import overlap
 from ...utils.distributed import weigh_by_count
-from ...utils.events import is_logged, put_scalar
+from ...utils.events import is_logged, log_feature_std, put_scalar
 from .. import boxes as box_ops
 from ..backbones import feature_shape
 from ..heads import MLPHead
-from .base import OBJECTIVE_REGISTRY, Objective, log_feature_std
+from .base import OBJECTIVE_REGISTRY, Objective
 
 
 @OBJECTIVE_REGISTRY.register()

@@ -1,0 +1,91 @@
+"""The queue of keys that contrastive methods take their negatives from."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..utils.distributed import gather_rows
+
+# What an `auto` size (0) means where the data are large enough: the size of MoCo.
+DEFAULT_SIZE = 65536
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+class MemoryBank(nn.Module):
+    """A first-in, first-out queue of L2-normalised keys (He et al. 2020, section 3.2).
+
+    It is filled from all processes in the order of the global batch, so every process holds the
+    same keys, and one process the same as many. Batches of any size wrap around its end. Its
+    contents are buffers, and with them a part of the checkpoint. It starts with random directions.
+
+    Attributes:
+        keys: (K, D).
+        enqueued: number of keys that were ever put in.
+    """
+
+    def __init__(self, size, dim, dtype="float32"):
+        """
+        Args:
+            size: K; 0 for :data:`DEFAULT_SIZE`.
+            dim: D.
+            dtype: type that the keys are stored in, one of :data:`DTYPES`.
+        """
+        super().__init__()
+        if dtype not in DTYPES:
+            raise ValueError(f"QUEUE_DTYPE is {dtype!r}; it must be one of {DTYPES}.")
+        # of its own, so that all processes start from the same keys
+        generator = torch.Generator().manual_seed(0)
+        keys = F.normalize(torch.randn(size or DEFAULT_SIZE, dim, generator=generator), dim=1)
+        self.register_buffer("keys", keys.to(getattr(torch, dtype)))
+        self.register_buffer("enqueued", torch.zeros((), dtype=torch.int64))
+
+    def __len__(self):
+        return len(self.keys)
+
+    @property
+    def fill(self):
+        """Share of the queue that holds keys of images, as a scalar tensor."""
+        return (self.enqueued / len(self)).clamp(max=1)
+
+    @torch.no_grad()
+    def enqueue(self, keys, valid=None):
+        """Replace the oldest keys.
+
+        Args:
+            keys: (N, D) of this process, normalised inside; N is the same in all processes.
+            valid: (N,) bool, which of them are put in; None: all.
+        """
+        keys = gather_rows(F.normalize(keys.float(), dim=1).to(self.keys.dtype))
+        if valid is not None:
+            keys = keys[gather_rows(valid)]
+        position = (self.enqueued + torch.arange(len(keys), device=keys.device)) % len(self)
+        # of more keys than there are places the last ones stay
+        self.keys[position[-len(self) :]] = keys[-len(self) :]
+        self.enqueued += len(keys)
+
+
+def resolve_queue_size(node, key, name, num_images, keys_per_image=1):
+    """Turn an `auto` queue size into a number and refuse one that the data cannot fill.
+
+    A queue longer than an epoch holds older keys of the very images that it is to tell apart. The
+    automatic size is half an epoch at most: a query then meets an older key of its own image once
+    in eight steps.
+
+    Args:
+        node, key: config node and its key that holds the size; 0 is `auto`.
+        name: full name of the key, for the message.
+        num_images: images of an epoch.
+        keys_per_image: keys that an image puts in.
+
+    Raises:
+        ValueError: the queue is longer than an epoch.
+    """
+    epoch = num_images * keys_per_image
+    if node[key] == 0:
+        node[key] = max(min(DEFAULT_SIZE, epoch // 2), 1)
+    if not 0 < node[key] <= epoch:
+        raise ValueError(
+            f"{name} is {node[key]}, but the {num_images} images of DATASETS.TRAIN give {epoch} "
+            f"keys an epoch: a longer queue would hold older keys of the same images as negatives. "
+            f"Set {name} to at most {epoch}, or to 0 for a size that suits the data."
+        )

@@ -1,0 +1,68 @@
+"""Contrast against a queue: the loss of MoCo and of each branch of DUPR, with its state and log."""
+
+import torch
+from torch import nn
+
+from ..losses import contrast_statistics, info_nce
+from ..utils.distributed import weigh_by_count
+from ..utils.events import is_logged, log_feature_std, put_scalar
+
+# Statistics are computed on so many queries.
+_LOGGED_QUERIES = 256
+
+
+class QueueContrast(nn.Module):
+    """InfoNCE of queries and their keys against the keys of earlier steps.
+
+    The keys of a step are held back until its gradients are computed: the loss sees the queue as
+    the step before left it, and no copy of the queue is needed.
+    """
+
+    def __init__(self, bank, temperature, name):
+        """
+        Args:
+            bank: :class:`~dense_ssl.modeling.memory_bank.MemoryBank`.
+            temperature: of InfoNCE.
+            name: before the names in the log.
+        """
+        super().__init__()
+        self.bank = bank
+        self.temperature = temperature
+        self.name = name
+        self._held = []
+
+    def forward(self, query, key, weights=None):
+        """Mean loss of the queries of all processes.
+
+        Args:
+            query: (N, D), with gradient. key: (N, D), their positives.
+            weights: (N,); None: all 1.
+        """
+        loss = info_nce(query, key, self.bank.keys, self.temperature, weights)
+        self._log(query, key, weights)
+        return loss if weights is None else weigh_by_count(loss, weights.sum())
+
+    def hold(self, keys, valid=None):
+        """Keep keys (N, D) for the queue; ``valid``: (N,) bool, which of them; None: all."""
+        self._held.append((keys.detach(), valid))
+
+    def enqueue_held(self):
+        """Put the keys of the step into the queue."""
+        for keys, valid in self._held:
+            self.bank.enqueue(keys, valid)
+        self._held.clear()
+
+    @torch.no_grad()
+    def _log(self, query, key, weights):
+        if not is_logged():
+            return
+        if weights is not None:
+            query, key = query[weights > 0], key[weights > 0]
+        log_feature_std(f"{self.name}/feature_std", query)
+        put_scalar(f"{self.name}/queue_fill", self.bank.fill)
+        if not len(query):
+            return
+        # spread over the batch: neighbours are points of one image
+        rows = slice(None, None, -(-len(query) // _LOGGED_QUERIES))
+        for key_name, value in contrast_statistics(query[rows], key[rows], self.bank.keys).items():
+            put_scalar(f"{self.name}/{key_name}", value)

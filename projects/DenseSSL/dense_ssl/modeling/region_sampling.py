@@ -1,0 +1,118 @@
+"""Drawing the regions and points of two views (point-level region contrast, section 3.2)."""
+
+from dataclasses import dataclass
+
+import torch
+
+from . import regions as region_ops
+from .random_stream import uniform
+
+# Regions that come with the data are 8-bit; this one means none.
+NO_REGION = 255
+
+
+@dataclass
+class RegionSample:
+    """Regions and points of two views of N images; S regions, P points in each.
+
+    Attributes:
+        drawn: (N, S), the regions; -1 in images that have none in both views.
+        points: [(N, S * P, 2), (N, S * P, 2)], points in view pixels.
+        region_maps: [(N, R * R), (N, R * R)], region of each cell of the views, -1 for none.
+        visible: (N, M) bool, regions that both views show.
+    """
+
+    drawn: torch.Tensor
+    points: list
+    region_maps: list
+    visible: torch.Tensor
+
+    @property
+    def point_regions(self):
+        """(N, S * P), the region of each point."""
+        return self.drawn.repeat_interleave(self.points[0].shape[1] // self.drawn.shape[1], dim=1)
+
+
+class RegionSampler:
+    """Draws N regions that both views show, and P points of each in both views.
+
+    Paired: the points are places of the image that both views show; point i of one view is
+    point i of the other. Unpaired: each view has points of its own in the same regions.
+    """
+
+    def __init__(self, *, grid, num_regions, num_points, resolution, paired):
+        """
+        Args:
+            grid: n, divisions of the image along each axis, where the data bring no regions.
+            num_regions, num_points: S and P.
+            resolution: R, cells of a view along each axis.
+            paired: see above.
+        """
+        self.grid = grid
+        self.num_regions = num_regions
+        self.num_points = num_points
+        self.resolution = resolution
+        self.paired = paired
+
+    @torch.no_grad()
+    def sample(self, first, second):
+        """
+        Args:
+            first, second: :class:`~dense_ssl.structures.Views` of the same images.
+
+        Returns:
+            :class:`RegionSample`.
+        """
+        views = (first, second)
+        image_size = _image_size(views)
+        centres = [
+            region_ops.cell_centres(x.size, self._resolution(x), x.affine).expand(len(x), -1, 2)
+            for x in views
+        ]
+        maps = [self._region_map(x, c, image_size) for x, c in zip(views, centres)]
+        if self.paired:  # only what the other view shows as well
+            maps = [
+                torch.where(_shows(b, b.to_view(a.to_image(c))), m, -1)
+                for a, b, c, m in zip(views, views[::-1], centres, maps)
+            ]
+        number = max(int(x.max()) for x in maps) + 1
+        counts = [region_ops.count_cells(x, max(number, 1)) for x in maps]
+        # of paired points the first view alone decides: they are drawn there
+        visible = counts[0] > 0 if self.paired else (counts[0] > 0) & (counts[1] > 0)
+        drawn = region_ops.draw_regions(visible, self._numbers(first, 1, self.num_regions))
+        shape = (self.num_regions, self.num_points)
+        points = []
+        for index, (centre, region_map) in enumerate(zip(centres, maps)):
+            numbers = self._numbers(first, 2 + index, *shape)
+            cells = region_ops.draw_cells(region_map, drawn, numbers)
+            points.append(centre.gather(1, cells[..., None].expand(-1, -1, 2)))
+        if self.paired:
+            points[1] = second.to_view(first.to_image(points[0]))
+        return RegionSample(drawn, points, maps, visible)
+
+    def _resolution(self, view):
+        return self.resolution if view.regions is None else view.regions.shape[-1]
+
+    def _region_map(self, view, centres, image_size):
+        if view.regions is None:
+            return region_ops.grid_regions(view.to_image(centres), image_size, self.grid)
+        regions = view.regions.flatten(1).long()
+        return torch.where(regions == NO_REGION, -1, regions)
+
+    @staticmethod
+    def _numbers(view, stream, *shape):
+        return uniform(view.seeds, shape, stream)
+
+
+def _image_size(views):
+    """(N, 2); where it is not known, as far as the views reach."""
+    if views[0].image_size is not None:
+        return views[0].image_size
+    return torch.stack([x.footprint()[:, 2:] for x in views]).amax(dim=0)
+
+
+def _shows(view, points):
+    """(N, Q) bool: do points (N, Q, 2) in view pixels lie within the view?"""
+    height, width = view.size
+    limit = points.new_tensor([width, height])
+    return ((points >= 0) & (points < limit)).all(dim=-1)

@@ -1,0 +1,31 @@
+"""Images as pixels to draw on, and sheets of them."""
+
+import numpy as np
+
+_MARGIN = 4
+
+
+def enlarged(image, scale):
+    """(3, H, W) float, 0 to 255 -> uint8 (scale * H, scale * W, 3), contiguous."""
+    pixels = image.round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    return np.ascontiguousarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1))
+
+
+def side_by_side(columns):
+    """A sheet of pictures.
+
+    Args:
+        columns: list of columns, each a list of uint8 (h, w, 3); sizes may differ.
+
+    Returns:
+        uint8 (3, height, width).
+    """
+    side = max(max(x.shape[:2]) for column in columns for x in column)
+    sheet = [np.concatenate([_padded(x, side) for x in column]) for column in columns]
+    return np.concatenate(sheet, axis=1).transpose(2, 0, 1)
+
+
+def _padded(pixels, side):
+    canvas = np.full((side + _MARGIN, side + _MARGIN, 3), 255, np.uint8)
+    canvas[: pixels.shape[0], : pixels.shape[1]] = pixels
+    return canvas

@@ -1,0 +1,93 @@
+"""Regions and points of point-level region contrast, and what a point is similar to."""
+
+import cv2
+import numpy as np
+from matplotlib import colormaps
+from torch.nn import functional as F
+
+from .canvas import enlarged, side_by_side
+
+_TINT = 0.35
+
+
+def draw_regions(images, sample, scale=1):
+    """Draw views tinted by their regions, with the points; equal regions have equal colours.
+
+    Args:
+        images: list of the two views, each (n, 3, H, W) float, RGB, 0 to 255.
+        sample: :class:`~dense_ssl.modeling.region_sampling.RegionSample`.
+        scale: integer, drawing pixels per view pixel.
+
+    Returns:
+        uint8 (3, height, width): a row per image, a column per view.
+    """
+    palette = (255 * np.array(colormaps["tab20"].colors)).astype(np.uint8)
+    columns = []
+    for view, batch in enumerate(images):
+        rows = []
+        for row, image in enumerate(batch):
+            pixels = enlarged(image, scale)
+            regions = sample.region_maps[view][row].cpu().numpy()
+            _tint(pixels, regions, palette)
+            labels = sample.point_regions[row].tolist()
+            for (x, y), label in zip((scale * sample.points[view][row]).tolist(), labels):
+                if label >= 0:
+                    colour = tuple(int(c) for c in palette[label % len(palette)])
+                    cv2.circle(pixels, (int(x), int(y)), 2, (255, 255, 255), -1)
+                    cv2.circle(pixels, (int(x), int(y)), 1, colour, -1)
+            rows.append(pixels)
+        columns.append(rows)
+    return side_by_side(columns)
+
+
+def _tint(pixels, regions, palette):
+    """Blend the colours of regions (R * R,), -1 for none, over pixels (H, W, 3), in place."""
+    side = round(len(regions) ** 0.5)
+    grid = regions.reshape(side, side).astype(np.int32)
+    grid = cv2.resize(grid, pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    colours = palette[grid % len(palette)]
+    blended = (1 - _TINT) * pixels + _TINT * colours
+    np.copyto(pixels, blended.astype(np.uint8), where=(grid >= 0)[..., None])
+
+
+def draw_affinity(images, features, points, scale=1, columns=3):
+    """Draw how similar the features of an image are to those of some of its points.
+
+    Args:
+        images: (n, 3, H, W) float, RGB, 0 to 255.
+        features: (n, C, h, w). points: (n, P, 2) in view pixels.
+        scale: integer, drawing pixels per view pixel.
+        columns: number of points.
+
+    Returns:
+        uint8 (3, height, width): a row per image; the image, then per point a map of the cosine
+        similarity to it, bright where similar, the point as a red circle.
+    """
+    size = images.shape[-2:]
+    chosen = points[:, :: max(points.shape[1] // columns, 1)][:, :columns]  # (n, columns, 2)
+    grid = (2 * chosen / chosen.new_tensor([size[1], size[0]]) - 1)[:, None]
+    vectors = F.grid_sample(features, grid.to(features), padding_mode="border",
+                            align_corners=False)[:, :, 0]  # (n, C, columns)  # fmt: skip
+    unit = F.normalize(features.flatten(2), dim=1)  # (n, C, h * w)
+    similar = F.normalize(vectors, dim=1).transpose(1, 2) @ unit  # (n, columns, h * w)
+    similar = similar.unflatten(2, features.shape[2:])
+    drawn = [[enlarged(x, scale) for x in images]]
+    for column in range(chosen.shape[1]):
+        drawn.append(
+            [
+                _heat_map(similar[row, column].numpy(), chosen[row, column].tolist(), size, scale)
+                for row in range(len(images))
+            ]
+        )
+    return side_by_side(drawn)
+
+
+def _heat_map(values, point, size, scale):
+    low, high = values.min(), values.max()
+    values = (values - low) / max(high - low, 1e-6)
+    shape = (size[1] * scale, size[0] * scale)
+    values = cv2.resize(values, shape, interpolation=cv2.INTER_LINEAR).clip(0, 1)
+    pixels = np.ascontiguousarray((255 * colormaps["viridis"](values)[..., :3]).astype(np.uint8))
+    x, y = (int(scale * z) for z in point)
+    cv2.circle(pixels, (x, y), max(3, shape[0] // 40), (255, 0, 0), 2)
+    return pixels
