@@ -55,7 +55,10 @@ def test_a_config_builds_its_model(name):
     assert cfg.SOLVER.IMS_PER_BATCH % cfg.SOLVER.ACCUMULATE == 0
 
 
-@pytest.mark.parametrize("method, architecture", [("byol", "BYOL"), ("scrl", "SCRL")])
+@pytest.mark.parametrize("method, architecture", [
+    ("byol", "BYOL"), ("scrl", "SCRL"), ("moco_v2", "MoCoV2"), ("dupr", "DUPR"),
+    ("point_region_contrast", "PointRegionContrast"),
+])  # fmt: skip
 @pytest.mark.parametrize("data", ["coco", "imagenet"])
 def test_names_say_method_backbone_and_data(method, architecture, data):
     name = f"pretrain/{method}_R_50_{data}.yaml"
@@ -119,3 +122,45 @@ def test_recipes_are_those_of_the_papers(name, rate, momentum, decay):
     low = 0.2 if "scrl" in name else 0.08
     assert tuple(views.CROP_SCALE) == ((low, 1.0),) and tuple(views.SIZE) == (224,)
     assert tuple(views.BLUR_PROB) == (1.0, 0.1) and tuple(views.SOLARIZE_PROB) == (0.0, 0.2)
+
+
+@pytest.mark.parametrize("name, rate, epochs", [
+    ("moco_v2_R_50_imagenet", 0.03, 200), ("moco_v2_R_50_coco", 0.3, 800),
+    ("dupr_R_50_imagenet", 0.06, 200), ("dupr_R_50_coco", 0.06, 2000),
+    ("point_region_contrast_R_50_imagenet", 0.03, 200),
+    ("point_region_contrast_R_50_coco", 0.03, 800),
+])  # fmt: skip
+def test_recipes_of_the_contrastive_family(name, rate, epochs):
+    cfg = load(CONFIGS / "pretrain" / f"{name}.yaml")
+    assert (base_lr(cfg), cfg.SOLVER.EPOCHS) == (pytest.approx(rate), epochs)
+    assert cfg.SOLVER.IMS_PER_BATCH == 256 and cfg.SOLVER.OPTIMIZER == "SGD"
+    assert cfg.SOLVER.WEIGHT_DECAY == cfg.SOLVER.WEIGHT_DECAY_NORM == 1e-4
+    assert cfg.SOLVER.WARMUP_ITERS == cfg.SOLVER.WARMUP_EPOCHS == 0
+    node = cfg.MODEL.SSL.MOMENTUM
+    assert {momentum_at(k, 100, node.BASE, node.SCHEDULE) for k in (0, 50, 99)} == {0.999}
+    views = cfg.INPUT.VIEWS
+    assert tuple(views.CROP_SCALE) == ((0.2, 1.0),) and tuple(views.INTERPOLATION) == ("bilinear",)
+    assert tuple(views.BLUR_PROB) == (0.5,) and tuple(views.SOLARIZE_PROB) == (0.0,)
+    jitter = (views.BRIGHTNESS, views.CONTRAST, views.SATURATION, views.HUE)
+    assert [x[0] for x in jitter] == [0.4, 0.4, 0.4, 0.1]
+    # norms of one GPU need shuffled keys, synchronised ones do not
+    assert cfg.MODEL.SSL.SHUFFLE_TARGET == (cfg.MODEL.RESNETS.NORM == "BN")
+
+
+def test_numbers_of_the_contrastive_papers_are_the_defaults():
+    cfg = load(CONFIGS / "pretrain" / "dupr_R_50_imagenet.yaml")
+    moco, dupr, plrc = cfg.MODEL.MOCO, cfg.MODEL.DUPR, cfg.MODEL.PLRC
+    assert (moco.QUEUE_SIZE, moco.OUT_DIM, moco.TEMPERATURE) == (65536, 128, 0.2)
+    assert not moco.SYMMETRIC
+    assert tuple(dupr.ALPHA) == (0.1, 0.4, 0.7, 1.0) and tuple(dupr.BETA) == (0, 0, 1, 1)
+    assert tuple(dupr.ROI_SIZE)[2:] == (14, 7) and dupr.KEYS_PER_IMAGE == 4
+    assert (dupr.QUEUE_SIZE, dupr.PATCH_QUEUE_SIZE, dupr.TEMPERATURE) == (65536, 65536, 0.2)
+    assert (plrc.GRID, plrc.NUM_REGIONS, plrc.NUM_POINTS, plrc.RESOLUTION) == (4, 16, 16, 64)
+    assert (plrc.TEMPERATURE, plrc.STUDENT_TEMPERATURE, plrc.TEACHER_TEMPERATURE) == (
+        0.2,
+        0.1,
+        0.07,
+    )
+    assert (plrc.ALPHA, plrc.BETA) == (0.5, 0.7)
+    cfg = load(CONFIGS / "pretrain" / "point_region_contrast_R_50_imagenet.yaml")
+    assert cfg.MODEL.PLRC.WARMUP_EPOCHS == 30

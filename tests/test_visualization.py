@@ -48,7 +48,9 @@ def test_only_outlines_are_drawn():
 
 def test_more_than_ten_boxes_have_colours_of_their_own():
     boxes = torch.zeros(1, 49, 4)
-    boxes[0, :, :2] = torch.stack(torch.meshgrid(*[9.0 * torch.arange(7)] * 2, indexing="ij"), 2).view(-1, 2)
+    boxes[0, :, :2] = torch.stack(
+        torch.meshgrid(*[9.0 * torch.arange(7)] * 2, indexing="ij"), 2
+    ).view(-1, 2)
     boxes[0, :, 2:] = boxes[0, :, :2] + 8
     picture = draw_matches([blank(), blank()], {0: boxes, 1: boxes})
     corners = (boxes[0, :, :2]).long()

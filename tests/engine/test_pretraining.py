@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from helpers import Killed, build_trainer, train
+from helpers import METHODS, Killed, build_trainer, train
 
 
 def load(folder, name="model_final.pth"):
@@ -19,7 +19,17 @@ def assert_equal_states(a, b):
         assert torch.equal(a[key], b[key]), key
 
 
-@pytest.mark.parametrize("method", ["BYOL", "SCRL"])
+# a loss of each method, its prefix in the log, and the largest value that makes sense
+EXPECTED = {
+    "BYOL": ("loss_byol", "byol", 8),
+    "SCRL": ("loss_scrl", "scrl", 8),
+    "MoCoV2": ("loss_moco", "moco", 10),
+    "DUPR": ("loss_patch_res5", "dupr/patch_res5", 10),
+    "PointRegionContrast": ("loss_point_contrast", "plrc", 10),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_a_run_writes_what_it_should(pretrain_config, method):
     cfg = pretrain_config(method, "VIS_PERIOD", 5, "SOLVER.MAX_ITER", 20)
     train(cfg)
@@ -33,10 +43,10 @@ def test_a_run_writes_what_it_should(pretrain_config, method):
     assert any(x.endswith(".png") for x in pictures)
     with open(os.path.join(cfg.OUTPUT_DIR, "metrics.json")) as file:
         last = [json.loads(x) for x in file][-1]
-    node = method.lower()
-    for key in (f"loss_{node}", "lr", "momentum", f"{node}/feature_std", "data_time"):
+    loss, prefix, limit = EXPECTED[method]
+    for key in (loss, "lr", "momentum", f"{prefix}/feature_std", "data_time"):
         assert key in last
-    assert 0 < last[f"loss_{node}"] < 8
+    assert 0 < last[loss] < limit
     with open(os.path.join(cfg.OUTPUT_DIR, "backbone.pkl"), "rb") as file:
         exported = pickle.load(file)
     state = load(cfg.OUTPUT_DIR)["model"]
@@ -45,7 +55,7 @@ def test_a_run_writes_what_it_should(pretrain_config, method):
     assert exported["dense_ssl"]["settings"]["INPUT.FORMAT"] == "RGB"
 
 
-@pytest.mark.parametrize("method", ["BYOL", "SCRL"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("options", [(), ("SOLVER.ACCUMULATE", 2, "DATALOADER.NUM_WORKERS", 2)])
 def test_resume_equals_an_uninterrupted_run(pretrain_config, tmp_path, method, options):
     whole = train(pretrain_config(method, *options, "OUTPUT_DIR", str(tmp_path / "whole")))
@@ -120,7 +130,7 @@ def test_killed_while_writing_leaves_the_old_checkpoint(pretrain_config, monkeyp
     assert not [x for x in os.listdir(cfg.OUTPUT_DIR) if ".tmp" in x]
 
 
-@pytest.mark.parametrize("method", ["BYOL", "SCRL"])
+@pytest.mark.parametrize("method", METHODS)
 def test_bfloat16_autocast_gives_nearly_the_same_losses(pretrain_config, method):
     losses = []
     for amp in (False, True):

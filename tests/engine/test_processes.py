@@ -62,9 +62,10 @@ def run(folder, images, processes, method, *options, launcher=()):
                str(CONFIGS / "Base-Pretrain.yaml")]  # fmt: skip
     if not launcher:
         command += ["--num-gpus", str(processes), "--dist-url", "auto"]
-    pairs = [*TINY, *NEEDS.get(method, ()), "MODEL.META_ARCHITECTURE", method, "MODEL.RESNETS.NORM", "SyncBN",
-             "MODEL.SSL.HEAD_NORM", "SyncBN", "DATASETS.TRAIN", (f"folder:{images}",),
-             "OUTPUT_DIR", str(output), "SOLVER.MAX_ITER", 3, *options]  # fmt: skip
+    pairs = [*TINY, *NEEDS.get(method, ()), "MODEL.META_ARCHITECTURE", method,
+             "MODEL.RESNETS.NORM", "SyncBN", "MODEL.SSL.HEAD_NORM", "SyncBN",
+             "DATASETS.TRAIN", (f"folder:{images}",), "OUTPUT_DIR", str(output),
+             "SOLVER.MAX_ITER", 3, *options]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(
         command + [str(x) for x in pairs], cwd=ROOT, env=environment, capture_output=True, text=True
@@ -80,7 +81,7 @@ def assert_alike(one, two):
     scale = max(x.abs().max() for x in first.values())
     for key, value in first.items():
         assert (value - two["gradients"][0][key]).abs().max() <= 1e-5 * max(scale, 1), key
-    # queues are kept in float32: the first step's are the same to the bit, later ones as weights are
+    # in float32 the queues of the first step are the same to the bit, later ones as the weights are
     for key, value in one["queues"].items():
         assert torch.equal(value, two["queues"][key]), key
         assert torch.allclose(one["model"][key].double(), two["model"][key].double(), atol=1e-6)
