@@ -467,7 +467,7 @@ def test_pictures():
         ("MoCoV2", {"views"}), ("DUPR", {"views"}), ("PointRegionContrast", {"views", "affinity"}),
     ):  # fmt: skip
         model = build(method, "VIS_PERIOD", 1)
-        with EventStorage(0) as storage:
+        with EventStorage(0) as storage, torch.autocast("cpu", torch.bfloat16):
             model(random_batch(3))
             names = {name.split("/")[0] for name, _, _ in storage._vis_data}
         assert names == kinds

@@ -225,6 +225,7 @@ class Pretrainer(nn.Module):
         if self.input_format == "BGR":
             images = [x.flip(1) for x in images]
         scale = max(1, _DRAWN_SIDE // max(x.size[0] for x in views))
-        for name, objective in self.objectives.items():
-            for kind, picture in objective.pictures(views, images, passes, scale).items():
-                get_event_storage().put_image(f"{kind}/{name}", picture)
+        with torch.autocast(self.device.type, enabled=False):
+            for name, objective in self.objectives.items():
+                for kind, picture in objective.pictures(views, images, passes, scale).items():
+                    get_event_storage().put_image(f"{kind}/{name}", picture)
