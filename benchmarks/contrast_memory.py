@@ -1,0 +1,109 @@
+"""Memory of the contrastive losses at the papers' sizes, beside the matrix of logits itself.
+
+Point-level region contrast: 32 images of 256 points, so 8192 x 8192 similarities for each of its
+two losses. DUPR's patch loss on conv4_x: 32 images of 14 x 14 patches against a queue of 65536.
+Each case runs forward and backward in a process of its own; what it adds to the peak of that
+process (or of the GPU's allocator) is divided by the bytes of the matrix in float32. "plain" holds
+the matrix whole, as the equation is usually written down. On a CPU large blocks are mapped one by one
+(MALLOC_MMAP_THRESHOLD_), so that the peak is that of living tensors and not of a fragmented heap.
+
+    python benchmarks/contrast_memory.py
+    python benchmarks/contrast_memory.py --device cuda
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+
+import torch
+from torch.nn import functional as F
+
+from dense_ssl.losses import affinity_distillation, info_nce, point_region_contrast
+
+IMAGES, POINTS, DIM, PATCHES, QUEUE = 32, 256, 128, 196, 65536
+WHOLE = 2**40  # entries that always fit: nothing is cut
+
+
+def point_losses(device, max_entries):
+    """Both losses of point-level region contrast, one after the other."""
+    query = torch.randn(IMAGES, POINTS, DIM, device=device, requires_grad=True)
+    key = torch.randn(IMAGES, POINTS, DIM, device=device)
+    region = torch.randint(0, 16, (IMAGES, POINTS), device=device)
+
+    def run():
+        loss = point_region_contrast(query, key, region, region, 0.2, max_entries=max_entries)
+        loss = loss + affinity_distillation(query, key, 0.1, 0.07, max_entries=max_entries)
+        loss.backward()
+
+    return run, (IMAGES * POINTS) ** 2
+
+
+def patch_loss(device, max_entries):
+    """DUPR's patch loss on conv4_x."""
+    query = torch.randn(IMAGES * PATCHES, DIM, device=device, requires_grad=True)
+    key = torch.randn(IMAGES * PATCHES, DIM, device=device)
+    queue = F.normalize(torch.randn(QUEUE, DIM, device=device), dim=1)
+
+    def run():
+        info_nce(query, key, queue, 0.2, max_entries=max_entries).backward()
+
+    return run, IMAGES * PATCHES * (1 + QUEUE)
+
+
+CASES = {"point_region_contrast": point_losses, "dupr_patch_res4": patch_loss}
+
+
+def measure(case, plain, device):
+    """Peak bytes that a case adds, the matrix's bytes, seconds."""
+    run, entries = CASES[case](device, WHOLE if plain else None)
+    if device == "cuda":
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    start = time.perf_counter()
+    run()
+    if device == "cuda":
+        torch.cuda.synchronize()
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    seconds = time.perf_counter() - start
+    return {"peak": peak - before, "matrix": 4 * entries, "seconds": seconds}
+
+
+def main():
+    """Run every case in a process of its own and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.case:
+        print(json.dumps(measure(arguments.case, arguments.plain, arguments.device)))
+        return
+    print(f"{'case':24}{'matrix':>10}{'peak':>10}{'ratio':>8}{'plain':>8}{'time/plain':>12}")
+    for case in CASES:
+        found = []
+        for plain in ((), ("--plain",)):
+            command = [sys.executable, __file__, "--device", arguments.device, "--case", case]
+            environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**20)}
+            output = subprocess.run(
+                [*command, *plain], check=True, capture_output=True, text=True, env=environment
+            )
+            found.append(json.loads(output.stdout.splitlines()[-1]))
+        ours, whole = found
+        print(
+            f"{case:24}{ours['matrix'] / 2**20:7.0f} MB{ours['peak'] / 2**20:7.0f} MB"
+            f"{ours['peak'] / ours['matrix']:8.2f}{whole['peak'] / whole['matrix']:8.2f}"
+            f"{ours['seconds'] / whole['seconds']:12.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
