@@ -4,8 +4,8 @@ Point-level region contrast: 32 images of 256 points, so 8192 x 8192 similaritie
 two losses. DUPR's patch loss on conv4_x: 32 images of 14 x 14 patches against a queue of 65536.
 Each case runs forward and backward in a process of its own; what it adds to the peak of that
 process (or of the GPU's allocator) is divided by the bytes of the matrix in float32. "plain" holds
-the matrix whole, as the equation is usually written down. On a CPU large blocks are mapped one by one
-(MALLOC_MMAP_THRESHOLD_), so that the peak is that of living tensors and not of a fragmented heap.
+the matrix whole, as the equation is usually written down. On a CPU large blocks are mapped one by
+one (MALLOC_MMAP_THRESHOLD_): the peak is that of living tensors, not of a fragmented heap.
 
     python benchmarks/contrast_memory.py
     python benchmarks/contrast_memory.py --device cuda

@@ -243,3 +243,31 @@ def test_setup_resolves_and_freezes(image_folder, tmp_path, monkeypatch, quiet_l
     assert cfg.is_frozen() and cfg.SOLVER.MAX_ITER == 18 and cfg.SOLVER.WARMUP_ITERS == 6
     assert cfg.MODEL.RESNETS.NORM == "BN"
     assert {"config.yaml", "log.txt"} <= set(os.listdir(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("config, key, size", [
+    ("mini/pretrain/moco_v2_R_18.yaml", "MOCO.QUEUE_SIZE", 12),
+    ("mini/pretrain/dupr_R_18.yaml", "DUPR.PATCH_QUEUE_SIZE", 48),
+])  # fmt: skip
+def test_an_automatic_queue_suits_the_data(image_folder, tmp_path, quiet_log, config, key, size):
+    cfg = setup(arguments(config, "DATASETS.TRAIN", (f"folder:{image_folder}",),
+                          "OUTPUT_DIR", tmp_path))  # fmt: skip
+    node, name = key.split(".")
+    assert cfg.MODEL[node][name] == size
+
+
+def test_a_queue_longer_than_the_data_stops_the_run(image_folder, tmp_path, quiet_log):
+    options = ("DATASETS.TRAIN", (f"folder:{image_folder}",), "OUTPUT_DIR", tmp_path)
+    for config, key in (
+        ("pretrain/moco_v2_R_50_coco.yaml", "MODEL.MOCO.QUEUE_SIZE"),
+        ("pretrain/dupr_R_50_coco.yaml", "MODEL.DUPR.QUEUE_SIZE"),
+    ):
+        with pytest.raises(ValueError, match=key):
+            setup(arguments(config, *options))
+
+
+def test_the_warm_up_of_distillation_is_given_in_epochs(image_folder, tmp_path, quiet_log):
+    cfg = setup(arguments("mini/pretrain/point_region_contrast_R_18.yaml", "DATASETS.TRAIN",
+                          (f"folder:{image_folder}",), "OUTPUT_DIR", tmp_path,
+                          "SOLVER.IMS_PER_BATCH", 8))  # fmt: skip
+    assert cfg.MODEL.PLRC.WARMUP_ITERS == 6 * 24 // 8
