@@ -172,7 +172,7 @@ def test_composition_of_two_objectives_shares_passes(pretrain_config, monkeypatc
     )
     trainer = train(
         pretrain_config(
-            "Pretrainer",
+            "MultiObjective",
             "MODEL.SSL.OBJECTIVES",
             ("BYOLObjective", "SCRLObjective"),
             "MODEL.SSL.OBJECTIVE_WEIGHTS",

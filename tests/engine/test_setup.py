@@ -126,7 +126,7 @@ def test_fine_tuning_from_scratch_refuses_what_cannot_learn(key, value):
 
 
 def test_which_configs_pretrain():
-    for name, expected in (("BYOL", True), ("SCRL", True), ("Pretrainer", True),
+    for name, expected in (("BYOL", True), ("SCRL", True), ("MultiObjective", True),
                            ("GeneralizedRCNN", False), ("RetinaNet", False)):  # fmt: skip
         assert is_pretraining(base_config("MODEL.META_ARCHITECTURE", name)) == expected
 

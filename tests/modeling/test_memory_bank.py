@@ -67,10 +67,10 @@ def test_unknown_type():
 
 
 def test_keys_are_held_back_until_the_step_is_over():
-    contrast = QueueContrast(MemoryBank(10, 4), 0.2, "test")
+    contrast = QueueContrast(MemoryBank(10, 4), 0.2)
     query = keys(3, seed=1).requires_grad_()
     before = contrast.bank.keys.clone()
-    loss = contrast(query, keys(3, seed=2))
+    loss = contrast(query, keys(3, seed=2), "test")
     contrast.hold(keys(3, seed=2))
     contrast.hold(keys(2, seed=3), torch.tensor([True, False]))
     assert torch.equal(contrast.bank.keys, before)

@@ -31,7 +31,7 @@ def build(method, *options, seed=0):
 @pytest.fixture(scope="module")
 def model_of_both():
     """One model with both objectives; tests copy it where they change it."""
-    return build("Pretrainer", *BOTH)
+    return build("MultiObjective", *BOTH)
 
 
 def losses(model, batch):
@@ -95,7 +95,7 @@ def test_concatenated_views_equal_a_concatenation_by_hand(model_of_both):
 
 
 def test_the_key_concatenates(model_of_both):
-    model = build("Pretrainer", *BOTH, "MODEL.SSL.CONCATENATE_VIEWS", True)
+    model = build("MultiObjective", *BOTH, "MODEL.SSL.CONCATENATE_VIEWS", True)
     calls = []
     model.backbone.register_forward_hook(lambda module, args, _: calls.append(len(args[0])))
     model(random_batch(4))
@@ -148,7 +148,7 @@ def test_target_encoder_and_heads_follow(model_of_both):
 ])  # fmt: skip
 def test_errors_of_a_composition_name_the_key(options, key):
     with pytest.raises(ValueError, match=key):
-        build("Pretrainer", *options)
+        build("MultiObjective", *options)
 
 
 def test_images_are_normalised_with_the_mean_and_std_of_their_channel_order():
@@ -206,7 +206,7 @@ def test_boxes_stay_in_float32_under_autocast(model_of_both, monkeypatch):
 
 @pytest.mark.parametrize("level", ["res2", "res3", "res4", "res5", "p2", "p3", "p4", "p5", "p6"])
 def test_every_level_of_a_pyramid_can_be_pooled(level):
-    model = build("Pretrainer", *BOTH, *PYRAMID, "MODEL.SCRL.IN_FEATURE", level,
+    model = build("MultiObjective", *BOTH, *PYRAMID, "MODEL.SCRL.IN_FEATURE", level,
                   "MODEL.BYOL.IN_FEATURE", level)  # fmt: skip
     result = model(random_batch(4))
     sum(result.values()).backward()

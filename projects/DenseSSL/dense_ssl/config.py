@@ -96,8 +96,8 @@ def _add_model_config(cfg):
     cfg.MODEL.CHECK_WEIGHTS = True
 
     ssl = cfg.MODEL.SSL = CN()
-    # For META_ARCHITECTURE "Pretrainer": names in the OBJECTIVE registry, and their weights (one
-    # each; empty: all 1).
+    # For META_ARCHITECTURE "MultiObjective": names in the OBJECTIVE registry, each with the feature
+    # map it works on or its own ("SCRLObjective@p3"), and their weights (one each; empty: all 1).
     ssl.OBJECTIVES = ()
     ssl.OBJECTIVE_WEIGHTS = ()
     # Norm of projection and prediction heads.

@@ -1,8 +1,7 @@
-"""Models of pre-training, and the detector parts that their recipes need."""
+"""Pre-training models, their objectives, and what detectors need beside detectron2's own parts."""
 
-from . import roi_heads as _  # noqa: F401  (only registration)
-from .meta_arch import BYOL, SCRL
+from . import meta_arch, roi_heads  # only registration
 from .objectives import OBJECTIVE_REGISTRY, Objective
 from .pretrainer import Pretrainer
 
-__all__ = ["BYOL", "OBJECTIVE_REGISTRY", "Objective", "Pretrainer", "SCRL"]
+__all__ = ["OBJECTIVE_REGISTRY", "Objective", "Pretrainer", "meta_arch", "roi_heads"]

@@ -2,7 +2,7 @@
 
 import torch
 from detectron2.config import configurable
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling import build_backbone
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
@@ -10,17 +10,16 @@ from ..data.batch import stack_samples
 from ..structures import Views
 from ..utils.events import is_drawn
 from .backbones import extract_features, feature_shapes
+from .composition import build_objectives, check_views, objective_class, objective_names
 from .momentum import momentum_copy, update_momentum
-from .objectives import OBJECTIVE_REGISTRY
 from .passes import Passes
 
 # Smaller views are enlarged in pictures, to about this many pixels.
 _DRAWN_SIDE = 224
 
 
-@META_ARCH_REGISTRY.register()
 class Pretrainer(nn.Module):
-    """Pre-train ``backbone`` with the objectives of MODEL.SSL.OBJECTIVES.
+    """Pre-train ``backbone`` with some objectives.
 
     ``backbone`` is the online encoder, the one that is exported; ``target_backbone`` follows it
     by :meth:`update_target`, which the trainer calls after each optimizer step. A named method is
@@ -48,8 +47,9 @@ class Pretrainer(nn.Module):
         """
         Args:
             backbone: a backbone of detectron2.
-            objectives: {name: :class:`~dense_ssl.modeling.objectives.Objective`}.
-            weights: {name: weight of the objective's losses}.
+            objectives: {entry of MODEL.SSL.OBJECTIVES:
+                :class:`~dense_ssl.modeling.objectives.Objective`}.
+            weights: {entry: weight of the objective's losses}.
             pixel_mean, pixel_std: per channel, in the order of ``input_format``.
             concatenate_views: run the views of one size as one batch.
             shuffle_target: deal the images of all processes out anew for the target encoder.
@@ -77,9 +77,11 @@ class Pretrainer(nn.Module):
         backbone = build_backbone(cfg)
         shapes = feature_shapes(backbone)
         weights = cls.objective_weights(cfg)
+        objectives = build_objectives(cfg, shapes, weights)
+        check_views(objectives, cfg.INPUT.VIEWS.NUM)
         return {
             "backbone": backbone,
-            "objectives": {x: OBJECTIVE_REGISTRY.get(x)(cfg, shapes) for x in weights},
+            "objectives": objectives,
             "weights": weights,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
@@ -92,19 +94,8 @@ class Pretrainer(nn.Module):
 
     @classmethod
     def objective_weights(cls, cfg):
-        """{name in OBJECTIVE_REGISTRY: weight} of the objectives that a config asks for."""
-        names = cls.objective_names or cfg.MODEL.SSL.OBJECTIVES
-        if not names:
-            raise ValueError(
-                "MODEL.SSL.OBJECTIVES is empty: name at least one objective, for example "
-                "('SCRLObjective',)."
-            )
-        unknown = [x for x in names if x not in OBJECTIVE_REGISTRY]
-        if unknown or len(set(names)) < len(names):
-            raise ValueError(
-                f"MODEL.SSL.OBJECTIVES is {tuple(names)}: each must be another one of "
-                f"{sorted(name for name, _ in OBJECTIVE_REGISTRY)}."
-            )
+        """{entry of MODEL.SSL.OBJECTIVES: weight} of the objectives that a config asks for."""
+        names = cls.objective_names or objective_names(cfg)
         weights = cfg.MODEL.SSL.OBJECTIVE_WEIGHTS or (1.0,) * len(names)
         if len(weights) != len(names):
             raise ValueError(
@@ -117,7 +108,7 @@ class Pretrainer(nn.Module):
     def resolve(cls, cfg, num_images):
         """Turn the keys of the objectives that depend on the data into numbers, in place."""
         for name in cls.objective_weights(cfg):
-            OBJECTIVE_REGISTRY.get(name).resolve(cfg, num_images)
+            objective_class(name).resolve(cfg, num_images)
 
     @property
     def device(self):
@@ -142,7 +133,7 @@ class Pretrainer(nn.Module):
             return [
                 {"features": {k: x[i] for k, x in features.items()}} for i in range(len(views[0]))
             ]
-        self._check_views(views)
+        check_views(self.objectives, len(views))
         passes = Passes(
             (self.backbone, self.target_backbone),
             views,
@@ -153,8 +144,9 @@ class Pretrainer(nn.Module):
         )
         losses = {}
         for name, objective in self.objectives.items():
+            suffix = name.partition("@")[2]  # the level that tells two of a kind apart
             for key, loss in objective(views, passes).items():
-                losses[key] = loss * self.weights[name]
+                losses[f"{key}_{suffix}" if suffix else key] = loss * self.weights[name]
         if is_drawn(self.vis_period):
             self._draw(views, passes)
         return losses
@@ -208,16 +200,6 @@ class Pretrainer(nn.Module):
                 for x in (mean, std)
             )
         return (images.to(mean.dtype) - mean).div_(std)
-
-    def _check_views(self, views):
-        needed = 1 + max(
-            i for x in self.objectives.values() for i in (*x.online_views, *x.target_views)
-        )
-        if len(views) < needed:
-            raise ValueError(
-                f"The objectives {list(self.objectives)} need {needed} views, the batch has "
-                f"{len(views)}: set INPUT.VIEWS.NUM to {needed} or more."
-            )
 
     @torch.no_grad()
     def _draw(self, views, passes):

@@ -18,28 +18,27 @@ class QueueContrast(nn.Module):
     the step before left it, and no copy of the queue is needed.
     """
 
-    def __init__(self, bank, temperature, name):
+    def __init__(self, bank, temperature):
         """
         Args:
             bank: :class:`~dense_ssl.modeling.memory_bank.MemoryBank`.
             temperature: of InfoNCE.
-            name: before the names in the log.
         """
         super().__init__()
         self.bank = bank
         self.temperature = temperature
-        self.name = name
         self._held = []
 
-    def forward(self, query, key, weights=None):
+    def forward(self, query, key, label, weights=None):
         """Mean loss of the queries of all processes.
 
         Args:
             query: (N, D), with gradient. key: (N, D), their positives.
+            label: before the names in the log.
             weights: (N,); None: all 1.
         """
         loss = info_nce(query, key, self.bank.keys, self.temperature, weights)
-        self._log(query, key, weights)
+        self._log(query, key, label, weights)
         return loss if weights is None else weigh_by_count(loss, weights.sum())
 
     def hold(self, keys, valid=None):
@@ -53,16 +52,16 @@ class QueueContrast(nn.Module):
         self._held.clear()
 
     @torch.no_grad()
-    def _log(self, query, key, weights):
+    def _log(self, query, key, label, weights):
         if not is_logged():
             return
         if weights is not None:
             query, key = query[weights > 0], key[weights > 0]
-        log_feature_std(f"{self.name}/feature_std", query)
-        put_scalar(f"{self.name}/queue_fill", self.bank.fill)
+        log_feature_std(f"{label}/feature_std", query)
+        put_scalar(f"{label}/queue_fill", self.bank.fill)
         if not len(query):
             return
         # spread over the batch: neighbours are points of one image
         rows = slice(None, None, -(-len(query) // _LOGGED_QUERIES))
         for key_name, value in contrast_statistics(query[rows], key[rows], self.bank.keys).items():
-            put_scalar(f"{self.name}/{key_name}", value)
+            put_scalar(f"{label}/{key_name}", value)

@@ -21,10 +21,14 @@ class Objective(nn.Module):
     Attributes:
         online_views, target_views: indices of the views it passes through the online and the
             target encoder.
+        node: its node of the config, MODEL.<node>.
+        label: before its names in the log.
     """
 
     online_views = (0, 1)
     target_views = (0, 1)
+    node = ""
+    label = ""
 
     def __init__(self):
         super().__init__()
@@ -68,6 +72,8 @@ class Objective(nn.Module):
     @classmethod
     def resolve(cls, cfg, num_images):
         """Turn keys that depend on the data into numbers, in place, before the model is built.
+
+        It may be called more than once.
 
         Args:
             cfg: config, not frozen. num_images: images of an epoch.

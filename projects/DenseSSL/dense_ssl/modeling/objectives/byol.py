@@ -14,6 +14,8 @@ from .base import OBJECTIVE_REGISTRY, Objective
 class BYOLObjective(Objective):
     """The image-level loss of BYOL, summed over both directions: range [0, 8]."""
 
+    node, label = "BYOL", "byol"
+
     @configurable
     def __init__(self, *, in_feature, in_channels, hidden_dim, out_dim, norm):
         """
@@ -49,7 +51,7 @@ class BYOLObjective(Objective):
             with torch.no_grad():
                 wanted = self.target_projector(self._pool(passes.target(target)))
             loss = loss + cosine_distance(prediction, wanted)
-        log_feature_std("byol/feature_std", projection)
+        log_feature_std(f"{self.label}/feature_std", projection)
         return {"loss_byol": loss}
 
     def _pool(self, features):

@@ -27,6 +27,7 @@ class DUPRObjective(Objective):
     """
 
     online_views, target_views = (0,), (1,)
+    node, label = "DUPR", "dupr"
 
     @configurable
     def __init__(
@@ -71,7 +72,7 @@ class DUPRObjective(Objective):
             branch = f"{kind}_{name}"
             self.head[branch] = MLPHead(width, width, out_dim, output_bias=True)
             self.contrast[branch] = QueueContrast(
-                MemoryBank(size, out_dim, queue_dtype), temperature, f"dupr/{branch}"
+                MemoryBank(size, out_dim, queue_dtype), temperature
             )
         self.add_target("head")
         self.poolers = nn.ModuleDict({
@@ -124,7 +125,7 @@ class DUPRObjective(Objective):
                 name, query_maps[name], key_maps[name], views, boxes, usable
             )
         if is_logged():
-            put_scalar("dupr/overlap_rate", usable.float().mean())
+            put_scalar(f"{self.label}/overlap_rate", usable.float().mean())
         return losses
 
     def _image_loss(self, name, query_map, key_map):
@@ -134,7 +135,7 @@ class DUPRObjective(Objective):
         with torch.no_grad():
             key = self.target_head[branch](key_map.mean(dim=(2, 3)))
         self.contrast[branch].hold(key)
-        return self.contrast[branch](query, key)
+        return self.contrast[branch](query, key, f"{self.label}/{branch}")
 
     def _patch_loss(self, name, query_map, key_map, views, boxes, usable):
         """Eq. 5, as a mean over the patches of the usable images of all processes."""
@@ -150,7 +151,7 @@ class DUPRObjective(Objective):
         valid = usable[:, None].expand_as(picked)
         self.contrast[branch].hold(key[rows.flatten()], valid.flatten())
         weights = usable.repeat_interleave(patches).float()
-        return self.contrast[branch](query, key, weights)
+        return self.contrast[branch](query, key, f"{self.label}/{branch}", weights)
 
     def _pool(self, name, feature_map, view, boxes):
         """(N, C, H, W), (N, 4) -> (N * S * S, C), bins in the order of the image."""

@@ -18,6 +18,8 @@ class MoCoObjective(Objective):
     both, and the loss is the mean of the two directions.
     """
 
+    node, label = "MOCO", "moco"
+
     @configurable
     def __init__(
         self,
@@ -49,9 +51,7 @@ class MoCoObjective(Objective):
         hidden_dim = hidden_dim or in_channels
         self.projector = MLPHead(in_channels, hidden_dim, out_dim, output_bias=True)
         self.add_target("projector")
-        self.contrast = QueueContrast(
-            MemoryBank(queue_size, out_dim, queue_dtype), temperature, "moco"
-        )
+        self.contrast = QueueContrast(MemoryBank(queue_size, out_dim, queue_dtype), temperature)
 
     @classmethod
     def from_config(cls, cfg, shapes):
@@ -82,7 +82,7 @@ class MoCoObjective(Objective):
             query = self._embed(self.projector, passes.online(online))
             with torch.no_grad():
                 key = self._embed(self.target_projector, passes.target(target))
-            loss = loss + self.contrast(query, key) / len(self.directions)
+            loss = loss + self.contrast(query, key, self.label) / len(self.directions)
             self.contrast.hold(key)
         return {"loss_moco": loss}
 

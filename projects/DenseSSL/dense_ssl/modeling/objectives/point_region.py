@@ -31,6 +31,8 @@ class PointRegionObjective(Objective):
     An image whose views share no region has no part in either loss.
     """
 
+    node, label = "PLRC", "plrc"
+
     @configurable
     def __init__(
         self,
@@ -195,21 +197,21 @@ class PointRegionObjective(Objective):
         if not is_logged():
             return
         usable = sample.drawn[:, 0] >= 0
-        put_scalar("plrc/overlap_rate", usable.float().mean())
-        put_scalar("plrc/regions_per_image", sample.visible.sum(dim=1).float().mean())
+        put_scalar(f"{self.label}/overlap_rate", usable.float().mean())
+        put_scalar(f"{self.label}/regions_per_image", sample.visible.sum(dim=1).float().mean())
         valid = (regions >= 0).flatten()
         images = torch.arange(len(query), device=query.device)[:, None]
         label = (regions + images * (sample.visible.shape[1] + 1)).flatten()[valid]
         query, key = (
             torch.nn.functional.normalize(x.flatten(0, 1)[valid], dim=1) for x in (query, key)
         )
-        log_feature_std("plrc/feature_std", query)
+        log_feature_std(f"{self.label}/feature_std", query)
         if not len(query):
             return
         rows = slice(None, None, -(-len(query) // _LOGGED_POINTS))
         nearest = (query[rows] @ key.T).argmax(dim=1)
-        put_scalar("plrc/top1", (label[nearest] == label[rows]).float().mean())
-        put_scalar("plrc/chance", (label[rows, None] == label).float().mean())
+        put_scalar(f"{self.label}/top1", (label[nearest] == label[rows]).float().mean())
+        put_scalar(f"{self.label}/chance", (label[rows, None] == label).float().mean())
 
     def pictures(self, views, images, passes, scale):
         sample = self.sampler.sample(*views[:2])

@@ -24,6 +24,8 @@ class SCRLObjective(Objective):
     synchronised norms, are the same in every process), but with weight 0 in the loss.
     """
 
+    node, label = "SCRL", "scrl"
+
     @configurable
     def __init__(
         self,
@@ -142,12 +144,13 @@ class SCRLObjective(Objective):
 
     @torch.no_grad()
     def _log(self, views, usable, projection):
-        log_feature_std("scrl/feature_std", projection)
+        log_feature_std(f"{self.label}/feature_std", projection)
         if not is_logged():
             return
         region, footprint = overlap(*views[:2]), views[0].footprint()
         shared = (region[:, 2:] - region[:, :2]).clamp(min=0).prod(dim=1)
         whole = (footprint[:, 2:] - footprint[:, :2]).prod(dim=1)
-        put_scalar("scrl/overlap_rate", usable.float().mean())
-        put_scalar("scrl/overlap_area", (shared / whole).mean())
-        put_scalar("scrl/boxes_per_image", usable.float().mean() * self.sampling["num_boxes"])
+        put_scalar(f"{self.label}/overlap_rate", usable.float().mean())
+        put_scalar(f"{self.label}/overlap_area", (shared / whole).mean())
+        boxes = usable.float().mean() * self.sampling["num_boxes"]
+        put_scalar(f"{self.label}/boxes_per_image", boxes)

@@ -1,0 +1,65 @@
+"""The local contrastive loss of LC-loss."""
+
+import torch
+import torch.nn.functional as F
+
+from .chunks import over_chunks
+from .precision import at_least_float32
+
+
+def read_cells(cells, points):
+    """Bilinear reading of a map at sub-cell positions.
+
+    Args:
+        cells: (B, D, h, w).
+        points: (B, P, 2), grid indices (x, y): cell (row r, column c) is at (c, r); held at the
+            border.
+
+    Returns:
+        (B, P, D).
+    """
+    extent = points.new_tensor([cells.shape[3], cells.shape[2]])
+    grid = ((2 * points + 1) / extent - 1).to(cells)[:, None]  # (B, 1, P, 2)
+    read = F.grid_sample(cells, grid, "bilinear", "border", align_corners=False)
+    return read[:, :, 0].transpose(1, 2)
+
+
+def local_contrast(anchors, candidates, points, valid, temperature, max_entries=None):
+    r"""Each cell of one view finds its place among the cells of another.
+
+    .. math:: NLL(p_c, p_k) = -\log \frac{\exp(C'(p_c, p_k) / \tau)}
+                  {\sum_{l \in \Omega} \exp(C'(p_c, p_l) / \tau)}, \qquad
+              L = \frac{1}{|P|} \sum_{(p_c, p_{sc}) \in P} NLL(p_c, p_{sc})
+
+    LC-loss (Islam et al. 2022), Eq. 2 to 4. The map NLL(p_c, .) is read bilinearly at the true,
+    sub-cell position. Its normaliser is the same everywhere on the map and the rest is linear in
+    the normalised candidates, so the reading is the normaliser minus the product of the anchor with
+    the bilinear reading of the *candidates*: the map itself is never made.
+
+    Args:
+        anchors: (B, D, h, w), normalised inside; the caller detaches them where they are targets.
+        candidates: (B, D, h', w'), normalised inside.
+        points: (B, h * w, 2), for each anchor (row by row) its place as grid indices (x, y) of
+            the candidates; held at the border.
+        valid: (B, h * w) bool, which anchors count.
+        temperature: :math:`\tau`.
+        max_entries: largest number of similarities that are held at once.
+
+    Returns:
+        Scalar in float32 or better. Without a valid anchor a zero that keeps the graph.
+    """
+    anchors, candidates = (F.normalize(x, dim=1) for x in at_least_float32(anchors, candidates))
+    with torch.autocast(candidates.device.type, enabled=False):
+        there = read_cells(candidates, points).transpose(0, 1)  # (h * w, B, D)
+        rows = anchors.flatten(2).permute(2, 0, 1)  # (h * w, B, D)
+        cells = candidates.flatten(2)  # (B, D, h' * w')
+        weights = valid.T.to(rows)  # (h * w, B)
+
+        def weighted_sum(rows, there, weights):
+            logits = rows.transpose(0, 1) @ cells / temperature  # (B, n, h' * w')
+            matched = (rows * there).sum(dim=2) / temperature  # (n, B)
+            return (((logits.logsumexp(dim=2).T - matched) * weights).sum(),)
+
+        columns = cells.shape[0] * cells.shape[2]
+        (total,) = over_chunks(weighted_sum, (rows, there, weights), columns, max_entries)
+    return total / weights.sum().clamp(min=1e-12)
