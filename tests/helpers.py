@@ -31,6 +31,8 @@ TINY = [
     "MODEL.MOCO.HIDDEN_DIM", 16, "MODEL.MOCO.OUT_DIM", 8, "MODEL.MOCO.QUEUE_SIZE", 20,
     "MODEL.DUPR.OUT_DIM", 8, "MODEL.DUPR.QUEUE_SIZE", 20, "MODEL.DUPR.PATCH_QUEUE_SIZE", 50,
     "MODEL.DUPR.ROI_SIZE", (4, 4, 4, 2), "MODEL.DUPR.KEYS_PER_IMAGE", 3,
+    "MODEL.SELF_EMD.HIDDEN_DIM", 16, "MODEL.SELF_EMD.OUT_DIM", 8, "MODEL.SELF_EMD.ITERATIONS", 20,
+    "MODEL.LC_LOSS.HIDDEN_DIM", 16, "MODEL.LC_LOSS.OUT_DIM", 8,
     "MODEL.PLRC.HIDDEN_DIM", 16, "MODEL.PLRC.OUT_DIM", 8, "MODEL.PLRC.GRID", 3,
     "MODEL.PLRC.NUM_REGIONS", 4, "MODEL.PLRC.NUM_POINTS", 3, "MODEL.PLRC.RESOLUTION", 16,
     "INPUT.VIEWS.SIZE", (64,), "INPUT.VIEWS.CROP_SCALE", ((0.2, 1.0),),
@@ -40,10 +42,17 @@ TINY = [
     "SEED", 7, "VIS_PERIOD", 0,
 ]  # fmt: skip
 
-METHODS = ("BYOL", "SCRL", "MoCoV2", "DUPR", "PointRegionContrast")
+METHODS = ("BYOL", "SCRL", "MoCoV2", "DUPR", "PointRegionContrast", "SelfEMD", "LCLoss")
 
-# What a method needs of the backbone.
-NEEDS = {"DUPR": ["MODEL.RESNETS.OUT_FEATURES", ["res2", "res3", "res4", "res5"]]}
+# What a method needs of the backbone and of the views.
+NEEDS = {
+    "DUPR": ["MODEL.RESNETS.OUT_FEATURES", ["res2", "res3", "res4", "res5"]],
+    "SelfEMD": ["INPUT.VIEWS.NUM", 3, "INPUT.VIEWS.SIZE", (64, 64, 32),
+                "INPUT.VIEWS.BLUR_PROB", (0.5,), "INPUT.VIEWS.SOLARIZE_PROB", (0.2,)],
+    "LCLoss": ["INPUT.VIEWS.NUM", 3, "INPUT.VIEWS.CROP", ("random", "random", "whole"),
+               "INPUT.VIEWS.FLIP_PROB", (0.5, 0.5, 0.0), "INPUT.VIEWS.BLUR_PROB", (0.5,),
+               "INPUT.VIEWS.SOLARIZE_PROB", (0.2,)],
+}  # fmt: skip
 
 
 def base_config(*options):

@@ -26,6 +26,8 @@ EXPECTED = {
     "MoCoV2": ("loss_moco", "moco", 10),
     "DUPR": ("loss_patch_res5", "dupr/patch_res5", 10),
     "PointRegionContrast": ("loss_point_contrast", "plrc", 10),
+    "SelfEMD": ("loss_emd", "self_emd", 4),
+    "LCLoss": ("loss_local", "lc_loss", 10),
 }
 
 

@@ -151,7 +151,8 @@ def test_counting_cells():
 def test_reading_points_is_reading_the_enlarged_map():
     features = torch.randn(2, 3, 4, 5, dtype=torch.float64)
     size, resolution = (32, 40), 16
-    centres = region_ops.cell_centres(size, resolution, torch.zeros(1, dtype=torch.float64))
+    like = torch.zeros(1, dtype=torch.float64)
+    centres = region_ops.cell_centres(size, (resolution, resolution), like)
     read = read_points(features, centres.expand(2, -1, 2), size)
     enlarged = F.interpolate(features, (resolution, resolution), mode="bilinear")
     assert torch.allclose(read, enlarged.flatten(2).transpose(1, 2), atol=1e-12)

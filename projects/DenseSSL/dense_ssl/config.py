@@ -15,6 +15,7 @@ def add_dense_ssl_config(cfg):
     _add_model_config(cfg)
     _add_method_config(cfg)
     _add_contrastive_config(cfg)
+    _add_bootstrap_config(cfg)
     _add_solver_config(cfg)
 
 
@@ -217,6 +218,48 @@ def _add_contrastive_config(cfg):
     plrc.WARMUP_EPOCHS = 0
     plrc.WARMUP_ITERS = 0
     plrc.WARMUP_MODE = "off"
+
+
+def _add_bootstrap_config(cfg):
+    emd = cfg.MODEL.SELF_EMD = CN()
+    # Feature map, widths of projectors and predictors.
+    emd.IN_FEATURE = "res5"
+    emd.HIDDEN_DIM = 4096
+    emd.OUT_DIM = 256
+    # 3: with the smaller third view (of INPUT.VIEWS.SIZE); 2: without.
+    emd.NUM_VIEWS = 3
+    # Weights of the nodes: by the other view's "vector" (Eq. 15), by the "mean" of its nodes
+    # (Eq. 14), "uniform"; by nodes as they are or L2-normalised.
+    emd.MARGINALS = "vector"
+    emd.NORMALIZE_NODES = False
+    # Pooled nodes of the spatial pyramid: in one transport ("union"), one per level ("levels"),
+    # or "none".
+    emd.PYRAMID = "union"
+    # Entropic regularisation (gamma) and iterations (T) of Sinkhorn; above 0 TOLERANCE ends the
+    # iteration once no marginal is off by more.
+    emd.REGULARIZATION = 0.05
+    emd.ITERATIONS = 50
+    emd.TOLERANCE = 0.0
+    # Take the gradient through the transport plan too.
+    emd.DIFFERENTIATE_PLAN = False
+    # Weight of BYOL's loss on the vectors; 0: no vector branch.
+    emd.VECTOR_LOSS_WEIGHT = 1.0
+
+    lc = cfg.MODEL.LC_LOSS = CN()
+    # Feature map, widths of the local branch (hidden 0: that of the map).
+    lc.IN_FEATURE = "res5"
+    lc.HIDDEN_DIM = 0
+    lc.OUT_DIM = 256
+    # The view of the whole image, and the crops that its cells are looked for in.
+    lc.WHOLE_VIEW = 2
+    lc.CROP_VIEWS = (0, 1)
+    lc.TEMPERATURE = 0.1
+    # Weight of the local loss against the global one in META_ARCHITECTURE "LCLoss" (alpha).
+    lc.ALPHA = 0.1
+    # Look for the cells of the crops in the whole image as well.
+    lc.SYMMETRIC = False
+    # "contrast", or "mse": the distance of corresponding cells (Table 6).
+    lc.LOSS = "contrast"
 
 
 def _add_solver_config(cfg):

@@ -66,7 +66,7 @@ class RegionSampler:
         views = (first, second)
         image_size = _image_size(views)
         centres = [
-            region_ops.cell_centres(x.size, self._resolution(x), x.affine).expand(len(x), -1, 2)
+            region_ops.cell_centres(x.size, self._cells(x), x.affine).expand(len(x), -1, 2)
             for x in views
         ]
         maps = [self._region_map(x, c, image_size) for x, c in zip(views, centres)]
@@ -90,8 +90,8 @@ class RegionSampler:
             points[1] = second.to_view(first.to_image(points[0]))
         return RegionSample(drawn, points, maps, visible)
 
-    def _resolution(self, view):
-        return self.resolution if view.regions is None else view.regions.shape[-1]
+    def _cells(self, view):
+        return (self.resolution,) * 2 if view.regions is None else view.regions.shape[1:]
 
     def _region_map(self, view, centres, image_size):
         if view.regions is None:

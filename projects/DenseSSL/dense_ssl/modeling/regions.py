@@ -8,10 +8,21 @@ P points drawn in each.
 import torch
 
 
-def cell_centres(size, resolution, like):
-    """Centres of the R x R cells of a view of ``size`` (height, width), row by row: (R * R, 2)."""
-    steps = (torch.arange(resolution, device=like.device) + 0.5).to(like) / resolution
-    y, x = torch.meshgrid(steps * size[0], steps * size[1], indexing="ij")
+def cell_centres(size, cells, like):
+    """Centres of the cells of a grid on a view, row by row.
+
+    Args:
+        size: (height, width) of the view. cells: (h, w), rows and columns of the grid.
+        like: tensor whose type and device the result has.
+
+    Returns:
+        (h * w, 2), (x, y) in view pixels.
+    """
+    y, x = (
+        (torch.arange(count, device=like.device) + 0.5).to(like) * side / count
+        for count, side in zip(cells, size)
+    )
+    y, x = torch.meshgrid(y, x, indexing="ij")
     return torch.stack([x, y], dim=-1).flatten(0, 1)
 
 

@@ -2,9 +2,20 @@
 
 from .byol import BYOL
 from .dupr import DUPR
+from .lc_loss import LCLoss
 from .moco_v2 import MoCoV2
 from .multi_objective import MultiObjective
 from .point_region_contrast import PointRegionContrast
 from .scrl import SCRL
+from .self_emd import SelfEMD
 
-__all__ = ["BYOL", "DUPR", "MoCoV2", "MultiObjective", "PointRegionContrast", "SCRL"]
+__all__ = [
+    "BYOL",
+    "DUPR",
+    "LCLoss",
+    "MoCoV2",
+    "MultiObjective",
+    "PointRegionContrast",
+    "SCRL",
+    "SelfEMD",
+]

@@ -1,0 +1,19 @@
+"""LC-loss: self-supervised learning with local contrastive loss (Islam et al. 2022)."""
+
+from detectron2.modeling import META_ARCH_REGISTRY
+
+from ..pretrainer import Pretrainer
+
+
+@META_ARCH_REGISTRY.register()
+class LCLoss(Pretrainer):
+    """Eq. 5: 1 - alpha times BYOL's loss plus alpha times the local loss."""
+
+    objective_names = ("BYOLObjective", "LCObjective")
+
+    @classmethod
+    def objective_weights(cls, cfg):
+        alpha = cfg.MODEL.LC_LOSS.ALPHA
+        # Eq. 1 is one direction of BYOL, whose objective sums both: its mean keeps the balance
+        weights = dict(zip(cls.objective_names, ((1 - alpha) / 2, alpha)))
+        return {name: x for name, x in weights.items() if x > 0}

@@ -1,0 +1,170 @@
+"""LC-loss (Islam et al. 2022): the cells of an uncropped view find their places in a crop."""
+
+import torch
+from detectron2.config import configurable
+
+from ...losses import cosine_distance, local_contrast, read_cells
+from ...losses.precision import at_least_float32
+from ...utils.distributed import weigh_by_count
+from ...utils.events import is_logged, log_feature_std, put_scalar
+from ..backbones import feature_shape
+from ..heads import MLPHead
+from ..regions import cell_centres
+from .base import OBJECTIVE_REGISTRY, Objective
+
+LOSSES = ("contrast", "mse")
+# Side of the squares that mark corresponding cells in pictures, in view pixels.
+_MARK = 5
+
+
+@OBJECTIVE_REGISTRY.register()
+class LCObjective(Objective):
+    """The local loss of Eq. 4 between the whole image and each of some crops of it.
+
+    The whole image goes through the target network, the crops through the online network; the
+    loss is the mean over the crops. The global loss of Eq. 5 is another objective, BYOL's in the
+    paper.
+    """
+
+    node, label = "LC_LOSS", "lc_loss"
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        in_feature,
+        in_channels,
+        hidden_dim,
+        out_dim,
+        norm,
+        whole_view,
+        crop_views,
+        temperature,
+        symmetric,
+        loss,
+    ):
+        """
+        Args:
+            in_feature, in_channels: name of the feature map, and its channels.
+            hidden_dim, out_dim, norm: of the local branch; a hidden width of 0 is that of the map.
+            whole_view: index of the view that shows the whole image.
+            crop_views: indices of the crops.
+            temperature: of Eq. 3.
+            symmetric: let the cells of each crop find their places in the whole image as well.
+            loss: "contrast", or "mse": the distance of corresponding cells (Table 6).
+        """
+        super().__init__()
+        self.in_feature = in_feature
+        # (whose cells are looked for, through the target; in whose cells, through the online one)
+        self.pairs = [(whole_view, x) for x in crop_views]
+        if symmetric:
+            self.pairs += [(x, whole_view) for x in crop_views]
+        self.target_views, self.online_views = (tuple(dict.fromkeys(x)) for x in zip(*self.pairs))
+        self.temperature = temperature
+        self.loss = loss
+        self.projector = MLPHead(
+            in_channels, hidden_dim or in_channels, out_dim, norm, output_bias=True
+        )
+        self.add_target("projector")
+
+    @classmethod
+    def from_config(cls, cfg, shapes):
+        node = cfg.MODEL.LC_LOSS
+        if node.LOSS not in LOSSES:
+            raise ValueError(f"MODEL.LC_LOSS.LOSS is {node.LOSS!r}; it must be one of {LOSSES}.")
+        if not node.CROP_VIEWS or node.WHOLE_VIEW in node.CROP_VIEWS:
+            raise ValueError(
+                f"MODEL.LC_LOSS.CROP_VIEWS is {tuple(node.CROP_VIEWS)}: name at least one view, "
+                f"other than MODEL.LC_LOSS.WHOLE_VIEW {node.WHOLE_VIEW}."
+            )
+        _check_whole(cfg, node.WHOLE_VIEW)
+        shape = feature_shape(shapes, node.IN_FEATURE, "MODEL.LC_LOSS.IN_FEATURE")
+        return {
+            "in_feature": node.IN_FEATURE,
+            "in_channels": shape.channels,
+            "hidden_dim": node.HIDDEN_DIM,
+            "out_dim": node.OUT_DIM,
+            "norm": cfg.MODEL.SSL.HEAD_NORM,
+            "whole_view": node.WHOLE_VIEW,
+            "crop_views": tuple(node.CROP_VIEWS),
+            "temperature": node.TEMPERATURE,
+            "symmetric": node.SYMMETRIC,
+            "loss": node.LOSS,
+        }
+
+    def forward(self, views, passes):
+        loss = 0
+        with torch.no_grad():
+            target = {i: self._local(self.target_projector, passes.target(i))
+                      for i in self.target_views}  # fmt: skip
+        online = {i: self._local(self.projector, passes.online(i)) for i in self.online_views}
+        for sought, where in self.pairs:
+            points, valid = self.correspond(views[sought], views[where], target[sought],
+                                            online[where])  # fmt: skip
+            term = self._compare(target[sought], online[where], points, valid)
+            loss = loss + weigh_by_count(term, valid.sum().to(term)) / len(self.pairs)
+            if is_logged():
+                put_scalar(f"{self.label}/valid_cells", valid.float().mean())
+        log_feature_std(f"{self.label}/feature_std", online[where].flatten(2).mean(dim=2))
+        return {"loss_local": loss}
+
+    @staticmethod
+    @torch.no_grad()
+    def correspond(sought, where, anchors, candidates):
+        """The places of the cells of one view in the map of another.
+
+        Args:
+            sought, where: :class:`~dense_ssl.structures.Views` of the same images.
+            anchors, candidates: their maps; only the shapes matter.
+
+        Returns:
+            (N, h * w, 2) grid indices (x, y) of the candidates, (N, h * w) bool: does the other
+            view show the place (a border belongs to the side that begins there).
+        """
+        centres = cell_centres(sought.size, anchors.shape[2:], sought.affine)
+        places = where.to_view(sought.to_image(centres.expand(len(sought), -1, 2)))
+        limit = places.new_tensor(where.size[::-1])  # (width, height)
+        valid = ((places >= 0) & (places < limit)).all(dim=2)
+        cells = places.new_tensor(candidates.shape[:1:-1])  # (w', h')
+        return places * cells / limit - 0.5, valid
+
+    def _local(self, head, features):
+        """The local branch: feature maps -> (N, D, h, w)."""
+        feature_map = features[self.in_feature]
+        rows = feature_map.flatten(2).transpose(1, 2)  # (N, h * w, C)
+        local = head(rows.flatten(0, 1)).view(*rows.shape[:2], -1)
+        return local.transpose(1, 2).unflatten(2, feature_map.shape[2:])
+
+    def _compare(self, anchors, candidates, points, valid):
+        if self.loss == "contrast":
+            return local_contrast(anchors, candidates, points, valid, self.temperature)
+        anchors, candidates = at_least_float32(anchors, candidates)
+        with torch.autocast(anchors.device.type, enabled=False):
+            read = read_cells(candidates, points)  # (N, h * w, D)
+        sought = anchors.flatten(2).transpose(1, 2)
+        return cosine_distance(read.flatten(0, 1), sought.flatten(0, 1), valid.flatten())
+
+    def matches(self, views):
+        """Squares around corresponding cells, on a map of seven cells a side."""
+        whole, crop = self.pairs[0]
+        shape = views[whole].images.new_empty(1, 1, 7, 7)
+        _, valid = self.correspond(views[whole], views[crop], shape, shape)
+        centres = cell_centres(views[whole].size, (7, 7), views[whole].affine)
+        centres = centres.expand(len(views[whole]), -1, 2)
+        there = views[crop].to_view(views[whole].to_image(centres))
+        return {
+            view: torch.cat([x - _MARK / 2, x + _MARK / 2], dim=2) * valid[:, :, None]
+            for view, x in ((whole, centres), (crop, there))
+        }
+
+
+def _check_whole(cfg, view):
+    """Raise where the view that shall show the whole image is a crop."""
+    crops = tuple(cfg.INPUT.VIEWS.CROP)
+    flips = tuple(cfg.INPUT.VIEWS.FLIP_PROB)
+    crop, flip = (x[view] if len(x) > view else x[0] for x in (crops, flips))
+    if view < cfg.INPUT.VIEWS.NUM and crop != "whole":
+        raise ValueError(
+            f"MODEL.LC_LOSS.WHOLE_VIEW is {view}, but INPUT.VIEWS.CROP is {crops}: make entry "
+            f"{view} 'whole' (and its FLIP_PROB 0, now {flip})."
+        )

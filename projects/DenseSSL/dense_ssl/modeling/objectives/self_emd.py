@@ -1,0 +1,205 @@
+"""Self-EMD (Liu et al. 2021): maps of two views are compared by optimal transport."""
+
+import torch
+from detectron2.config import configurable
+from torch import nn
+from torch.nn import functional as F
+
+from ...losses import cosine_distance, emd_distance, marginal_weights, sinkhorn
+from ...losses.precision import at_least_float32
+from ...utils.events import log_feature_std
+from ...visualization.transport import draw_transport
+from ..backbones import feature_shape
+from ..heads import MLPHead
+from .base import OBJECTIVE_REGISTRY, Objective
+
+MARGINALS = ("vector", "mean", "uniform")
+PYRAMIDS = ("union", "levels", "none")
+# Average pooling of the spatial pyramid: (kernel, stride), 7 x 7 cells to 5 x 5 and 3 x 3.
+_POOLS = ((3, 1), (3, 2))
+
+
+@OBJECTIVE_REGISTRY.register()
+class SelfEMDObjective(Objective):
+    """Eq. 13 on the maps, with BYOL's loss on the vectors that give the marginals (Eq. 15).
+
+    Correspondence comes from transport, so views need no overlap and no image is skipped. The
+    losses are means over the ordered pairs (online view, target view) of different views; the
+    first two views are online and target, further (smaller) ones online alone.
+    """
+
+    node, label = "SELF_EMD", "self_emd"
+    target_views = (0, 1)
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        in_feature,
+        in_channels,
+        hidden_dim,
+        out_dim,
+        norm,
+        num_views,
+        marginals,
+        normalize_nodes,
+        pyramid,
+        vector_weight,
+        transport,
+    ):
+        """
+        Args:
+            in_feature, in_channels: name of the feature map, and its channels.
+            hidden_dim, out_dim, norm: of projectors and predictors.
+            num_views: 2, or more with smaller views.
+            marginals: weights of the nodes by the other view's "vector" (Eq. 15), by the "mean" of
+                its nodes (Eq. 14), or "uniform".
+            normalize_nodes: L2-normalise nodes before they are weighed.
+            pyramid: pooled nodes in one transport with the others ("union"), in one of their own
+                ("levels"), or "none".
+            vector_weight: weight of BYOL's loss; at 0 there is no vector branch.
+            transport: keyword arguments of :func:`~dense_ssl.losses.emd_distance`.
+        """
+        super().__init__()
+        self.in_feature = in_feature
+        self.online_views = tuple(range(num_views))
+        self.pairs = [(o, t) for o in self.online_views for t in self.target_views if o != t]
+        self.marginals = marginals
+        self.normalize_nodes = normalize_nodes
+        self.pyramid = pyramid
+        self.vector_weight = vector_weight
+        self.transport = transport
+        branches = ("map", "vector") if vector_weight > 0 else ("map",)
+        self.projector = nn.ModuleDict(
+            {x: MLPHead(in_channels, hidden_dim, out_dim, norm) for x in branches}
+        )
+        self.predictor = nn.ModuleDict(
+            {x: MLPHead(out_dim, hidden_dim, out_dim, norm) for x in branches}
+        )
+        self.add_target("projector")
+
+    @classmethod
+    def from_config(cls, cfg, shapes):
+        node = cfg.MODEL.SELF_EMD
+        _check(node)
+        shape = feature_shape(shapes, node.IN_FEATURE, "MODEL.SELF_EMD.IN_FEATURE")
+        return {
+            "in_feature": node.IN_FEATURE,
+            "in_channels": shape.channels,
+            "hidden_dim": node.HIDDEN_DIM,
+            "out_dim": node.OUT_DIM,
+            "norm": cfg.MODEL.SSL.HEAD_NORM,
+            "num_views": node.NUM_VIEWS,
+            "marginals": node.MARGINALS,
+            "normalize_nodes": node.NORMALIZE_NODES,
+            "pyramid": node.PYRAMID,
+            "vector_weight": node.VECTOR_LOSS_WEIGHT,
+            "transport": {
+                "regularization": node.REGULARIZATION,
+                "iterations": node.ITERATIONS,
+                "tolerance": node.TOLERANCE if node.TOLERANCE > 0 else None,
+                "differentiate_plan": node.DIFFERENTIATE_PLAN,
+            },
+        }
+
+    def forward(self, views, passes):
+        online = {i: self._online(passes.online(i)) for i in self.online_views}
+        with torch.no_grad():
+            target = {i: self._heads(self.target_projector, passes.target(i)) for i in (0, 1)}
+        losses = {
+            "loss_emd": sum(self._emd(online[o], target[t]) for o, t in self.pairs)
+            / len(self.pairs)
+        }
+        if self.vector_weight > 0:
+            terms = [cosine_distance(online[o]["vector"], target[t]["vector"])
+                     for o, t in self.pairs]  # fmt: skip
+            losses["loss_vector"] = self.vector_weight * sum(terms) / len(terms)
+            log_feature_std(f"{self.label}/feature_std", online[0]["vector"])
+        log_feature_std(f"{self.label}/node_std", online[0]["map"].transpose(1, 2).flatten(0, 1))
+        return losses
+
+    def _online(self, features):
+        """Predictions {"map": (N, D, H * W), "vector": (N, D)}, and the "shape" of the map."""
+        projected = self._heads(self.projector, features)
+        rows = projected["map"].transpose(1, 2)  # (N, H * W, D)
+        predicted = self.predictor["map"](rows.flatten(0, 1)).view(*rows.shape[:2], -1)
+        result = {"map": predicted.transpose(1, 2), "shape": projected["shape"]}
+        if "vector" in self.predictor:
+            result["vector"] = self.predictor["vector"](projected["vector"])
+        return result
+
+    def _heads(self, projector, features):
+        """Projections in the form of :meth:`_online`."""
+        feature_map = features[self.in_feature]
+        rows = feature_map.flatten(2).transpose(1, 2)  # (N, H * W, C)
+        projected = projector["map"](rows.flatten(0, 1)).view(*rows.shape[:2], -1)
+        result = {"map": projected.transpose(1, 2), "shape": feature_map.shape[2:]}
+        if "vector" in projector:
+            result["vector"] = projector["vector"](feature_map.mean(dim=(2, 3)))
+        return result
+
+    def _emd(self, online, target):
+        """Eq. 13 for one pair of views."""
+        x_levels, y_levels = (self._levels(z) for z in (online, target))
+        if self.pyramid == "union":
+            x_levels, y_levels = ([torch.cat(z, dim=1)] for z in (x_levels, y_levels))
+        distances = [
+            emd_distance(x, y, *self._masses(x, y, online, target), **self.transport)
+            for x, y in zip(x_levels, y_levels)  # a small view has fewer levels than a large one
+        ]
+        return sum(distances) / len(distances)
+
+    def _levels(self, view):
+        """Nodes of a view, level by level: list of (N, n, D)."""
+        nodes = at_least_float32(view["map"])
+        feature_map = nodes.unflatten(2, view["shape"])  # (N, D, H, W)
+        maps = [feature_map]
+        # what the pools are made for has 7 cells a side; a small view's 4 are not pooled further
+        if self.pyramid != "none" and min(view["shape"]) >= 5:
+            maps += [F.avg_pool2d(feature_map, *pool) for pool in _POOLS]
+        return [x.flatten(2).transpose(1, 2) for x in maps]
+
+    def _masses(self, x, y, online, target):
+        """Marginals of two sets of nodes (N, n, D) and (N, m, D)."""
+        if self.marginals == "uniform":
+            return [z.new_full(z.shape[:2], 1 / z.shape[1]) for z in (x, y)]
+        if self.marginals == "mean":
+            vectors = y.mean(dim=1), x.mean(dim=1)
+        else:
+            vectors = target["vector"], online["vector"]
+        if self.normalize_nodes:
+            x, y = F.normalize(x, dim=2), F.normalize(y, dim=2)
+        return marginal_weights(x, vectors[0]), marginal_weights(y, vectors[1])
+
+    def pictures(self, views, images, passes, scale):
+        online = self._online(passes.online(0))
+        target = self._heads(self.target_projector, passes.target(1))
+        x, y = (self._levels(z)[0] for z in (online, target))
+        masses = self._masses(x, y, online, target)
+        cost = 1 - F.normalize(x, dim=2) @ F.normalize(y, dim=2).transpose(1, 2)
+        plan = sinkhorn(
+            cost, *masses, self.transport["regularization"], self.transport["iterations"]
+        )
+        count = len(images[0])
+        return {
+            "transport": draw_transport(
+                images[:2], plan[:count].cpu(), online["shape"], target["shape"], scale
+            )
+        }
+
+
+def _check(node):
+    """Raise where keys of MODEL.SELF_EMD are unknown or do not fit together."""
+    for key, values in (("MARGINALS", MARGINALS), ("PYRAMID", PYRAMIDS)):
+        if node[key] not in values:
+            raise ValueError(f"MODEL.SELF_EMD.{key} is {node[key]!r}; it must be one of {values}.")
+    if node.NUM_VIEWS < 2 or node.ITERATIONS < 1 or node.REGULARIZATION <= 0:
+        raise ValueError(
+            "MODEL.SELF_EMD.NUM_VIEWS must be at least 2, ITERATIONS at least 1 and "
+            "REGULARIZATION above 0."
+        )
+    if node.MARGINALS == "vector" and node.VECTOR_LOSS_WEIGHT <= 0:
+        raise ValueError(
+            "MODEL.SELF_EMD.MARGINALS 'vector' weighs nodes by the vector branch, which nothing "
+            "trains at VECTOR_LOSS_WEIGHT 0: raise it, or set MARGINALS to 'mean' or 'uniform'."
+        )
