@@ -1,10 +1,12 @@
 """The queue: order, wrapping, size, type."""
 
+import logging
+
 import pytest
 import torch
+from helpers import base_config, recorded_log
 from torch.nn import functional as F
 
-from dense_ssl.config import add_dense_ssl_config
 from dense_ssl.modeling.memory_bank import DEFAULT_SIZE, MemoryBank, resolve_queue_size
 from dense_ssl.modeling.queue_contrast import QueueContrast
 
@@ -81,13 +83,8 @@ def test_keys_are_held_back_until_the_step_is_over():
     assert contrast.bank.enqueued == 4
 
 
-def node(size):
-    from detectron2.config import get_cfg
-
-    cfg = get_cfg()
-    add_dense_ssl_config(cfg)
-    cfg.MODEL.MOCO.QUEUE_SIZE = size
-    return cfg.MODEL.MOCO
+def config(size, *options):
+    return base_config("MODEL.MOCO.QUEUE_SIZE", size, *options)
 
 
 @pytest.mark.parametrize("size, images, per_image, expected", [
@@ -95,12 +92,23 @@ def node(size):
     (700, 1000, 1, 700), (1000, 1000, 1, 1000), (3000, 1000, 4, 3000),
 ])  # fmt: skip
 def test_size_by_the_data(size, images, per_image, expected):
-    moco = node(size)
-    resolve_queue_size(moco, "QUEUE_SIZE", "MODEL.MOCO.QUEUE_SIZE", images, per_image)
-    assert moco.QUEUE_SIZE == expected
+    cfg = config(size)
+    for _ in range(2):  # resolved twice is resolved once
+        resolve_queue_size(cfg, "MODEL.MOCO.QUEUE_SIZE", images, per_image)
+        assert cfg.MODEL.MOCO.QUEUE_SIZE == expected
 
 
 @pytest.mark.parametrize("size, images", [(1001, 1000), (65536, 3000), (-1, 1000)])
 def test_a_queue_that_the_data_cannot_fill_is_refused(size, images):
     with pytest.raises(ValueError, match="MODEL.MOCO.QUEUE_SIZE.*0 for a size that suits"):
-        resolve_queue_size(node(size), "QUEUE_SIZE", "MODEL.MOCO.QUEUE_SIZE", images)
+        resolve_queue_size(config(size), "MODEL.MOCO.QUEUE_SIZE", images)
+
+
+@pytest.mark.parametrize("momentum, warned", [(0.999, False), (0.99, False), (0.9, True)])
+def test_a_queue_that_outlives_its_encoder_is_named(momentum, warned):
+    options = ("SOLVER.IMS_PER_BATCH", 32, "MODEL.SSL.MOMENTUM.BASE", momentum)
+    with recorded_log("dense_ssl.modeling.memory_bank", logging.WARNING) as messages:
+        resolve_queue_size(config(1600, *options), "MODEL.MOCO.QUEUE_SIZE", 4000)
+    assert bool(messages) == warned
+    if warned:
+        assert "MODEL.SSL.MOMENTUM.BASE 0.9 " in messages[0] and "0.995" in messages[0]

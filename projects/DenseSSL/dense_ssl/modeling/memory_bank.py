@@ -1,10 +1,15 @@
 """The queue of keys that contrastive methods take their negatives from."""
 
+import functools
+import logging
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from ..utils.distributed import gather_rows
+
+logger = logging.getLogger(__name__)
 
 # What an `auto` size (0) means where the data are large enough: the size of MoCo.
 DEFAULT_SIZE = 65536
@@ -64,22 +69,27 @@ class MemoryBank(nn.Module):
         self.enqueued += len(keys)
 
 
-def resolve_queue_size(node, key, name, num_images, keys_per_image=1):
+def resolve_queue_size(cfg, name, num_images, keys_per_image=1):
     """Turn an `auto` queue size into a number and refuse one that the data cannot fill.
 
     A queue longer than an epoch holds older keys of the very images that it is to tell apart. The
     automatic size is half an epoch at most: a query then meets an older key of its own image once
     in eight steps.
 
+    A warning is given where the momentum encoder is another one before the queue has turned over:
+    the keys of the queue then tell by their age which they are, and the loss is won by drifting.
+
     Args:
-        node, key: config node and its key that holds the size; 0 is `auto`.
-        name: full name of the key, for the message.
+        cfg: config, changed in place.
+        name: full name of the key that holds the size; 0 is `auto`.
         num_images: images of an epoch.
         keys_per_image: keys that an image puts in.
 
     Raises:
         ValueError: the queue is longer than an epoch.
     """
+    *path, key = name.split(".")
+    node = functools.reduce(lambda x, part: x[part], path, cfg)
     epoch = num_images * keys_per_image
     if node[key] == 0:
         node[key] = max(min(DEFAULT_SIZE, epoch // 2), 1)
@@ -88,4 +98,18 @@ def resolve_queue_size(node, key, name, num_images, keys_per_image=1):
             f"{name} is {node[key]}, but the {num_images} images of DATASETS.TRAIN give {epoch} "
             f"keys an epoch: a longer queue would hold older keys of the same images as negatives. "
             f"Set {name} to at most {epoch}, or to 0 for a size that suits the data."
+        )
+    momentum = cfg.MODEL.SSL.MOMENTUM.BASE
+    turnover = node[key] / (cfg.SOLVER.IMS_PER_BATCH * keys_per_image)
+    if turnover > 1 / max(1 - momentum, 1e-12):
+        logger.warning(
+            "%s %d turns over in %d steps, but at MODEL.SSL.MOMENTUM.BASE %g the encoder of its "
+            "keys is renewed in %d: old keys can be told by their age. Raise the momentum to %.4g, "
+            "or shorten the queue.",
+            name,
+            node[key],
+            turnover,
+            momentum,
+            1 / (1 - momentum),
+            1 - 1 / (4 * turnover),
         )

@@ -102,15 +102,9 @@ class DUPRObjective(Objective):
 
     @classmethod
     def resolve(cls, cfg, num_images):
-        node = cfg.MODEL.DUPR
-        resolve_queue_size(node, "QUEUE_SIZE", "MODEL.DUPR.QUEUE_SIZE", num_images)
-        resolve_queue_size(
-            node,
-            "PATCH_QUEUE_SIZE",
-            "MODEL.DUPR.PATCH_QUEUE_SIZE",
-            num_images,
-            node.KEYS_PER_IMAGE,
-        )
+        resolve_queue_size(cfg, "MODEL.DUPR.QUEUE_SIZE", num_images)
+        keys = cfg.MODEL.DUPR.KEYS_PER_IMAGE
+        resolve_queue_size(cfg, "MODEL.DUPR.PATCH_QUEUE_SIZE", num_images, keys)
 
     def forward(self, views, passes):
         query_maps, key_maps = passes.online(0), passes.target(1)

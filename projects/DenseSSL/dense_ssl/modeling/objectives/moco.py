@@ -71,10 +71,8 @@ class MoCoObjective(Objective):
 
     @classmethod
     def resolve(cls, cfg, num_images):
-        node = cfg.MODEL.MOCO
-        keys_per_image = 2 if node.SYMMETRIC else 1
-        name = "MODEL.MOCO.QUEUE_SIZE"
-        resolve_queue_size(node, "QUEUE_SIZE", name, num_images, keys_per_image)
+        keys_per_image = 2 if cfg.MODEL.MOCO.SYMMETRIC else 1
+        resolve_queue_size(cfg, "MODEL.MOCO.QUEUE_SIZE", num_images, keys_per_image)
 
     def forward(self, views, passes):
         loss = 0
