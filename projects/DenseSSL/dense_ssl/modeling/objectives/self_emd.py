@@ -172,8 +172,9 @@ class SelfEMDObjective(Objective):
         return marginal_weights(x, vectors[0]), marginal_weights(y, vectors[1])
 
     def pictures(self, views, images, passes, scale):
-        online = self._online(passes.online(0))
-        target = self._heads(self.target_projector, passes.target(1))
+        maps = (passes.online(0), passes.target(1))
+        maps = [{self.in_feature: x[self.in_feature].float()} for x in maps]
+        online, target = self._online(maps[0]), self._heads(self.target_projector, maps[1])
         x, y = (self._levels(z)[0] for z in (online, target))
         masses = self._masses(x, y, online, target)
         cost = 1 - F.normalize(x, dim=2) @ F.normalize(y, dim=2).transpose(1, 2)
