@@ -57,7 +57,8 @@ def test_a_config_builds_its_model(name):
 
 @pytest.mark.parametrize("method, architecture", [
     ("byol", "BYOL"), ("scrl", "SCRL"), ("moco_v2", "MoCoV2"), ("dupr", "DUPR"),
-    ("point_region_contrast", "PointRegionContrast"),
+    ("point_region_contrast", "PointRegionContrast"), ("self_emd", "SelfEMD"),
+    ("lc_loss", "LCLoss"), ("dense_cl", "DenseCL"),
 ])  # fmt: skip
 @pytest.mark.parametrize("data", ["coco", "imagenet"])
 def test_names_say_method_backbone_and_data(method, architecture, data):

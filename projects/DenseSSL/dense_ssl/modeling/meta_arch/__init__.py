@@ -1,6 +1,7 @@
 """The methods by name: each a META_ARCHITECTURE, a fixed composition of objectives."""
 
 from .byol import BYOL
+from .dense_cl import DenseCL
 from .dupr import DUPR
 from .lc_loss import LCLoss
 from .moco_v2 import MoCoV2
@@ -12,6 +13,7 @@ from .self_emd import SelfEMD
 __all__ = [
     "BYOL",
     "DUPR",
+    "DenseCL",
     "LCLoss",
     "MoCoV2",
     "MultiObjective",

@@ -1,6 +1,7 @@
 """Objectives of pre-training, one per file."""
 
 from .base import OBJECTIVE_REGISTRY, Objective
+from .box_contrast import BoxContrastObjective
 from .byol import BYOLObjective
 from .dupr import DUPRObjective
 from .lc_loss import LCObjective
@@ -12,6 +13,7 @@ from .self_emd import SelfEMDObjective
 __all__ = [
     "OBJECTIVE_REGISTRY",
     "BYOLObjective",
+    "BoxContrastObjective",
     "DUPRObjective",
     "LCObjective",
     "MoCoObjective",

@@ -1,0 +1,60 @@
+"""DenseCL: dense contrastive learning (Wang et al. 2021), the example of docs/add_a_method.md.
+
+A method of its own in one file: what it needs beside MoCo's heads, queue and keys of the config is
+its loss.
+"""
+
+import torch
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch.nn import functional as F
+
+from ..objectives import OBJECTIVE_REGISTRY, MoCoObjective
+from ..pretrainer import Pretrainer
+
+
+@OBJECTIVE_REGISTRY.register()
+class DenseCLObjective(MoCoObjective):
+    """The dense loss, Eq. 2: each cell finds the cell of the other view that looks most alike.
+
+    Like is what the *backbone* says (Eq. 3), whatever the geometry; negatives are the averaged
+    dense keys of other images, one per image.
+    """
+
+    label = "dense_cl"
+
+    def forward(self, views, passes):
+        query_cells = self._cells(passes.online(0))  # (N, H * W, C)
+        key_cells = self._cells(passes.target(1))
+        query = self._project(self.projector, query_cells)  # (N, H * W, D)
+        with torch.no_grad():
+            key = self._project(self.target_projector, key_cells)
+            match = most_alike(query_cells, key_cells)  # (N, H * W)
+            positive = key.gather(1, match[..., None].expand_as(query))
+        self.contrast.hold(F.normalize(key.float(), dim=2).mean(dim=1))
+        loss = self.contrast(query.flatten(0, 1), positive.flatten(0, 1), self.label)
+        return {"loss_dense": loss}
+
+    def _cells(self, features):
+        return features[self.in_feature].flatten(2).transpose(1, 2)
+
+    @staticmethod
+    def _project(head, cells):
+        return head(cells.flatten(0, 1)).view(*cells.shape[:2], -1)
+
+
+@torch.no_grad()
+def most_alike(first, second):
+    """For each row of (N, P, C) the row of (N, Q, C) with the largest cosine: (N, P)."""
+    first, second = (F.normalize(x.detach().float(), dim=2) for x in (first, second))
+    with torch.autocast(first.device.type, enabled=False):
+        return (first @ second.transpose(1, 2)).argmax(dim=2)
+
+
+@META_ARCH_REGISTRY.register()
+class DenseCL(Pretrainer):
+    """Eq. 4: 1 - lambda times MoCo's loss plus lambda times the dense loss.
+
+    MODEL.SSL.OBJECTIVE_WEIGHTS holds (1 - lambda, lambda).
+    """
+
+    objective_names = ("MoCoObjective", "DenseCLObjective")
