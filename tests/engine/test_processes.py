@@ -93,6 +93,10 @@ CASES = [
     *((method, ()) for method in METHODS if method != "PointRegionContrast"),
     *((method, SMALL_CROPS) for method in ("SCRL", "DUPR")),
     ("MoCoV2", ("MODEL.MOCO.SYMMETRIC", True)),
+    (
+        "MultiObjective",
+        ("MODEL.SSL.OBJECTIVES", "('BoxContrastObjective','DenseCLObjective')", *SMALL_CROPS),
+    ),
     # the negatives of a process are those of all
     ("PointRegionContrast", ("MODEL.PLRC.NEGATIVES", "all", *SMALL_CROPS)),
     ("PointRegionContrast", ("MODEL.PLRC.NEGATIVES", "image", "MODEL.PLRC.ALPHA", 1.0)),

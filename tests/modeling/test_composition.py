@@ -1,0 +1,193 @@
+"""Any objectives together: the named methods as special cases, levels, shared passes, refusals."""
+
+import copy
+
+import pytest
+import torch
+from detectron2.modeling import META_ARCH_REGISTRY, build_model
+from helpers import METHODS, NEEDS, random_batch, tiny_config
+
+from dense_ssl.modeling import passes as passes_module
+from dense_ssl.modeling.meta_arch.dense_cl import most_alike
+
+PYRAMID = (
+    "MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone", "MODEL.FPN.OUT_CHANNELS", 8,
+    *NEEDS["DUPR"], "MODEL.FPN.IN_FEATURES", ["res2", "res3", "res4", "res5"],
+)  # fmt: skip
+WHOLE = ("INPUT.VIEWS.NUM", 3, "INPUT.VIEWS.CROP", ("random", "random", "whole"),
+         "INPUT.VIEWS.FLIP_PROB", (0.5, 0.5, 0.0), "INPUT.VIEWS.BLUR_PROB", (0.5,),
+         "INPUT.VIEWS.SOLARIZE_PROB", (0.2,))  # fmt: skip
+
+
+def build(method, *options):
+    torch.manual_seed(0)
+    return build_model(tiny_config(method, "unused", "unused", *options))
+
+
+def compose(*entries, weights=(), options=()):
+    return build("MultiObjective", "MODEL.SSL.OBJECTIVES", entries,
+                 "MODEL.SSL.OBJECTIVE_WEIGHTS", weights, *options)  # fmt: skip
+
+
+def views_of(method):
+    """A batch with the views that a method needs."""
+    sizes = (64, 64, 32) if method == "SelfEMD" else None
+    return random_batch(4, views=3, sizes=sizes)
+
+
+@pytest.mark.parametrize("method", [*METHODS, "DenseCL"])
+def test_a_named_method_is_a_composition(method):
+    needs = tuple(NEEDS.get(method, ()))
+    cfg = tiny_config(method, "unused", "unused")
+    weights = META_ARCH_REGISTRY.get(method).objective_weights(cfg)
+    named = build(method)
+    composed = compose(*weights, weights=tuple(weights.values()), options=needs)
+    batch = views_of(method)
+    a, b = named(batch), composed(batch)
+    assert {k: x.item() for k, x in a.items()} == {k: x.item() for k, x in b.items()}
+    for x in (a, b):
+        sum(x.values()).backward()
+    ours = dict(composed.named_parameters())
+    for name, parameter in named.named_parameters():
+        assert (parameter.grad is None) == (ours[name].grad is None)
+        assert parameter.grad is None or torch.equal(parameter.grad, ours[name].grad)
+
+
+@pytest.mark.parametrize("entries, online, target", [
+    (("BYOLObjective", "SCRLObjective"), 2, 2), (("MoCoObjective", "DUPRObjective"), 1, 1),
+    (("MoCoObjective", "LCObjective"), 2, 2), (("SCRLObjective", "LCObjective"), 2, 3),
+    (("DUPRObjective", "LCObjective"), 2, 2), (("BYOLObjective", "LCObjective"), 2, 3),
+    (("PointRegionObjective", "SCRLObjective", "BoxContrastObjective"), 2, 2),
+])  # fmt: skip
+def test_objectives_share_passes_and_take_the_union_of_views(monkeypatch, entries, online, target):
+    model = compose(*entries, options=(*NEEDS["DUPR"], *WHOLE))
+    calls = {id(model.backbone): 0, id(model.target_backbone): 0}
+    original = passes_module.extract_features
+
+    def count(backbone, images):
+        calls[id(backbone)] += 1
+        return original(backbone, images)
+
+    monkeypatch.setattr(passes_module, "extract_features", count)
+    losses = model(random_batch(4, views=3))
+    assert list(calls.values()) == [online, target]
+    assert len(losses) >= len(entries) and all(torch.isfinite(x) for x in losses.values())
+
+
+def test_an_objective_on_several_levels():
+    entries = ("SCRLObjective@p2", "SCRLObjective@p4", "BYOLObjective@res5", "SCRLObjective")
+    weights = (0.5, 1.0, 1.0, 2.0)
+    model = compose(*entries, weights=weights, options=(*PYRAMID, "MODEL.SCRL.MIN_BOX_SIZE", 0))
+    losses = model(random_batch(4))
+    assert set(losses) == {"loss_scrl_p2", "loss_scrl_p4", "loss_byol_res5", "loss_scrl"}
+    assert model.objectives["SCRLObjective@p2"].min_box_size == 4
+    assert model.objectives["SCRLObjective@p4"].min_box_size == 16
+    assert model.objectives["SCRLObjective@p4"].label == "scrl_p4"
+    sum(losses.values()).backward()
+    assert model.backbone.fpn_output2.weight.grad.abs().sum() > 0
+
+
+def test_weights_scale_the_losses_of_their_objective():
+    entries, batch = ("BYOLObjective", "SCRLObjective"), random_batch(4)
+    plain, heavy = compose(*entries), compose(*entries, weights=(1.0, 3.0))
+    a, b = plain(batch), heavy(batch)
+    assert b["loss_scrl"].item() == pytest.approx(3 * a["loss_scrl"].item())
+    assert b["loss_byol"].item() == pytest.approx(a["loss_byol"].item())
+
+
+@pytest.mark.parametrize("entries, options, message", [
+    ((), (), "MODEL.SSL.OBJECTIVES is empty"),
+    (("SwAVObjective",), (), "MODEL.SSL.OBJECTIVES"),
+    (("SCRLObjective", "SCRLObjective"), (), "MODEL.SSL.OBJECTIVES"),
+    (("SCRLObjective@p3",), (), "MODEL.SCRL.IN_FEATURE"),
+    (("DUPRObjective@res4",), NEEDS["DUPR"], "MODEL.DUPR.IN_FEATURES"),
+    (("LCObjective",), (), "INPUT.VIEWS.NUM"),
+    (("SelfEMDObjective",), (), "INPUT.VIEWS.NUM"),
+    (("LCObjective",), ("INPUT.VIEWS.NUM", 3), "INPUT.VIEWS.CROP"),
+])  # fmt: skip
+def test_a_wrong_combination_is_refused_when_the_model_is_built(entries, options, message):
+    with pytest.raises(ValueError, match=message):
+        compose(*entries, options=tuple(options))
+
+
+def test_weights_of_the_wrong_length_are_refused():
+    with pytest.raises(ValueError, match="MODEL.SSL.OBJECTIVE_WEIGHTS has 2 entries"):
+        compose("BYOLObjective", weights=(1.0, 2.0))
+
+
+def test_boxes_with_negatives_agree_with_the_equation():
+    from dense_ssl.losses import info_nce
+
+    model = compose("BoxContrastObjective").double()
+    made, batch = model.objectives["BoxContrastObjective"], random_batch(5)
+    views = model.gather_views(batch)
+    for view in views:
+        view.images = view.images.double()
+    passes = passes_module.Passes((model.backbone, model.target_backbone), views, (0, 1), (0, 1))
+    boxes, usable = made.sample(views)
+    expected, stored = 0, []
+    for online, target in ((0, 1), (1, 0)):
+        query = made.projector(made._pool(passes.online(online), boxes[online]))
+        key = made.target_projector(made._pool(passes.target(target), boxes[target]))
+        rows = usable.repeat_interleave(4)
+        expected += info_nce(query[rows], key[rows], made.contrast.bank.keys, 0.2).item() / 2
+        stored.append(key.view(5, 4, -1)[usable].flatten(0, 1))
+    assert made(views, passes)["loss_box_contrast"].item() == pytest.approx(expected, abs=1e-10)
+    made.after_step()
+    assert made.contrast.bank.enqueued == len(torch.cat(stored))
+
+
+def test_dense_cl_agrees_with_its_equation():
+    """Eq. 1 to 3 of DenseCL as loops over cells."""
+    model = build("DenseCL").double()
+    dense = model.objectives["DenseCLObjective"]
+    generator = torch.Generator().manual_seed(1)
+    first, second = torch.randn(2, 3, 128, 2, 2, generator=generator, dtype=torch.float64)
+    given = type("Given", (), {"online": lambda s, v: {"res5": first},
+                               "target": lambda s, v: {"res5": second}})()  # fmt: skip
+    queue = torch.nn.functional.normalize(dense.contrast.bank.keys.double(), dim=1)
+
+    def unit(x):
+        return x / x.norm()
+
+    total = 0
+    for i in range(3):
+        cells = [[unit(m[i, :, y, x]) for y in range(2) for x in range(2)] for m in (first, second)]
+        rows = [[m[i, :, y, x] for y in range(2) for x in range(2)] for m in (first, second)]
+        keys = [unit(dense.target_projector(x[None])[0]) for x in rows[1]]
+        for cell in range(4):
+            match = max(range(4), key=lambda j: float(cells[0][cell] @ cells[1][j]))
+            query = unit(dense.projector(rows[0][cell][None])[0])
+            wanted = torch.exp(query @ keys[match] / 0.2)
+            others = torch.exp(queue @ query / 0.2).sum()
+            total -= torch.log(wanted / (wanted + others)).item()
+    views = model.gather_views(random_batch(3))
+    assert dense(views, given)["loss_dense"].item() == pytest.approx(total / 12, abs=1e-10)
+    dense.after_step()
+    assert dense.contrast.bank.enqueued == 3  # one averaged key per image
+
+
+def test_dense_cl_matches_what_looks_alike():
+    first = torch.randn(2, 4, 8)
+    order = torch.tensor([2, 0, 3, 1])
+    assert torch.equal(most_alike(first, 5 * first[:, order]), order.argsort().expand(2, -1))
+
+
+def test_composition_resolves_every_objective():
+    cfg = tiny_config("MultiObjective", "unused", "unused", "MODEL.SSL.OBJECTIVES",
+                      ("MoCoObjective", "PointRegionObjective"), "MODEL.MOCO.QUEUE_SIZE", 0,
+                      "MODEL.PLRC.WARMUP_EPOCHS", 2)  # fmt: skip
+    META_ARCH_REGISTRY.get("MultiObjective").resolve(cfg, 100)
+    assert cfg.MODEL.MOCO.QUEUE_SIZE == 50 and cfg.MODEL.PLRC.WARMUP_ITERS == 25
+
+
+def test_targets_of_all_objectives_move():
+    model = compose("BYOLObjective", "SCRLObjective@res5", options=())
+    before = copy.deepcopy(model.state_dict())
+    with torch.no_grad():
+        for objective in model.objectives.values():
+            objective.projector.output.weight.add_(1)
+    model.update_target(0.5)
+    for entry in model.objectives:
+        name = f"objectives.{entry}.target_projector.output.weight"
+        assert torch.allclose(model.state_dict()[name], before[name] + 0.5, atol=1e-6)
