@@ -2,6 +2,7 @@
 
 Point-level region contrast: 32 images of 256 points, so 8192 x 8192 similarities for each of its
 two losses. DUPR's patch loss on conv4_x: 32 images of 14 x 14 patches against a queue of 65536.
+LC-loss at stride 4: 8 images of 56 x 56 cells, each against 56 x 56.
 Each case runs forward and backward in a process of its own; what it adds to the peak of that
 process (or of the GPU's allocator) is divided by the bytes of the matrix in float32. "plain" holds
 the matrix whole, as the equation is usually written down. On a CPU large blocks are mapped one by
@@ -22,7 +23,12 @@ import time
 import torch
 from torch.nn import functional as F
 
-from dense_ssl.losses import affinity_distillation, info_nce, point_region_contrast
+from dense_ssl.losses import (
+    affinity_distillation,
+    info_nce,
+    local_contrast,
+    point_region_contrast,
+)
 
 IMAGES, POINTS, DIM, PATCHES, QUEUE = 32, 256, 128, 196, 65536
 WHOLE = 2**40  # entries that always fit: nothing is cut
@@ -54,7 +60,25 @@ def patch_loss(device, max_entries):
     return run, IMAGES * PATCHES * (1 + QUEUE)
 
 
-CASES = {"point_region_contrast": point_losses, "dupr_patch_res4": patch_loss}
+def local_loss(device, max_entries):
+    """LC-loss on maps of 56 x 56 cells (res2 of a view of 224 pixels), 8 images."""
+    count, side = 8, 56
+    anchors = torch.randn(count, DIM, side, side, device=device)
+    candidates = torch.randn(count, DIM, side, side, device=device, requires_grad=True)
+    points = (side - 1) * torch.rand(count, side * side, 2, device=device)
+    valid = torch.rand(count, side * side, device=device) < 0.5
+
+    def run():
+        local_contrast(anchors, candidates, points, valid, 0.1, max_entries).backward()
+
+    return run, count * side**4
+
+
+CASES = {
+    "point_region_contrast": point_losses,
+    "dupr_patch_res4": patch_loss,
+    "lc_loss_res2": local_loss,
+}
 
 
 def measure(case, plain, device):
