@@ -1,7 +1,32 @@
 """Pre-training models, their objectives, and what detectors need beside detectron2's own parts."""
 
-from . import meta_arch, roi_heads  # only registration
+from . import roi_heads  # only registration
+from .meta_arch import (
+    BYOL,
+    DUPR,
+    SCRL,
+    DenseCL,
+    LCLoss,
+    MoCoV2,
+    MultiObjective,
+    PointRegionContrast,
+    SelfEMD,
+)
 from .objectives import OBJECTIVE_REGISTRY, Objective
 from .pretrainer import Pretrainer
 
-__all__ = ["OBJECTIVE_REGISTRY", "Objective", "Pretrainer", "meta_arch", "roi_heads"]
+__all__ = [
+    "BYOL",
+    "DUPR",
+    "OBJECTIVE_REGISTRY",
+    "SCRL",
+    "DenseCL",
+    "LCLoss",
+    "MoCoV2",
+    "MultiObjective",
+    "Objective",
+    "PointRegionContrast",
+    "Pretrainer",
+    "SelfEMD",
+    "roi_heads",
+]

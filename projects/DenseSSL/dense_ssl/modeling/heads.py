@@ -8,8 +8,6 @@ from torch.nn import functional as F
 class MLPHead(nn.Module):
     """Linear, norm, ReLU, linear: projector and predictor of BYOL and SCRL, head of MoCo v2.
 
-    Over rows that are the cells of a map it is an MLP of 1 x 1 convolutions.
-
     Shapes: (N, in_dim) -> (N, out_dim).
     """
 
@@ -31,3 +29,10 @@ class MLPHead(nn.Module):
             # detectron2's norms take maps: (N, D) -> (N, D, 1, 1) and back
             x = self.norm(x[:, :, None, None])[:, :, 0, 0]
         return self.output(F.relu(x))
+
+
+def on_cells(head, feature_map):
+    """Run a head over every cell of a map, as 1 x 1 convolutions: (N, C, H, W) -> (N, D, H, W)."""
+    rows = feature_map.flatten(2).transpose(1, 2)  # (N, H * W, C)
+    result = head(rows.flatten(0, 1)).view(*rows.shape[:2], -1)  # (N, H * W, D)
+    return result.transpose(1, 2).unflatten(2, feature_map.shape[2:])

@@ -8,6 +8,7 @@ import torch
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch.nn import functional as F
 
+from ..heads import on_cells
 from ..objectives import OBJECTIVE_REGISTRY, MoCoObjective
 from ..pretrainer import Pretrainer
 
@@ -23,23 +24,20 @@ class DenseCLObjective(MoCoObjective):
     label = "dense_cl"
 
     def forward(self, views, passes):
-        query_cells = self._cells(passes.online(0))  # (N, H * W, C)
-        key_cells = self._cells(passes.target(1))
-        query = self._project(self.projector, query_cells)  # (N, H * W, D)
+        query_map, key_map = (x[self.in_feature] for x in (passes.online(0), passes.target(1)))
+        query = cells(on_cells(self.projector, query_map))  # (N, H * W, D)
         with torch.no_grad():
-            key = self._project(self.target_projector, key_cells)
-            match = most_alike(query_cells, key_cells)  # (N, H * W)
+            key = cells(on_cells(self.target_projector, key_map))
+            match = most_alike(cells(query_map), cells(key_map))  # (N, H * W)
             positive = key.gather(1, match[..., None].expand_as(query))
         self.contrast.hold(F.normalize(key.float(), dim=2).mean(dim=1))
         loss = self.contrast(query.flatten(0, 1), positive.flatten(0, 1), self.label)
         return {"loss_dense": loss}
 
-    def _cells(self, features):
-        return features[self.in_feature].flatten(2).transpose(1, 2)
 
-    @staticmethod
-    def _project(head, cells):
-        return head(cells.flatten(0, 1)).view(*cells.shape[:2], -1)
+def cells(feature_map):
+    """(N, C, H, W) -> (N, H * W, C)."""
+    return feature_map.flatten(2).transpose(1, 2)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from ...losses.precision import at_least_float32
 from ...utils.distributed import weigh_by_count
 from ...utils.events import is_logged, log_feature_std, put_scalar
 from ..backbones import feature_shape
-from ..heads import MLPHead
+from ..heads import MLPHead, on_cells
 from ..regions import cell_centres
 from .base import OBJECTIVE_REGISTRY, Objective
 
@@ -95,9 +95,14 @@ class LCObjective(Objective):
     def forward(self, views, passes):
         loss = 0
         with torch.no_grad():
-            target = {i: self._local(self.target_projector, passes.target(i))
-                      for i in self.target_views}  # fmt: skip
-        online = {i: self._local(self.projector, passes.online(i)) for i in self.online_views}
+            target = {
+                i: on_cells(self.target_projector, passes.target(i)[self.in_feature])
+                for i in self.target_views
+            }
+        online = {
+            i: on_cells(self.projector, passes.online(i)[self.in_feature])
+            for i in self.online_views
+        }
         for sought, where in self.pairs:
             points, valid = self.correspond(views[sought], views[where], target[sought],
                                             online[where])  # fmt: skip
@@ -127,13 +132,6 @@ class LCObjective(Objective):
         valid = ((places >= 0) & (places < limit)).all(dim=2)
         cells = places.new_tensor(candidates.shape[:1:-1])  # (w', h')
         return places * cells / limit - 0.5, valid
-
-    def _local(self, head, features):
-        """The local branch: feature maps -> (N, D, h, w)."""
-        feature_map = features[self.in_feature]
-        rows = feature_map.flatten(2).transpose(1, 2)  # (N, h * w, C)
-        local = head(rows.flatten(0, 1)).view(*rows.shape[:2], -1)
-        return local.transpose(1, 2).unflatten(2, feature_map.shape[2:])
 
     def _compare(self, anchors, candidates, points, valid):
         if self.loss == "contrast":

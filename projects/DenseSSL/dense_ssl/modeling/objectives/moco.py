@@ -4,7 +4,7 @@ import torch
 from detectron2.config import configurable
 
 from ..backbones import feature_shape
-from ..heads import MLPHead
+from ..heads import MLPHead, on_cells
 from ..memory_bank import MemoryBank, resolve_queue_size
 from ..queue_contrast import QueueContrast
 from .base import OBJECTIVE_REGISTRY, Objective
@@ -86,8 +86,7 @@ class MoCoObjective(Objective):
 
     def _embed(self, head, features):
         """Feature maps -> (N, D)."""
-        cells = features[self.in_feature].flatten(2)  # (N, C, H * W)
-        if not self.pool_after_head:
-            return head(cells.mean(dim=2))
-        rows = cells.transpose(1, 2).flatten(0, 1)  # (N * H * W, C)
-        return head(rows).view(len(cells), cells.shape[2], -1).mean(dim=1)
+        feature_map = features[self.in_feature]
+        if self.pool_after_head:
+            return on_cells(head, feature_map).mean(dim=(2, 3))
+        return head(feature_map.mean(dim=(2, 3)))

@@ -2,13 +2,15 @@
 
 import torch
 from detectron2.config import configurable
+from torch.nn import functional as F
 
 from ...losses import affinity_distillation, point_region_contrast
+from ...losses.precision import at_least_float32
 from ...utils.distributed import other_rows, weigh_by_count
 from ...utils.events import is_logged, iteration_or_none, log_feature_std, put_scalar
 from ...visualization.regions import draw_affinity, draw_regions
 from ..backbones import feature_shape
-from ..heads import MLPHead
+from ..heads import MLPHead, on_cells
 from ..points import mean_over_regions, read_points
 from ..region_sampling import RegionSampler
 from .base import OBJECTIVE_REGISTRY, Objective
@@ -158,12 +160,7 @@ class PointRegionObjective(Objective):
 
     def _embed(self, head, features, view, sample, index):
         """Feature maps -> (N, Q, D), one vector per point or per region."""
-        feature_map = features[self.in_feature]
-        count, _, *cells = feature_map.shape
-        rows = feature_map.flatten(2).transpose(1, 2).flatten(0, 1)  # (N * H * W, C)
-        dense = head(rows).float() if rows.dtype != torch.float64 else head(rows)
-        dense = dense.view(count, -1, dense.shape[1]).transpose(1, 2)  # (N, D, H * W)
-        dense = dense.reshape(count, -1, *cells)
+        dense = at_least_float32(on_cells(head, features[self.in_feature]))  # (N, D, H, W)
         with torch.autocast(dense.device.type, enabled=False):
             if self.level == "point":
                 return read_points(dense, sample.points[index], view.size)
@@ -202,9 +199,7 @@ class PointRegionObjective(Objective):
         valid = (regions >= 0).flatten()
         images = torch.arange(len(query), device=query.device)[:, None]
         label = (regions + images * (sample.visible.shape[1] + 1)).flatten()[valid]
-        query, key = (
-            torch.nn.functional.normalize(x.flatten(0, 1)[valid], dim=1) for x in (query, key)
-        )
+        query, key = (F.normalize(x.flatten(0, 1)[valid], dim=1) for x in (query, key))
         log_feature_std(f"{self.label}/feature_std", query)
         if not len(query):
             return

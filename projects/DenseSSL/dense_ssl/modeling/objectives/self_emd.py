@@ -10,7 +10,7 @@ from ...losses.precision import at_least_float32
 from ...utils.events import log_feature_std
 from ...visualization.transport import draw_transport
 from ..backbones import feature_shape
-from ..heads import MLPHead
+from ..heads import MLPHead, on_cells
 from .base import OBJECTIVE_REGISTRY, Objective
 
 MARGINALS = ("vector", "mean", "uniform")
@@ -115,25 +115,22 @@ class SelfEMDObjective(Objective):
                      for o, t in self.pairs]  # fmt: skip
             losses["loss_vector"] = self.vector_weight * sum(terms) / len(terms)
             log_feature_std(f"{self.label}/feature_std", online[0]["vector"])
-        log_feature_std(f"{self.label}/node_std", online[0]["map"].transpose(1, 2).flatten(0, 1))
+        nodes = online[0]["map"].flatten(2).transpose(1, 2)  # (N, H * W, D)
+        log_feature_std(f"{self.label}/node_std", nodes.flatten(0, 1))
         return losses
 
     def _online(self, features):
-        """Predictions {"map": (N, D, H * W), "vector": (N, D)}, and the "shape" of the map."""
+        """Predictions {"map": (N, D, H, W), "vector": (N, D)}."""
         projected = self._heads(self.projector, features)
-        rows = projected["map"].transpose(1, 2)  # (N, H * W, D)
-        predicted = self.predictor["map"](rows.flatten(0, 1)).view(*rows.shape[:2], -1)
-        result = {"map": predicted.transpose(1, 2), "shape": projected["shape"]}
+        result = {"map": on_cells(self.predictor["map"], projected["map"])}
         if "vector" in self.predictor:
             result["vector"] = self.predictor["vector"](projected["vector"])
         return result
 
     def _heads(self, projector, features):
-        """Projections in the form of :meth:`_online`."""
+        """Projections, in the form of :meth:`_online`."""
         feature_map = features[self.in_feature]
-        rows = feature_map.flatten(2).transpose(1, 2)  # (N, H * W, C)
-        projected = projector["map"](rows.flatten(0, 1)).view(*rows.shape[:2], -1)
-        result = {"map": projected.transpose(1, 2), "shape": feature_map.shape[2:]}
+        result = {"map": on_cells(projector["map"], feature_map)}
         if "vector" in projector:
             result["vector"] = projector["vector"](feature_map.mean(dim=(2, 3)))
         return result
@@ -151,11 +148,10 @@ class SelfEMDObjective(Objective):
 
     def _levels(self, view):
         """Nodes of a view, level by level: list of (N, n, D)."""
-        nodes = at_least_float32(view["map"])
-        feature_map = nodes.unflatten(2, view["shape"])  # (N, D, H, W)
+        feature_map = at_least_float32(view["map"])  # (N, D, H, W)
         maps = [feature_map]
         # what the pools are made for has 7 cells a side; a small view's 4 are not pooled further
-        if self.pyramid != "none" and min(view["shape"]) >= 5:
+        if self.pyramid != "none" and min(feature_map.shape[2:]) >= 5:
             maps += [F.avg_pool2d(feature_map, *pool) for pool in _POOLS]
         return [x.flatten(2).transpose(1, 2) for x in maps]
 
@@ -181,12 +177,9 @@ class SelfEMDObjective(Objective):
         plan = sinkhorn(
             cost, *masses, self.transport["regularization"], self.transport["iterations"]
         )
-        count = len(images[0])
-        return {
-            "transport": draw_transport(
-                images[:2], plan[:count].cpu(), online["shape"], target["shape"], scale
-            )
-        }
+        shapes = [z["map"].shape[2:] for z in (online, target)]
+        plan = plan[: len(images[0])].cpu()
+        return {"transport": draw_transport(images[:2], plan, *shapes, scale)}
 
 
 def _check(node):
