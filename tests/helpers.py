@@ -42,7 +42,8 @@ TINY = [
     "SEED", 7, "VIS_PERIOD", 0,
 ]  # fmt: skip
 
-METHODS = ("BYOL", "SCRL", "MoCoV2", "DUPR", "PointRegionContrast", "SelfEMD", "LCLoss")
+METHODS = ("BYOL", "SCRL", "MoCoV2", "DUPR", "PointRegionContrast", "SelfEMD", "LCLoss",
+           "DenseCL")  # fmt: skip
 
 # What a method needs of the backbone and of the views.
 NEEDS = {

@@ -28,6 +28,7 @@ EXPECTED = {
     "PointRegionContrast": ("loss_point_contrast", "plrc", 10),
     "SelfEMD": ("loss_emd", "self_emd", 4),
     "LCLoss": ("loss_local", "lc_loss", 10),
+    "DenseCL": ("loss_dense", "dense_cl", 10),
 }
 
 

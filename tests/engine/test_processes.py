@@ -95,8 +95,13 @@ CASES = [
     ("MoCoV2", ("MODEL.MOCO.SYMMETRIC", True)),
     (
         "MultiObjective",
-        ("MODEL.SSL.OBJECTIVES", "('BoxContrastObjective','DenseCLObjective')", *SMALL_CROPS),
-    ),
+        (
+            "MODEL.SSL.OBJECTIVES",
+            "('BoxContrastObjective','LCObjective')",
+            *NEEDS["LCLoss"],
+            *SMALL_CROPS,
+        ),
+    ),  # fmt: skip
     # the negatives of a process are those of all
     ("PointRegionContrast", ("MODEL.PLRC.NEGATIVES", "all", *SMALL_CROPS)),
     ("PointRegionContrast", ("MODEL.PLRC.NEGATIVES", "image", "MODEL.PLRC.ALPHA", 1.0)),

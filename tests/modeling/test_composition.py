@@ -35,7 +35,7 @@ def views_of(method):
     return random_batch(4, views=3, sizes=sizes)
 
 
-@pytest.mark.parametrize("method", [*METHODS, "DenseCL"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_named_method_is_a_composition(method):
     needs = tuple(NEEDS.get(method, ()))
     cfg = tiny_config(method, "unused", "unused")

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from detectron2.utils import comm
 from helpers import base_config, recorded_log
 from torch.nn import functional as F
 
@@ -112,3 +113,14 @@ def test_a_queue_that_outlives_its_encoder_is_named(momentum, warned):
     assert bool(messages) == warned
     if warned:
         assert "MODEL.SSL.MOMENTUM.BASE 0.9 " in messages[0] and "0.995" in messages[0]
+
+
+@pytest.mark.parametrize("norm, shuffle, warned", [
+    ("BN", False, True), ("BN", True, False), ("SyncBN", False, False),
+])  # fmt: skip
+def test_norms_that_leak_are_named(monkeypatch, norm, shuffle, warned):
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    options = ("MODEL.RESNETS.NORM", norm, "MODEL.SSL.SHUFFLE_TARGET", shuffle)
+    with recorded_log("dense_ssl.modeling.memory_bank", logging.WARNING) as messages:
+        resolve_queue_size(config(100, *options), "MODEL.MOCO.QUEUE_SIZE", 4000)
+    assert any("SHUFFLE_TARGET" in x for x in messages) == warned

@@ -4,6 +4,7 @@ import functools
 import logging
 
 import torch
+from detectron2.utils import comm
 from torch import nn
 from torch.nn import functional as F
 
@@ -76,8 +77,9 @@ def resolve_queue_size(cfg, name, num_images, keys_per_image=1):
     automatic size is half an epoch at most: a query then meets an older key of its own image once
     in eight steps.
 
-    A warning is given where the momentum encoder is another one before the queue has turned over:
-    the keys of the queue then tell by their age which they are, and the loss is won by drifting.
+    A warning is given where the momentum encoder is another one before the queue has turned over
+    (the keys of the queue then tell by their age which they are, and the loss is won by drifting),
+    and where norms of single processes leak.
 
     Args:
         cfg: config, changed in place.
@@ -99,17 +101,31 @@ def resolve_queue_size(cfg, name, num_images, keys_per_image=1):
             f"keys an epoch: a longer queue would hold older keys of the same images as negatives. "
             f"Set {name} to at most {epoch}, or to 0 for a size that suits the data."
         )
+    _warn_of_drift(cfg, name, node[key] / (cfg.SOLVER.IMS_PER_BATCH * keys_per_image))
+    _warn_of_leaking_norms(cfg)
+
+
+def _warn_of_drift(cfg, name, turnover):
+    """``turnover``: steps after which the queue holds other keys."""
     momentum = cfg.MODEL.SSL.MOMENTUM.BASE
-    turnover = node[key] / (cfg.SOLVER.IMS_PER_BATCH * keys_per_image)
     if turnover > 1 / max(1 - momentum, 1e-12):
         logger.warning(
-            "%s %d turns over in %d steps, but at MODEL.SSL.MOMENTUM.BASE %g the encoder of its "
-            "keys is renewed in %d: old keys can be told by their age. Raise the momentum to %.4g, "
-            "or shorten the queue.",
+            "%s turns over in %d steps, but at MODEL.SSL.MOMENTUM.BASE %g the encoder of its keys "
+            "is renewed in %d: old keys can be told by their age. Raise the momentum to %.4g, or "
+            "shorten the queue.",
             name,
-            node[key],
             turnover,
             momentum,
             1 / (1 - momentum),
             1 - 1 / (4 * turnover),
+        )
+
+
+def _warn_of_leaking_norms(cfg):
+    norm, several = cfg.MODEL.RESNETS.NORM, comm.get_world_size() > 1
+    if several and norm == "BN" and not cfg.MODEL.SSL.SHUFFLE_TARGET:
+        logger.warning(
+            "MODEL.RESNETS.NORM is 'BN': each process normalises by its own images, which gives "
+            "away which keys belong to which queries. Set MODEL.SSL.SHUFFLE_TARGET to True, or "
+            "the norm to 'SyncBN'."
         )
