@@ -263,6 +263,8 @@ def _add_bootstrap_config(cfg):
 
 
 def _add_solver_config(cfg):
+    # detectron2 v0.6 does not have it yet: where a cosine ends.
+    cfg.SOLVER.setdefault("BASE_LR_END", 0.0)
     # "SGD", "LARS" or "AdamW". The last two exclude biases and norms from weight decay (LARS also
     # from its adaptation); SGD follows WEIGHT_DECAY_NORM and WEIGHT_DECAY_BIAS.
     cfg.SOLVER.OPTIMIZER = "SGD"

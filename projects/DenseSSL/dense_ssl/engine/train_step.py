@@ -74,7 +74,8 @@ class TrainStep(TrainerBase):
             losses = self._backward(batch, is_last=part == self.accumulate - 1)
             for key, loss in losses.items():
                 totals[key] = totals.get(key, 0.0) + loss / self.accumulate
-        self.after_backward()
+        if hasattr(self, "after_backward"):  # hooks of detectron2 v0.6 do not know it
+            self.after_backward()
         self.grad_scaler.unscale_(self.optimizer)  # gradients are clipped at their true size
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()

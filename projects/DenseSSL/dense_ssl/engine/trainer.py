@@ -122,11 +122,13 @@ class Trainer(DefaultTrainer):
         ]
 
     def state_dict(self):
-        return {**super().state_dict(), "seed": self.seed}
+        # detectron2 v0.6 keeps neither optimizer nor scaler in the checkpoint
+        return {**super().state_dict(), "_trainer": self._trainer.state_dict(), "seed": self.seed}
 
     def load_state_dict(self, state_dict):
         self.seed = state_dict["seed"]
         super().load_state_dict(state_dict)
+        self._trainer.load_state_dict(state_dict["_trainer"])
 
     @classmethod
     def build_model(cls, cfg):
