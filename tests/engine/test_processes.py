@@ -93,6 +93,8 @@ CASES = [
     *((method, ()) for method in METHODS if method != "PointRegionContrast"),
     *((method, SMALL_CROPS) for method in ("SCRL", "DUPR")),
     ("MoCoV2", ("MODEL.MOCO.SYMMETRIC", True)),
+    # nothing asks for res5: its weights take no gradient
+    ("DUPR", ("MODEL.DUPR.ALPHA", "(0.,0.,1.,0.)", "MODEL.DUPR.BETA", "(0.,1.,0.,0.)")),
     (
         "MultiObjective",
         (

@@ -16,6 +16,7 @@ from ..checkpoint import Checkpointer, backbone_settings
 from ..data.finetune_loader import build_finetune_loader
 from ..data.loader import BrokenImages, build_pretrain_loader
 from ..evaluation import build_evaluator
+from ..modeling.backbones import feature_shapes
 from ..modeling.freeze import freeze_parameters
 from ..modeling.pretrainer import Pretrainer
 from ..solver import build_lr_scheduler, build_optimizer
@@ -180,8 +181,8 @@ def _parallel(model):
     if model.device.type == "cpu":
         arguments["device_ids"] = None
     if isinstance(model, Pretrainer):
-        # an objective on one map of an FPN leaves the layers of the others without gradient
-        arguments["find_unused_parameters"] = hasattr(model.backbone, "bottom_up")
+        # objectives on some of several maps leave layers of the others without gradient
+        arguments["find_unused_parameters"] = len(feature_shapes(model.backbone)) > 1
     return create_ddp_model(model, **arguments)
 
 
