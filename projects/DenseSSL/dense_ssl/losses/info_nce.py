@@ -33,11 +33,13 @@ def info_nce(query, positive, negatives, temperature, weights=None, max_entries=
     if weights is None:
         weights = query.new_ones(len(query))
     weights = weights.to(query)
-    negatives = F.normalize(negatives.to(query.dtype), dim=1)
+    # the products are divided by the lengths, so that a queue is read in place and not copied
+    lengths = negatives.to(query.dtype).norm(dim=1).clamp(min=1e-12)  # (K,)
 
     def weighted_sum(query, positive, weights):
         first = (query * positive).sum(dim=1, keepdim=True)  # (n, 1)
-        logits = torch.cat([first, query @ negatives.T], dim=1) / temperature  # (n, 1 + K)
+        others = query @ negatives.to(query.dtype).T / lengths  # (n, K)
+        logits = torch.cat([first, others], dim=1) / temperature  # (n, 1 + K)
         return ((logits.logsumexp(dim=1) - logits[:, 0]) @ weights,)
 
     with torch.autocast(query.device.type, enabled=False):
