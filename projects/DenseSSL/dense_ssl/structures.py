@@ -9,6 +9,9 @@ from typing import Optional
 
 import torch
 
+# Regions are 8-bit numbers; this one means none.
+NO_REGION = 255
+
 
 @dataclass
 class Views:

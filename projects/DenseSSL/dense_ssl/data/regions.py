@@ -11,10 +11,11 @@ import torch
 from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
 
+from ..structures import NO_REGION
+
 SOURCES = ("grid", "boxes", "masks", "files")
 # Those that read annotations.
 ANNOTATED = ("boxes", "masks")
-NO_REGION = 255
 # 0 is the background where it counts as a region.
 _MOST_REGIONS = 254
 

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
+from ..structures import NO_REGION
 from . import regions as region_ops
 from .random_stream import uniform
-
-# Regions that come with the data are 8-bit; this one means none.
-NO_REGION = 255
 
 
 @dataclass
