@@ -192,7 +192,9 @@ def test_launch_joins_or_starts(monkeypatch):
     args = argparse.Namespace(num_gpus=2, num_machines=1, machine_rank=0, dist_url="auto")
     monkeypatch.setattr(LAUNCH.os, "environ", {})
     LAUNCH.launch(print, args)
-    assert calls == [{"num_machines": 1, "machine_rank": 0, "dist_url": "auto", "args": (args,)}]
+    assert calls == [
+        {"num_machines": 1, "machine_rank": 0, "dist_url": "auto", "args": (print, args)}
+    ]
     monkeypatch.setattr(LAUNCH.os, "environ", {"LOCAL_RANK": "0", "WORLD_SIZE": "2"})
     LAUNCH.launch(print, args)
     assert calls[1:] == ["joined"]

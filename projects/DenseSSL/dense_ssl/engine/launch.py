@@ -25,15 +25,28 @@ def launch(main, args):
     environment = _started_by_others(os.environ)
     if environment is None:
         return launch_d2(
-            main,
+            _run_and_leave,
             args.num_gpus,
             num_machines=args.num_machines,
             machine_rank=args.machine_rank,
             dist_url=args.dist_url,
-            args=(args,),
+            args=(main, args),
         )
     os.environ.update(environment)
     return _join(main, args)
+
+
+def _run_and_leave(main, args):
+    """Run ``main(args)`` and close the process group, which detectron2's launcher leaves open.
+
+    Threads of an open group that are still alive when the interpreter ends abort the process, now
+    and then, after all work is done.
+    """
+    result = main(args)
+    if dist.is_initialized():
+        comm.synchronize()  # nobody leaves while another still needs the group
+        dist.destroy_process_group()
+    return result
 
 
 def _started_by_others(env):
