@@ -80,6 +80,14 @@ class Views:
         """Map boxes (N, K, 4) from view pixels to image pixels; corners stay sorted."""
         return self._map_corners(boxes, self.to_image)
 
+    def shows(self, points):
+        """(N, P) bool: do points (N, P, 2) in view pixels lie within the view?
+
+        A border belongs to the side that begins there.
+        """
+        height, width = self.size
+        return ((points >= 0) & (points < points.new_tensor([width, height]))).all(dim=-1)
+
     def footprint(self):
         """(N, 4), the part of the image that the view shows, in image pixels."""
         height, width = self.size

@@ -77,10 +77,10 @@ def affinity_distillation(
             wanted = wanted.index_put((rows, index), wanted.new_tensor(-torch.inf))
             # the student's own entry is left out of its normaliser; its share is then 0 * finite
             student = student.index_put((rows, index), student.new_tensor(-1e4))
-        return (F.cross_entropy(student, wanted.softmax(dim=1), reduction="sum"),)
+        return F.cross_entropy(student, wanted.softmax(dim=1), reduction="sum")
 
     if len(candidates) <= exclude_self:  # a point alone has nothing to compare with
         return query.sum() * 0
     with torch.autocast(query.device.type, enabled=False):
-        (total,) = over_chunks(summed, (query, teacher, index), len(candidates), max_entries)
+        total = over_chunks(summed, (query, teacher, index), len(candidates), max_entries)
     return total / max(len(query), 1)

@@ -14,21 +14,19 @@ def over_chunks(function, rows, num_columns, max_entries=None):
     in the backward pass: memory is that of one part, at the price of a second product.
 
     Args:
-        function: takes the parts of ``rows`` and returns a tuple of tensors that are sums over
-            rows; deterministic.
+        function: takes the parts of ``rows`` and returns a sum over rows; deterministic.
         rows: tuple of tensors whose first dimension is cut (all of the same length).
         num_columns: entries of the matrix per row.
         max_entries: entries of one part; None: :data:`MAX_ENTRIES`. If all fit, nothing is
             computed twice.
 
     Returns:
-        tuple of sums, as ``function`` returns them.
+        Scalar.
     """
     size = max((max_entries or MAX_ENTRIES) // max(num_columns, 1), 1)
     if len(rows[0]) <= size:
         return function(*rows)
-    totals = None
-    for parts in zip(*(x.split(size) for x in rows)):
-        sums = checkpoint(function, *parts, use_reentrant=False, preserve_rng_state=False)
-        totals = sums if totals is None else tuple(a + b for a, b in zip(totals, sums))
-    return totals
+    return sum(
+        checkpoint(function, *parts, use_reentrant=False, preserve_rng_state=False)
+        for parts in zip(*(x.split(size) for x in rows))
+    )

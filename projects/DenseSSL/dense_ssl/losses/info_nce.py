@@ -40,10 +40,10 @@ def info_nce(query, positive, negatives, temperature, weights=None, max_entries=
         first = (query * positive).sum(dim=1, keepdim=True)  # (n, 1)
         others = query @ negatives.to(query.dtype).T / lengths  # (n, K)
         logits = torch.cat([first, others], dim=1) / temperature  # (n, 1 + K)
-        return ((logits.logsumexp(dim=1) - logits[:, 0]) @ weights,)
+        return (logits.logsumexp(dim=1) - logits[:, 0]) @ weights
 
     with torch.autocast(query.device.type, enabled=False):
-        (total,) = over_chunks(
+        total = over_chunks(
             weighted_sum, (query, positive, weights), 1 + len(negatives), max_entries
         )
     return total / weights.sum().clamp(min=1e-12)

@@ -58,8 +58,8 @@ def local_contrast(anchors, candidates, points, valid, temperature, max_entries=
         def weighted_sum(rows, there, weights):
             logits = rows.transpose(0, 1) @ cells / temperature  # (B, n, h' * w')
             matched = (rows * there).sum(dim=2) / temperature  # (n, B)
-            return (((logits.logsumexp(dim=2).T - matched) * weights).sum(),)
+            return ((logits.logsumexp(dim=2).T - matched) * weights).sum()
 
         columns = cells.shape[0] * cells.shape[2]
-        (total,) = over_chunks(weighted_sum, (rows, there, weights), columns, max_entries)
+        total = over_chunks(weighted_sum, (rows, there, weights), columns, max_entries)
     return total / weights.sum().clamp(min=1e-12)

@@ -87,7 +87,7 @@ def _sum_over_anchors(query, key, query_id, key_id, temperature, other_keys, max
         logits = query @ key.T / temperature  # (n, K)
         same = (query_id[:, None] == key_id).to(logits)
         positive = (logits * same).sum(dim=1) / same.sum(dim=1)
-        return ((logits.logsumexp(dim=1) - positive).sum(),)
+        return (logits.logsumexp(dim=1) - positive).sum()
 
-    (total,) = over_chunks(summed, (query, query_id), len(key), max_entries)
+    total = over_chunks(summed, (query, query_id), len(key), max_entries)
     return total, len(query)

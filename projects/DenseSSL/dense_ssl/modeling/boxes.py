@@ -30,6 +30,23 @@ def holds_boxes(region, smallest):
     return (region[:, 2:] - region[:, :2] > smallest).all(dim=1)
 
 
+def shared_region(first, second, min_size):
+    """The part of the images that two views both show, and whether it holds a box.
+
+    Args:
+        first, second: :class:`~dense_ssl.structures.Views`. min_size: of :func:`smallest_box`.
+
+    Returns:
+        region (N, 4); smallest box (N, 2); usable (N,) bool. Where the views are disjoint the
+        region has no area, so that RoIAlign stays finite.
+    """
+    region = first.overlap(second)
+    smallest = smallest_box(first, second, min_size)
+    usable = holds_boxes(region, smallest)
+    region = torch.cat([region[:, :2], torch.maximum(region[:, :2], region[:, 2:])], dim=1)
+    return region, smallest, usable
+
+
 def uniform_boxes(region, smallest, numbers):
     """Boxes by SCRL's Eq. 1: w ~ U(w_min, W), x ~ U(0, W - w), likewise h and y.
 

@@ -3,6 +3,8 @@
 import torch
 from torch.nn import functional as F
 
+from ..losses import read_cells
+
 
 def read_points(features, points, size):
     """Features at continuous positions of a view.
@@ -20,9 +22,8 @@ def read_points(features, points, size):
         (N, Q, D).
     """
     extent = points.new_tensor([size[1], size[0]])
-    grid = (2 * points / extent - 1).to(features)[:, None]  # (N, 1, Q, 2) in [-1, 1]
-    read = F.grid_sample(features, grid, "bilinear", "border", align_corners=False)
-    return read[:, :, 0].transpose(1, 2)  # (N, D, 1, Q) -> (N, Q, D)
+    cells = points.new_tensor([features.shape[3], features.shape[2]])
+    return read_cells(features, points * cells / extent - 0.5)
 
 
 def mean_over_regions(features, regions, drawn, resolution):

@@ -70,7 +70,7 @@ class RegionSampler:
         maps = [self._region_map(x, c, image_size) for x, c in zip(views, centres)]
         if self.paired:  # only what the other view shows as well
             maps = [
-                torch.where(_shows(b, b.to_view(a.to_image(c))), m, -1)
+                torch.where(b.shows(b.to_view(a.to_image(c))), m, -1)
                 for a, b, c, m in zip(views, views[::-1], centres, maps)
             ]
         number = max(int(x.max()) for x in maps) + 1
@@ -107,10 +107,3 @@ def _image_size(views):
     if views[0].image_size is not None:
         return views[0].image_size
     return torch.stack([x.footprint()[:, 2:] for x in views]).amax(dim=0)
-
-
-def _shows(view, points):
-    """(N, Q) bool: do points (N, Q, 2) in view pixels lie within the view?"""
-    height, width = view.size
-    limit = points.new_tensor([width, height])
-    return ((points >= 0) & (points < limit)).all(dim=-1)

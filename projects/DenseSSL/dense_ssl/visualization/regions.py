@@ -50,32 +50,28 @@ def _tint(pixels, regions, palette):
     np.copyto(pixels, blended.astype(np.uint8), where=(grid >= 0)[..., None])
 
 
-def draw_affinity(images, features, points, scale=1, columns=3):
+def draw_affinity(images, features, vectors, points, scale=1):
     """Draw how similar the features of an image are to those of some of its points.
 
     Args:
         images: (n, 3, H, W) float, RGB, 0 to 255.
-        features: (n, C, h, w). points: (n, P, 2) in view pixels.
+        features: (n, C, h, w).
+        vectors, points: (n, P, C), (n, P, 2): the features at the points, in view pixels.
         scale: integer, drawing pixels per view pixel.
-        columns: number of points.
 
     Returns:
         uint8 (3, height, width): a row per image; the image, then per point a map of the cosine
         similarity to it, bright where similar, the point as a red circle.
     """
     size = images.shape[-2:]
-    chosen = points[:, :: max(points.shape[1] // columns, 1)][:, :columns]  # (n, columns, 2)
-    grid = (2 * chosen / chosen.new_tensor([size[1], size[0]]) - 1)[:, None]
-    vectors = F.grid_sample(features, grid.to(features), padding_mode="border",
-                            align_corners=False)[:, :, 0]  # (n, C, columns)  # fmt: skip
     unit = F.normalize(features.flatten(2), dim=1)  # (n, C, h * w)
-    similar = F.normalize(vectors, dim=1).transpose(1, 2) @ unit  # (n, columns, h * w)
+    similar = F.normalize(vectors, dim=2) @ unit  # (n, P, h * w)
     similar = similar.unflatten(2, features.shape[2:])
     drawn = [[enlarged(x, scale) for x in images]]
-    for column in range(chosen.shape[1]):
+    for column in range(points.shape[1]):
         drawn.append(
             [
-                _heat_map(similar[row, column].numpy(), chosen[row, column].tolist(), size, scale)
+                _heat_map(similar[row, column].numpy(), points[row, column].tolist(), size, scale)
                 for row in range(len(images))
             ]
         )

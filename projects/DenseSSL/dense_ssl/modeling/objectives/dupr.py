@@ -166,11 +166,7 @@ class DUPRObjective(Objective):
         Returns:
             ({0: (N, 4), 1: (N, 4)} in view pixels, (N,) bool: is it large enough).
         """
-        region = overlap(*views[:2])
-        smallest = box_ops.smallest_box(*views[:2], self.smallest_side)
-        usable = box_ops.holds_boxes(region, smallest)
-        # disjoint views: a box without area, so that RoIAlign stays finite
-        region = torch.cat([region[:, :2], torch.maximum(region[:, :2], region[:, 2:])], dim=1)
+        region, _, usable = box_ops.shared_region(*views[:2], self.smallest_side)
         return {
             index: box_ops.clip_boxes(view.boxes_to_view(region[:, None]), view.size)[:, 0]
             for index, view in enumerate(views[:2])

@@ -129,9 +129,8 @@ class LCObjective(Objective):
         centres = cell_centres(sought.size, anchors.shape[2:], sought.affine)
         places = where.to_view(sought.to_image(centres.expand(len(sought), -1, 2)))
         limit = places.new_tensor(where.size[::-1])  # (width, height)
-        valid = ((places >= 0) & (places < limit)).all(dim=2)
         cells = places.new_tensor(candidates.shape[:1:-1])  # (w', h')
-        return places * cells / limit - 0.5, valid
+        return places * cells / limit - 0.5, where.shows(places)
 
     def _compare(self, anchors, candidates, points, valid):
         if self.loss == "contrast":

@@ -22,6 +22,8 @@ WARMUP_MODES = ("off", "teacher_temp")
 _FIRST_TEACHER_TEMPERATURE = 0.04
 # The log looks at so many points.
 _LOGGED_POINTS = 256
+# Pictures show what so many points of an image are similar to.
+_DRAWN_POINTS = 3
 
 
 @OBJECTIVE_REGISTRY.register()
@@ -212,10 +214,13 @@ class PointRegionObjective(Objective):
         sample = self.sampler.sample(*views[:2])
         count = len(images[0])
         dense = passes.online(0)[self.in_feature][:count].float().cpu()
-        start = [x[:count].float().cpu() for x in sample.points]
+        points = sample.points[0][:count].cpu()
+        step = max(points.shape[1] // _DRAWN_POINTS, 1)
+        points = points[:, ::step][:, :_DRAWN_POINTS]
+        vectors = read_points(dense, points, views[0].size)
         return {
             "views": draw_regions(images[:2], sample, scale),
-            "affinity": draw_affinity(images[0], dense, start[0], scale),
+            "affinity": draw_affinity(images[0], dense, vectors, points, scale),
         }
 
 

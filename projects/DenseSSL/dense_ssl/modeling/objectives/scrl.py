@@ -115,11 +115,7 @@ class SCRLObjective(Objective):
             ({0: (N, K, 4), 1: (N, K, 4)} in view pixels, (N,) bool: does the image count).
         """
         first, second = views[:2]
-        region = overlap(first, second)
-        smallest = box_ops.smallest_box(first, second, self.min_box_size)
-        usable = box_ops.holds_boxes(region, smallest)
-        # where there is no room the sides are cut to 0 or more, so that RoIAlign stays finite
-        region = torch.cat([region[:, :2], torch.maximum(region[:, :2], region[:, 2:])], dim=1)
+        region, smallest, usable = box_ops.shared_region(first, second, self.min_box_size)
         boxes = {}
         for index, view in enumerate((first, second)):
             if index == 0 or self.jitter < 0:
