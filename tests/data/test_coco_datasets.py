@@ -6,7 +6,8 @@ import pytest
 from dataset_files import make_cfg, make_coco
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 
-from dense_ssl.data.datasets import check_num_classes, register_datasets, resolve_dataset
+from dense_ssl.data.datasets import register_datasets, resolve_dataset
+from dense_ssl.data.label_space import resolve_labels
 
 ROOT = os.environ.get("DETECTRON2_DATASETS", "")
 
@@ -39,7 +40,7 @@ def test_coco_without_labels_serves_pretraining(tmp_path, changes):
     dicts = DatasetCatalog.get(entry)
     assert os.path.isfile(dicts[0]["file_name"]) and dicts[0]["image_id"] == 1
     with pytest.raises(ValueError, match=r"DATASETS\.TRAIN: 'coco:.* has no labels"):
-        check_num_classes(make_cfg((entry,)))
+        resolve_labels(make_cfg((entry,)))
 
 
 @pytest.mark.parametrize(

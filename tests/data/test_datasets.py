@@ -1,4 +1,4 @@
-"""Dataset strings, image folders, number of classes."""
+"""Dataset strings and image folders."""
 
 import os
 
@@ -6,12 +6,7 @@ import pytest
 from dataset_files import make_cfg, make_coco, make_image
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from dense_ssl.data.datasets import (
-    check_num_classes,
-    list_image_folder,
-    register_datasets,
-    resolve_dataset,
-)
+from dense_ssl.data.datasets import list_image_folder, register_datasets, resolve_dataset
 
 pytestmark = pytest.mark.usefixtures("restore_catalogs")
 
@@ -118,33 +113,3 @@ def test_builtin_folders_are_found_below_the_root(tmp_path, monkeypatch):
     for name, file in (("imagenet_train", "1.png"), ("coco_2017_unlabeled", "2.png")):
         (image,) = DatasetCatalog.get(name)
         assert image["file_name"].endswith(file)
-
-
-# Number of classes
-
-
-@pytest.mark.parametrize(
-    ("architecture", "key"), [("GeneralizedRCNN", "ROI_HEADS"), ("RetinaNet", "RETINANET")]
-)
-def test_number_of_classes_must_be_that_of_the_data(tmp_path, architecture, key):
-    entry = resolve_dataset(make_coco(tmp_path))
-    cfg = make_cfg((entry,), META_ARCHITECTURE=architecture)
-    with pytest.raises(ValueError, match=rf"MODEL\.{key}\.NUM_CLASSES is 80, .* 2 classes"):
-        check_num_classes(cfg)
-    cfg.MODEL[key].NUM_CLASSES = 2
-    check_num_classes(cfg)
-    cfg.DATASETS.TEST = ("voc_2007_test",)
-    with pytest.raises(ValueError, match=r"'voc_2007_test' of DATASETS\.TEST has 20 classes"):
-        check_num_classes(cfg)
-
-
-def test_number_of_classes_is_not_asked_of_other_models(tmp_path):
-    entry = resolve_dataset(make_coco(tmp_path))
-    check_num_classes(make_cfg((entry,), META_ARCHITECTURE="SemanticSegmentor"))
-    check_num_classes(make_cfg(("coco_2017_train",), ("coco_2017_val",)))
-
-
-def test_folders_cannot_train_detectors(tmp_path):
-    entry = resolve_dataset(f"folder:{tmp_path}")
-    with pytest.raises(ValueError, match="no GeneralizedRCNN can learn from it"):
-        check_num_classes(make_cfg((entry,)))

@@ -94,13 +94,6 @@ def test_frozen_backbone_stays_and_the_rest_learns(config):
     assert not torch.equal(before[head], after[head])
 
 
-def test_bad_number_of_classes_names_the_key(config):
-    from dense_ssl.data.datasets import check_num_classes
-
-    with pytest.raises(ValueError, match="MODEL.ROI_HEADS.NUM_CLASSES"):
-        check_num_classes(config("MODEL.ROI_HEADS.NUM_CLASSES", 80))
-
-
 def test_other_samplers_get_detectron2s_loader(config):
     options = ("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler", "SOLVER.MAX_ITER", 2)
     assert train(config(*options, "DATALOADER.REPEAT_THRESHOLD", 0.5)).iter == 2

@@ -44,8 +44,28 @@ def register_coco(name, json_file, image_root, key):
         load = _load_labelled
         missing = [x for x in _EVALUATION_FIELDS if any(x not in a for a in annotations)]
         meta.set(thing_classes=[x["name"] for x in categories], missing_fields=missing)
-        meta.set(evaluator_type="coco")
+        meta.set(counts_keypoints=all("num_keypoints" in a for a in annotations))
+        meta.set(evaluator_type="coco", **_keypoints(categories))
     DatasetCatalog.register(name, functools.partial(load, name, json_file, image_root, key))
+
+
+def _keypoints(categories):
+    """Metadata of the keypoints that all categories share, as far as the json names any.
+
+    Where an image is flipped, ``left_x`` and ``right_x`` change places.
+    """
+    lists = [list(x.get("keypoints") or ()) for x in categories]
+    names = lists[0]
+    if not names or any(x != names for x in lists):
+        return {}
+    mirrored = [
+        (x, x.replace(left, right, 1))
+        for x in names
+        for left, right in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"))
+        if left in x
+    ]
+    pairs = [x for x in mirrored if x[1] in names]
+    return {"keypoint_names": names, "keypoint_flip_map": pairs}
 
 
 def _read(json_file, key):

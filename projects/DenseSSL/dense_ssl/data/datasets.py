@@ -10,9 +10,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .coco_datasets import register_coco
 from .folder_datasets import check_folder, list_image_folder
+from .label_subsets import parse_subset, register_subset
 from .voc_datasets import register_voc
 
-__all__ = ["check_num_classes", "list_image_folder", "register_datasets", "resolve_dataset"]
+__all__ = ["list_image_folder", "register_datasets", "resolve_dataset"]
 
 logger = logging.getLogger(__name__)
 
@@ -20,19 +21,13 @@ FORMS = """
   a name registered in detectron2, such as coco_2017_train
   folder:IMAGES                 a folder of images, without labels
   coco:ANNOTATIONS.json:IMAGES  a COCO json and its image folder
-  voc:ROOT:SPLIT[:YEAR]         a VOC folder and a file of its ImageSets/Main"""
+  voc:ROOT:SPLIT[:YEAR]         a VOC folder and a file of its ImageSets/Main
+  ENTRY_5pct_seed0              for training: 5 % of the images of one of the above, by a seed"""
 
 # Names for folders without labels, below the folder that DETECTRON2_DATASETS points at.
 BUILTIN_FOLDERS = {
     "imagenet_train": "imagenet/train",
     "coco_2017_unlabeled": "coco/unlabeled2017",
-}
-
-# Where detectors keep their number of classes.
-_CLASS_KEYS = {
-    "GeneralizedRCNN": "ROI_HEADS",
-    "PanopticFPN": "ROI_HEADS",
-    "RetinaNet": "RETINANET",
 }
 
 
@@ -59,6 +54,10 @@ def resolve_dataset(entry, key="DATASETS.TRAIN"):
     """
     if entry in DatasetCatalog:
         return entry
+    subset = parse_subset(entry)
+    if subset and not _ends_in_a_path(entry):
+        register_subset(entry, resolve_dataset(subset[0], key), *subset[1:], key)
+        return entry
     form, _, rest = entry.partition(":")
     if form == "folder" and rest:
         check_folder(os.path.expanduser(rest), key)
@@ -75,6 +74,18 @@ def resolve_dataset(entry, key="DATASETS.TRAIN"):
         register_voc(entry, voc[1], voc[2], int(voc[3] or 2012), key)
         return entry
     raise ValueError(f"{key}: {entry!r} is no data set.{_suggestion(entry)} Entries may be:{FORMS}")
+
+
+def _ends_in_a_path(entry):
+    """Is the last field of ``entry`` a path that exists, whatever its name looks like?"""
+    return any(os.path.exists(os.path.expanduser(x)) for x in (entry, *_tails(entry)))
+
+
+def _tails(entry):
+    """'a:b:c' -> 'b:c', 'c'."""
+    while ":" in entry:
+        _, _, entry = entry.partition(":")
+        yield entry
 
 
 def _suggestion(entry):
@@ -109,28 +120,6 @@ def _warn_if_absent(name, key):
                 root,
             )
             return
-
-
-def check_num_classes(cfg):
-    """Raise where a detector is built for another number of classes than its data have."""
-    part = _CLASS_KEYS.get(cfg.MODEL.META_ARCHITECTURE)
-    if part is None:
-        return
-    for dataset_key in ("TRAIN", "TEST"):
-        for name in cfg.DATASETS[dataset_key]:
-            meta = MetadataCatalog.get(name)
-            if dataset_key == "TRAIN" and not meta.get("has_labels", True):
-                raise ValueError(
-                    f"DATASETS.TRAIN: {name!r} has no labels, so it can be pre-trained on, but no "
-                    f"{cfg.MODEL.META_ARCHITECTURE} can learn from it. Name a labelled data set."
-                )
-            classes = meta.get("thing_classes")
-            if classes and len(classes) != cfg.MODEL[part].NUM_CLASSES:
-                raise ValueError(
-                    f"MODEL.{part}.NUM_CLASSES is {cfg.MODEL[part].NUM_CLASSES}, but {name!r} of "
-                    f"DATASETS.{dataset_key} has {len(classes)} classes. Set "
-                    f"MODEL.{part}.NUM_CLASSES {len(classes)}, or name another data set."
-                )
 
 
 def _builtin_root():

@@ -10,7 +10,8 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from ..config import add_dense_ssl_config
-from ..data.datasets import check_num_classes, register_datasets
+from ..data.datasets import register_datasets
+from ..data.label_space import resolve_labels
 from ..data.loader import pretrain_dataset_dicts
 from ..evaluation import check_evaluators
 from ..modeling import Pretrainer
@@ -52,7 +53,7 @@ def setup(args):
         META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).resolve(cfg, num_images)
     else:
         register_datasets(cfg)
-        check_num_classes(cfg)
+        resolve_labels(cfg, stated=args.opts[::2])
         check_evaluators(cfg)
         check_finetuning(cfg)
     cfg.freeze()

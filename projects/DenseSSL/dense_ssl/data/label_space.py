@@ -1,0 +1,105 @@
+"""Classes and keypoints: what the labels have is what the model is built for."""
+
+import logging
+
+from detectron2.data import MetadataCatalog
+
+logger = logging.getLogger(__name__)
+
+# Where models keep their number of classes, and the metadata with the names of these.
+_CLASS_KEYS = {
+    "GeneralizedRCNN": (("ROI_HEADS", "thing_classes"),),
+    "PanopticFPN": (("ROI_HEADS", "thing_classes"),),
+    "RetinaNet": (("RETINANET", "thing_classes"),),
+}
+# Keypoints of COCO's persons, for which pycocotools has the sigmas of its similarity.
+_COCO_KEYPOINTS = 17
+
+
+def resolve_labels(cfg, stated=()):
+    """Build the model for the classes and keypoints that the data have (``cfg`` in place).
+
+    Args:
+        cfg: config, its data sets registered.
+        stated: config keys given on the command line. They are not changed: a number that is not
+            that of the data is an error.
+    """
+    for node, field in _CLASS_KEYS.get(cfg.MODEL.META_ARCHITECTURE, ()):
+        names = _common_names(cfg, field, "classes")
+        if names:
+            _set(cfg.MODEL[node], "NUM_CLASSES", f"MODEL.{node}.NUM_CLASSES", len(names), stated)
+    if cfg.MODEL.KEYPOINT_ON:
+        _resolve_keypoints(cfg, stated)
+
+
+def _resolve_keypoints(cfg, stated):
+    names = _common_names(cfg, "keypoint_names", "keypoints")
+    if not names:
+        raise ValueError(
+            f"MODEL.KEYPOINT_ON is True, but {' and '.join(map(repr, cfg.DATASETS.TRAIN))} of "
+            "DATASETS.TRAIN has no keypoints. Name a data set that has them (its json lists their "
+            "names in its category), or set MODEL.KEYPOINT_ON False."
+        )
+    key = "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS"
+    _set(cfg.MODEL.ROI_KEYPOINT_HEAD, "NUM_KEYPOINTS", key, len(names), stated)
+    for name in cfg.DATASETS.TEST:
+        if not MetadataCatalog.get(name).get("counts_keypoints", True):
+            raise ValueError(
+                f"DATASETS.TEST: the AP of keypoints cannot be computed on {name!r}, because some "
+                "of its annotations have no num_keypoints. Add it: the labelled keypoints of each."
+            )
+    sigmas = len(cfg.TEST.KEYPOINT_OKS_SIGMAS) or _COCO_KEYPOINTS
+    if cfg.DATASETS.TEST and sigmas != len(names):
+        raise ValueError(
+            f"TEST.KEYPOINT_OKS_SIGMAS must hold {len(names)} numbers, one for each keypoint of "
+            f"{cfg.DATASETS.TEST[0]!r} (empty: COCO's own for its {_COCO_KEYPOINTS} of persons): "
+            "how far annotators differ, as a share of the object's size; COCO's lie between 0.025 "
+            "and 0.107."
+        )
+
+
+def _set(node, name, key, value, stated):
+    if node[name] == value:
+        return
+    if key in stated:
+        raise ValueError(
+            f"{key} is {node[name]}, but the data have {value}. Leave the key out, and it follows "
+            "the data; or name other data in DATASETS.TRAIN and DATASETS.TEST."
+        )
+    logger.info("%s: %d instead of %d, as the data have", key, value, node[name])
+    node[name] = value
+
+
+def _common_names(cfg, field, kind):
+    """The names that all data sets share; an error where they differ.
+
+    Data sets that do not say (absent files, or a kind of their own) are passed over.
+    """
+    first, known = None, None
+    for part in ("TRAIN", "TEST"):
+        for name in cfg.DATASETS[part]:
+            meta = MetadataCatalog.get(name)
+            if part == "TRAIN" and not meta.get("has_labels", True):
+                raise ValueError(
+                    f"DATASETS.TRAIN: {name!r} has no labels, so it can be pre-trained on, but no "
+                    f"{cfg.MODEL.META_ARCHITECTURE} can learn from it. Name a labelled data set."
+                )
+            names = list(meta.get(field) or ())
+            if not names:
+                continue
+            if known is None:
+                first, known = f"{name!r} of DATASETS.{part}", names
+            elif names != known:
+                raise ValueError(
+                    f"{name!r} of DATASETS.{part} has other {kind} than {first}: "
+                    f"{_difference(names, known)}. Predictions are told apart by the order of the "
+                    f"{kind}: give all data sets the same ones."
+                )
+    return known
+
+
+def _difference(names, known):
+    if len(names) != len(known):
+        return f"{len(names)} against {len(known)}"
+    place = next(i for i, (a, b) in enumerate(zip(names, known)) if a != b)
+    return f"number {place} is {names[place]!r} against {known[place]!r}"
