@@ -33,6 +33,7 @@ setup(
         "opencv": ["opencv-python-headless>=4.5"],
         "lars": ["timm>=1.0.9"],
         "probe": ["scikit-learn"],
+        "cityscapes": ["cityscapesscripts>=2.2", "shapely>=2.0"],
         "dev": ["pytest", "ruff", "scipy", "scikit-learn", "POT", "tensorboard", "timm>=1.0.9"],
         "benchmarks": ["lightly==1.6.0"],
     },

@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import importlib.util
 import logging
 import os
 import re
@@ -30,6 +31,9 @@ BUILTIN_FOLDERS = {
     "coco_2017_unlabeled": "coco/unlabeled2017",
 }
 
+# What detectron2 needs to read and to evaluate data sets of a kind.
+_PACKAGES = {"cityscapes_instance": ("cityscapesscripts", "shapely")}
+
 
 def register_datasets(cfg):
     """Register every entry of DATASETS.TRAIN and DATASETS.TEST that is not registered yet.
@@ -39,6 +43,7 @@ def register_datasets(cfg):
     for key in ("TRAIN", "TEST"):
         for entry in cfg.DATASETS[key]:
             name = resolve_dataset(entry, f"DATASETS.{key}")
+            _check_packages(name, f"DATASETS.{key}")
             _warn_if_absent(name, f"DATASETS.{key}")
 
 
@@ -100,6 +105,17 @@ def _suggestion(entry):
         forms = difflib.get_close_matches(form.lower(), ("folder", "coco", "voc"), n=1)
         near += [f"{x}:{rest}" for x in forms if x != form]
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def _check_packages(name, key):
+    """Raise where detectron2 reads a data set by packages that are not there."""
+    kind = MetadataCatalog.get(name).get("evaluator_type")
+    absent = [x for x in _PACKAGES.get(kind, ()) if importlib.util.find_spec(x) is None]
+    if absent:
+        raise ValueError(
+            f"{key}: {name!r} is read and evaluated by other packages: "
+            f"pip install {' '.join(absent)}."
+        )
 
 
 def _warn_if_absent(name, key):

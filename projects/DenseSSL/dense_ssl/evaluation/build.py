@@ -10,6 +10,7 @@ from detectron2.evaluation import COCOEvaluator, SemSegEvaluator
 from detectron2.utils.file_io import PathManager
 from PIL import Image
 
+from .cityscapes import CityscapesEvaluator
 from .voc import VOCEvaluator
 
 
@@ -77,10 +78,6 @@ _NEED_PACKAGES = {
         "need the package panopticapi. Name the instances alone, such as coco_2017_val."
     ),
     "lvis": "detectron2's evaluator of it needs the package lvis, which DenseSSL does not use.",
-    "cityscapes_instance": (
-        "detectron2's evaluator of it needs the package cityscapesscripts. Name the same images "
-        "with COCO annotations, as 'coco:ANNOTATIONS.json:IMAGES'."
-    ),
     "cityscapes_sem_seg": (
         "detectron2's evaluator of it needs the package cityscapesscripts. Register the same "
         "images with evaluator_type 'sem_seg'."
@@ -99,6 +96,11 @@ def _build_voc(cfg, dataset_name, output_folder):
     return VOCEvaluator(dataset_name, output_folder)
 
 
+def _build_cityscapes(cfg, dataset_name, output_folder):
+    del cfg, output_folder  # it writes to a temporary folder
+    return CityscapesEvaluator(dataset_name)
+
+
 def _build_sem_seg(cfg, dataset_name, output_folder):
     del cfg
     options = {}
@@ -114,4 +116,9 @@ def _read_labels(filename, copy=False, dtype=None):
     return labels.copy() if copy else labels
 
 
-_BUILDERS = {"coco": _build_coco, "pascal_voc": _build_voc, "sem_seg": _build_sem_seg}
+_BUILDERS = {
+    "coco": _build_coco,
+    "pascal_voc": _build_voc,
+    "cityscapes_instance": _build_cityscapes,
+    "sem_seg": _build_sem_seg,
+}
