@@ -16,6 +16,7 @@ from helpers import CONFIGS, base_config
 import dense_ssl.modeling.roi_heads  # noqa: F401  (only registration)
 from dense_ssl.data.label_subsets import subset_ids
 from dense_ssl.engine.setup import resolve_norms
+from dense_ssl.modeling.freeze import freeze_parameters, hold_frozen
 
 LARGE = sorted(CONFIGS.glob("finetune/*/*.yaml"))
 MINI = sorted(CONFIGS.glob("mini/finetune/*/*.yaml"))
@@ -253,3 +254,21 @@ def test_mini_models_train_and_infer(path):
     with torch.no_grad():
         (output,) = model.eval()(make_batch(cfg, 1))
     assert len(output["instances"]) <= cfg.TEST.DETECTIONS_PER_IMAGE
+
+
+@pytest.mark.parametrize("path", MINI, ids=short_name)
+def test_one_key_freezes_the_backbone_of_every_detector(path):
+    cfg = load(path)
+    model = build_model(cfg).train()
+    freeze_parameters(model)
+    hold_frozen(model)
+    frozen = {k for k, x in model.named_parameters() if not x.requires_grad}
+    names = {k for k, _ in model.named_parameters()}
+    pretrained = tuple(f"backbone.{x}" for x in ("bottom_up.", "stem.", "res"))
+    assert frozen == {
+        x for x in names if x.startswith((*pretrained, "roi_heads.res5.")) and "res5.norm" not in x
+    }
+    with EventStorage():
+        sum(model(make_batch(cfg)).values()).backward()
+    learnt = {k for k, x in model.named_parameters() if x.grad is not None}
+    assert learnt == names - frozen
