@@ -10,6 +10,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .coco_datasets import register_coco
 from .folder_datasets import check_folder, list_image_folder
+from .semantic_builtin import register_builtin_label_maps
+from .semantic_datasets import register_semseg, register_vocseg
 from .voc_datasets import register_voc
 
 __all__ = ["check_num_classes", "list_image_folder", "register_datasets", "resolve_dataset"]
@@ -20,7 +22,9 @@ FORMS = """
   a name registered in detectron2, such as coco_2017_train
   folder:IMAGES                 a folder of images, without labels
   coco:ANNOTATIONS.json:IMAGES  a COCO json and its image folder
-  voc:ROOT:SPLIT[:YEAR]         a VOC folder and a file of its ImageSets/Main"""
+  voc:ROOT:SPLIT[:YEAR]         a VOC folder and a file of its ImageSets/Main
+  semseg:IMAGES:LABELS[:CLASSES.txt]  a folder of images, one of label maps, the class names
+  vocseg:ROOT:SPLIT[:LABELS]    a VOC folder, a file of its ImageSets/Segmentation"""
 
 # Names for folders without labels, below the folder that DETECTRON2_DATASETS points at.
 BUILTIN_FOLDERS = {
@@ -33,6 +37,7 @@ _CLASS_KEYS = {
     "GeneralizedRCNN": "ROI_HEADS",
     "PanopticFPN": "ROI_HEADS",
     "RetinaNet": "RETINANET",
+    "SemanticSegmentor": "SEM_SEG_HEAD",
 }
 
 
@@ -74,6 +79,13 @@ def resolve_dataset(entry, key="DATASETS.TRAIN"):
     if voc:
         register_voc(entry, voc[1], voc[2], int(voc[3] or 2012), key)
         return entry
+    if form == "semseg" and re.fullmatch(".+:.+", rest):
+        register_semseg(entry, rest, key)
+        return entry
+    vocseg = re.fullmatch(r"(.+?):([^:/]+)(?::([^:/]+))?", rest) if form == "vocseg" else None
+    if vocseg:
+        register_vocseg(entry, *vocseg.groups(), key)
+        return entry
     raise ValueError(f"{key}: {entry!r} is no data set.{_suggestion(entry)} Entries may be:{FORMS}")
 
 
@@ -86,7 +98,8 @@ def _suggestion(entry):
     near = difflib.get_close_matches(entry, DatasetCatalog.list(), n=3)
     form, colon, rest = entry.partition(":")
     if colon:
-        forms = difflib.get_close_matches(form.lower(), ("folder", "coco", "voc"), n=1)
+        known = ("folder", "coco", "voc", "semseg", "vocseg")
+        forms = difflib.get_close_matches(form.lower(), known, n=1)
         near += [f"{x}:{rest}" for x in forms if x != form]
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
@@ -124,7 +137,7 @@ def check_num_classes(cfg):
                     f"DATASETS.TRAIN: {name!r} has no labels, so it can be pre-trained on, but no "
                     f"{cfg.MODEL.META_ARCHITECTURE} can learn from it. Name a labelled data set."
                 )
-            classes = meta.get("thing_classes")
+            classes = meta.get("stuff_classes" if part == "SEM_SEG_HEAD" else "thing_classes")
             if classes and len(classes) != cfg.MODEL[part].NUM_CLASSES:
                 raise ValueError(
                     f"MODEL.{part}.NUM_CLASSES is {cfg.MODEL[part].NUM_CLASSES}, but {name!r} of "
@@ -156,3 +169,4 @@ def _register_builtin_folders():
 
 
 _register_builtin_folders()
+register_builtin_label_maps()

@@ -12,6 +12,7 @@ from detectron2.utils.logger import setup_logger
 from ..config import add_dense_ssl_config
 from ..data.datasets import check_num_classes, register_datasets
 from ..data.loader import pretrain_dataset_dicts
+from ..data.semantic_mapper import check_semantic, is_semantic
 from ..evaluation import check_evaluators
 from ..modeling import Pretrainer
 from ..solver import resolve_epochs
@@ -53,6 +54,8 @@ def setup(args):
     else:
         register_datasets(cfg)
         check_num_classes(cfg)
+        if is_semantic(cfg):
+            check_semantic(cfg)
         check_evaluators(cfg)
         check_finetuning(cfg)
     cfg.freeze()
