@@ -3,7 +3,6 @@
 import functools
 import logging
 import os
-import re
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -148,15 +147,19 @@ def _check_labels(dicts, key):
 def _split_fields(fields):
     """'IMAGES:LABELS[:CLASSES.txt]' -> three paths, the last one None where it is not given.
 
-    Paths may hold colons themselves: the first division into two folders that exist is taken.
+    Paths may hold colons themselves: the division of which most exists is taken.
     """
-    match = re.fullmatch(r"(.+:.+):(.+\.txt)", fields)
-    folders, classes_file = match.groups() if match else (fields, None)
-    parts = folders.split(":")
-    choices = [(":".join(parts[:i]), ":".join(parts[i:])) for i in range(1, len(parts))]
-    choices = [tuple(map(os.path.expanduser, x)) for x in choices]
-    found = next((x for x in choices if all(map(os.path.isdir, x))), choices[0])
-    return (*found, classes_file and os.path.expanduser(classes_file))
+    parts = fields.split(":")
+    choices = []
+    for i in range(1, len(parts)):
+        for j in range(i + 1, len(parts) + 1):
+            choice = [":".join(x) for x in (parts[:i], parts[i:j], parts[j:])]
+            if not choice[2] or choice[2].endswith(".txt"):
+                choices.append([os.path.expanduser(x) for x in choice])
+    images, labels, classes_file = max(
+        choices, key=lambda x: 2 * sum(map(os.path.isdir, x[:2])) + os.path.isfile(x[2])
+    )
+    return images, labels, classes_file or None
 
 
 def _find_values(dicts, key):
