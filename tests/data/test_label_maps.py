@@ -76,7 +76,7 @@ def test_all_other_values_may_be_ignored(tmp_path):
 
 def test_values_of_no_class_are_named_with_the_file(tmp_path):
     make_labels(tmp_path / "1.png", VALUES)
-    with pytest.raises(ValueError, match=r"DATASETS\.TRAIN: .*1\.png' has the values 3, 7, 200") as e:
+    with pytest.raises(ValueError, match=r"TRAIN: .*1\.png' has the values 3, 7, 200") as e:
         reader()(str(tmp_path / "1.png"))
     assert "'labels' (3 classes)" in str(e.value) and "CLASSES.txt" in str(e.value)
     make_labels(tmp_path / "2.png", np.arange(20)[None])
