@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 from detectron2.config import get_cfg
 from PIL import Image
 
@@ -54,3 +55,19 @@ def make_voc(
         (root / "Annotations" / f"{name}.xml").write_text(f"<annotation>{size}{body}</annotation>")
     (root / "ImageSets/Main" / f"{split}.txt").write_text("\n".join(objects) + "\n")
     return root
+
+
+def make_labels(path, values, mode="L"):
+    """A label map: (H, W) values, in a grey, a palette or a 16-bit PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.asarray(values)
+    if mode == "I;16":
+        Image.fromarray(values.astype(np.uint16)).save(path)
+        return
+    image = Image.fromarray(values.astype(np.uint8))
+    if mode == "P":
+        image = image.convert("P")
+        image.putdata(values.ravel().tolist())
+        # colours whose brightness is not the index
+        image.putpalette([x for i in range(256) for x in (255 - i, i * 7 % 256, i * 31 % 256)])
+    image.save(path)

@@ -213,3 +213,31 @@ def test_gradients_are_clipped_where_asked(name):
     optimizer.step()
     assert all(x.grad.max() <= 0.5 for x in model.parameters() if x.requires_grad)
     assert not torch.equal(model[0].weight, start[0].weight)
+
+
+# Powers of what is left
+
+
+def test_poly_goes_from_the_base_to_the_end():
+    options = ("SOLVER.LR_SCHEDULER_NAME", "WarmupPolyLR", "SOLVER.MAX_ITER", 50)
+    got = rates(*options, "SOLVER.WARMUP_ITERS", 0, "SOLVER.BASE_LR_END", 0.004)
+    # mmsegmentation's: (base - end) * (1 - i / max) ** power + end
+    for i, rate in enumerate(got):
+        assert rate == pytest.approx((0.4 - 0.004) * (1 - i / 50) ** 0.9 + 0.004)
+    assert got[0] == 0.4 and got[50] == pytest.approx(0.004)
+
+
+def test_poly_with_warm_up_equals_deeplabs():
+    from detectron2.projects.deeplab.lr_scheduler import WarmupPolyLR
+
+    options = ("SOLVER.LR_SCHEDULER_NAME", "WarmupPolyLR", "SOLVER.MAX_ITER", 50)
+    got = rates(*options, "SOLVER.WARMUP_ITERS", 10, "SOLVER.POLY_LR_POWER", 2.0)
+    optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), 0.4)
+    theirs = WarmupPolyLR(optimizer, 50, warmup_factor=0.0, warmup_iters=10, power=2.0)
+    for i in range(50):
+        if i >= 10:
+            assert got[i] == pytest.approx(optimizer.param_groups[0]["lr"])
+        else:  # a straight line here, a product with the power there
+            assert got[i] == pytest.approx(0.4 * 0.64 * i / 10)
+        optimizer.step()
+        theirs.step()

@@ -13,6 +13,7 @@ def add_dense_ssl_config(cfg):
     _add_data_config(cfg)
     _add_view_config(cfg)
     _add_model_config(cfg)
+    _add_segmentation_config(cfg)
     _add_method_config(cfg)
     _add_contrastive_config(cfg)
     _add_bootstrap_config(cfg)
@@ -30,6 +31,9 @@ def _add_data_config(cfg):
     #   folder:IMAGES                 a folder of images, nested or not, without labels
     #   coco:ANNOTATIONS.json:IMAGES  a COCO json and its image folder
     #   voc:ROOT:SPLIT[:YEAR]         a VOC folder; ROOT/classes.txt overrides the 20 VOC classes
+    #   semseg:IMAGES:LABELS[:CLASSES.txt]  images, and label maps (PNG) of the same names. A line
+    #                                 of CLASSES.txt: "road", "3 road", or "4 void (ignore)"
+    #   vocseg:ROOT:SPLIT[:LABELS]    a VOC folder; LABELS: SegmentationClass, or another folder
     # More than this share of unreadable images stops pre-training.
     cfg.DATALOADER.MAX_BROKEN_SHARE = 0.02
 
@@ -113,6 +117,38 @@ def _add_model_config(cfg):
     ssl.MOMENTUM = CN()
     ssl.MOMENTUM.BASE = 0.996
     ssl.MOMENTUM.SCHEDULE = "cosine"
+
+
+def _add_segmentation_config(cfg):
+    # Semantic segmentation. Training images are resized by a factor drawn from this range; empty:
+    # INPUT.MIN_SIZE_TRAIN. With INPUT.CROP they are cropped then; crops of TYPE "absolute" are
+    # padded to their SIZE.
+    cfg.INPUT.SCALE_RANGE = ()
+    # A crop in which one class covers more than this share is drawn again, up to 10 times.
+    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
+    # Brightness, contrast, saturation and hue change as in SSD.
+    cfg.INPUT.COLOR_AUG_SSD = False
+
+    # MODEL.BACKBONE.NAME "build_dilated_resnet_backbone": beside RES5_DILATION, that of res4.
+    cfg.MODEL.RESNETS.RES4_DILATION = 1
+    # The convolutions before the place of a stride keep the dilation of the stage before.
+    cfg.MODEL.RESNETS.CONTRACT_DILATION = False
+
+    # MODEL.SEM_SEG_HEAD.NAME "FCNHead", on the one map of IN_FEATURES: the 3x3 convolutions (of
+    # CONVS_DIM channels) and their dilation.
+    fcn = cfg.MODEL.SEM_SEG_HEAD.FCN = CN()
+    fcn.NUM_CONVS = 2
+    fcn.DILATION = 6
+    # One more convolution, on the input joined to the output of the others.
+    fcn.CONCAT_INPUT = False
+    # Share of channels dropped before the classifier.
+    fcn.DROPOUT = 0.0
+    # Cells of the map are points (of strided convolutions) or, False, areas (of patches).
+    fcn.ALIGN_CORNERS = True
+    # A second head in training, of one convolution, on this map; empty: none.
+    fcn.AUX_IN_FEATURE = ""
+    fcn.AUX_CONVS_DIM = 256
+    fcn.AUX_LOSS_WEIGHT = 0.4
 
 
 def _add_method_config(cfg):
@@ -265,6 +301,9 @@ def _add_bootstrap_config(cfg):
 def _add_solver_config(cfg):
     # detectron2 v0.6 does not have it yet: where a cosine ends.
     cfg.SOLVER.setdefault("BASE_LR_END", 0.0)
+    # LR_SCHEDULER_NAME "WarmupPolyLR": what is left of the way, to this power, from BASE_LR to
+    # BASE_LR_END.
+    cfg.SOLVER.POLY_LR_POWER = 0.9
     # "SGD", "LARS" or "AdamW". The last two exclude biases and norms from weight decay (LARS also
     # from its adaptation); SGD follows WEIGHT_DECAY_NORM and WEIGHT_DECAY_BIAS.
     cfg.SOLVER.OPTIMIZER = "SGD"

@@ -12,6 +12,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from .coco_datasets import register_coco
 from .folder_datasets import check_folder, list_image_folder
 from .label_subsets import parse_subset, register_subset
+from .semantic_builtin import register_builtin_label_maps
+from .semantic_datasets import register_semseg, register_vocseg
 from .voc_datasets import register_voc
 
 __all__ = ["list_image_folder", "register_datasets", "resolve_dataset"]
@@ -23,6 +25,8 @@ FORMS = """
   folder:IMAGES                 a folder of images, without labels
   coco:ANNOTATIONS.json:IMAGES  a COCO json and its image folder
   voc:ROOT:SPLIT[:YEAR]         a VOC folder and a file of its ImageSets/Main
+  semseg:IMAGES:LABELS[:CLASSES.txt]  a folder of images, one of label maps, the class names
+  vocseg:ROOT:SPLIT[:LABELS]    a VOC folder, a file of its ImageSets/Segmentation
   ENTRY_5pct_seed0              for training: 5 % of the images of one of the above, by a seed"""
 
 # Names for folders without labels, below the folder that DETECTRON2_DATASETS points at.
@@ -78,6 +82,13 @@ def resolve_dataset(entry, key="DATASETS.TRAIN"):
     if voc:
         register_voc(entry, voc[1], voc[2], int(voc[3] or 2012), key)
         return entry
+    if form == "semseg" and re.fullmatch(".+:.+", rest):
+        register_semseg(entry, rest, key)
+        return entry
+    vocseg = re.fullmatch(r"(.+?):([^:/]+)(?::([^:/]+))?", rest) if form == "vocseg" else None
+    if vocseg:
+        register_vocseg(entry, *vocseg.groups(), key)
+        return entry
     raise ValueError(f"{key}: {entry!r} is no data set.{_suggestion(entry)} Entries may be:{FORMS}")
 
 
@@ -102,7 +113,8 @@ def _suggestion(entry):
     near = difflib.get_close_matches(entry, DatasetCatalog.list(), n=3)
     form, colon, rest = entry.partition(":")
     if colon:
-        forms = difflib.get_close_matches(form.lower(), ("folder", "coco", "voc"), n=1)
+        known = ("folder", "coco", "voc", "semseg", "vocseg")
+        forms = difflib.get_close_matches(form.lower(), known, n=1)
         near += [f"{x}:{rest}" for x in forms if x != form]
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
@@ -161,3 +173,4 @@ def _register_builtin_folders():
 
 
 _register_builtin_folders()
+register_builtin_label_maps()

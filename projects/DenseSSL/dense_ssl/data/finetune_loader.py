@@ -4,23 +4,55 @@ import random
 
 import numpy as np
 import torch
-from detectron2.data import DatasetMapper, build_detection_train_loader, get_detection_dataset_dicts
+from detectron2.data import (
+    DatasetMapper,
+    build_detection_test_loader,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
 from detectron2.data.common import DatasetFromList
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from .semantic_mapper import SemanticMapper, is_semantic, semantic_dataset_dicts
 from .stream import build_stream
 
 
 def build_finetune_loader(cfg, seed):
-    """Training batches of a detector: lists of detectron2's dicts.
+    """Training batches of a detector or segmentor: lists of detectron2's dicts.
 
     Images, augmentation and grouping are detectron2's (``DatasetMapper``, portrait and landscape
-    images in separate batches); only the order and the random numbers of the augmentation follow
-    from the seed and the position in the stream. Samplers other than "TrainingSampler" get
-    detectron2's own loader, whose order a resumed run does not continue.
+    images in separate batches), but for semantic segmentation
+    (:class:`~dense_ssl.data.semantic_mapper.SemanticMapper`; grouped where the sizes are known).
+    The order and the random numbers of the augmentation follow from the seed and the position in
+    the stream. Samplers other than "TrainingSampler" get detectron2's own loader, whose order a
+    resumed run does not continue.
     """
+    dicts, mapper = _training_data(cfg)
     if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
-        return build_detection_train_loader(cfg)
+        return build_detection_train_loader(cfg, dataset=dicts, mapper=mapper)
+    batches = build_stream(cfg, len(dicts), seed)
+    if cfg.DATALOADER.ASPECT_RATIO_GROUPING and all("width" in x for x in dicts):
+        batches = GroupedBatches(batches, [x["width"] > x["height"] for x in dicts])
+    return DataLoader(
+        SeededDataset(DatasetFromList(dicts, copy=False), mapper, seed),
+        batch_sampler=batches,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=list,
+        # its own, so that starting to iterate leaves the random numbers of the step alone
+        generator=torch.Generator(),
+    )
+
+
+def build_evaluation_loader(cfg, dataset_name):
+    """The images of a data set in their order, each once."""
+    mapper = SemanticMapper(cfg, False) if is_semantic(cfg) else None
+    return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+
+
+def _training_data(cfg):
+    """(dicts of DATASETS.TRAIN, mapper)."""
+    if is_semantic(cfg):
+        return semantic_dataset_dicts(cfg.DATASETS.TRAIN), SemanticMapper(cfg, True)
     has_keypoints = cfg.MODEL.KEYPOINT_ON
     dicts = get_detection_dataset_dicts(
         cfg.DATASETS.TRAIN,
@@ -28,17 +60,7 @@ def build_finetune_loader(cfg, seed):
         min_keypoints=cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if has_keypoints else 0,
         proposal_files=cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None,
     )
-    batches = build_stream(cfg, len(dicts), seed)
-    if cfg.DATALOADER.ASPECT_RATIO_GROUPING:
-        batches = GroupedBatches(batches, [x["width"] > x["height"] for x in dicts])
-    return DataLoader(
-        SeededDataset(DatasetFromList(dicts, copy=False), DatasetMapper(cfg, True), seed),
-        batch_sampler=batches,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=list,
-        # its own, so that starting to iterate leaves the random numbers of the step alone
-        generator=torch.Generator(),
-    )
+    return dicts, DatasetMapper(cfg, True)
 
 
 class GroupedBatches(Sampler):

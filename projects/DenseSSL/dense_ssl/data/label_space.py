@@ -11,6 +11,7 @@ _CLASS_KEYS = {
     "GeneralizedRCNN": (("ROI_HEADS", "thing_classes"),),
     "PanopticFPN": (("ROI_HEADS", "thing_classes"),),
     "RetinaNet": (("RETINANET", "thing_classes"),),
+    "SemanticSegmentor": (("SEM_SEG_HEAD", "stuff_classes"),),
 }
 # Keypoints of COCO's persons, for which pycocotools has the sigmas of its similarity.
 _COCO_KEYPOINTS = 17

@@ -30,7 +30,7 @@ def register_voc(name, root, split, year, key):
     for part in ("Annotations", "ImageSets/Main", "JPEGImages"):
         check_folder(os.path.join(root, part), key, f"a part of the VOC data set {name!r}")
     read_split(root, split, key)
-    classes = _read_classes(root, key)
+    classes = read_classes(root, key)
     MetadataCatalog.get(name).set(
         thing_classes=classes,
         dirname=root,
@@ -41,16 +41,17 @@ def register_voc(name, root, split, year, key):
     DatasetCatalog.register(name, functools.partial(_load, root, split, classes, key))
 
 
-def read_split(root, split, key):
-    """Image ids of ImageSets/Main/``split``.txt.
+def read_split(root, split, key, task="Main"):
+    """Image ids of ImageSets/``task``/``split``.txt.
 
     Args:
         root, split, key: see :func:`register_voc`.
+        task: folder in ImageSets.
 
     Returns:
         list of str.
     """
-    folder = os.path.join(root, "ImageSets", "Main")
+    folder = os.path.join(root, "ImageSets", task)
     path = os.path.join(folder, f"{split}.txt")
     if not os.path.isfile(path):
         there = sorted(x[:-4] for x in os.listdir(folder) if x.endswith(".txt"))
@@ -104,7 +105,7 @@ def _load_image(root, image_id, classes, key):
     """The dict of one image; objects marked difficult are kept, as detectron2 does."""
     path = os.path.join(root, "Annotations", f"{image_id}.xml")
     tree, objects = read_objects(path, key)
-    file_name = _image_file(root, image_id, key)
+    file_name = image_file(root, image_id, key)
     width, height = _image_size(tree, file_name)
     annotations = []
     for item in objects:
@@ -132,7 +133,8 @@ def _load_image(root, image_id, classes, key):
     }
 
 
-def _image_file(root, image_id, key):
+def image_file(root, image_id, key):
+    """The image of a VOC folder with an id, whatever its extension."""
     stem = os.path.join(root, "JPEGImages", image_id)
     for extension in ("jpg", *sorted(IMAGE_EXTENSIONS - {"jpg"})):
         if os.path.isfile(f"{stem}.{extension}"):
@@ -152,7 +154,8 @@ def _image_size(tree, file_name):
         return image.size
 
 
-def _read_classes(root, key):
+def read_classes(root, key):
+    """The class names of a VOC folder: its classes.txt, or the 20 of VOC."""
     path = os.path.join(root, "classes.txt")
     if not os.path.isfile(path):
         return list(CLASS_NAMES)

@@ -13,6 +13,7 @@ from ..config import add_dense_ssl_config
 from ..data.datasets import register_datasets
 from ..data.label_space import resolve_labels
 from ..data.loader import pretrain_dataset_dicts
+from ..data.semantic_mapper import check_semantic, is_semantic
 from ..evaluation import check_evaluators
 from ..modeling import Pretrainer
 from ..solver import resolve_epochs
@@ -54,6 +55,8 @@ def setup(args):
     else:
         register_datasets(cfg)
         resolve_labels(cfg, stated=args.opts[::2])
+        if is_semantic(cfg):
+            check_semantic(cfg)
         check_evaluators(cfg)
         check_finetuning(cfg)
     cfg.freeze()

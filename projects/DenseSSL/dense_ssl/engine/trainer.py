@@ -13,7 +13,7 @@ from detectron2.utils.events import JSONWriter, TensorboardXWriter
 from fvcore.nn.precise_bn import get_bn_modules
 
 from ..checkpoint import Checkpointer, backbone_settings
-from ..data.finetune_loader import build_finetune_loader
+from ..data.finetune_loader import build_evaluation_loader, build_finetune_loader
 from ..data.loader import BrokenImages, build_pretrain_loader
 from ..evaluation import build_evaluator
 from ..modeling.backbones import feature_shapes
@@ -150,6 +150,10 @@ class Trainer(DefaultTrainer):
         """The loader of the stage; what it gives depends on the seed and the position alone."""
         build = build_pretrain_loader if self.is_pretraining else build_finetune_loader
         return build(cfg, seed)
+
+    @classmethod
+    def build_test_loader(cls, cfg, dataset_name):
+        return build_evaluation_loader(cfg, dataset_name)
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name, output_folder=None):

@@ -1,16 +1,13 @@
 """The evaluator of each kind of data set."""
 
-import inspect
 import os
 import re
 
-import numpy as np
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import COCOEvaluator, SemSegEvaluator
-from detectron2.utils.file_io import PathManager
-from PIL import Image
+from detectron2.evaluation import COCOEvaluator
 
 from .cityscapes import CityscapesEvaluator
+from .sem_seg import build_sem_seg_evaluator
 from .voc import VOCEvaluator
 
 
@@ -79,8 +76,8 @@ _NEED_PACKAGES = {
     ),
     "lvis": "detectron2's evaluator of it needs the package lvis, which DenseSSL does not use.",
     "cityscapes_sem_seg": (
-        "detectron2's evaluator of it needs the package cityscapesscripts. Register the same "
-        "images with evaluator_type 'sem_seg'."
+        "detectron2's evaluator of it needs the package cityscapesscripts. Name the same images "
+        "and classes as 'cityscapes_sem_seg_val', whose evaluator does not."
     ),
 }
 
@@ -103,17 +100,7 @@ def _build_cityscapes(cfg, dataset_name, output_folder):
 
 def _build_sem_seg(cfg, dataset_name, output_folder):
     del cfg
-    options = {}
-    if "sem_seg_loading_fn" in inspect.signature(SemSegEvaluator.__init__).parameters:
-        # detectron2's own reader asks for what numpy 2 refuses: never to copy
-        options["sem_seg_loading_fn"] = _read_labels
-    return SemSegEvaluator(dataset_name, output_dir=output_folder, **options)
-
-
-def _read_labels(filename, copy=False, dtype=None):
-    with PathManager.open(filename, "rb") as file:
-        labels = np.asarray(Image.open(file), dtype=dtype)
-    return labels.copy() if copy else labels
+    return build_sem_seg_evaluator(dataset_name, output_folder)
 
 
 _BUILDERS = {

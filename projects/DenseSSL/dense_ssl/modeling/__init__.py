@@ -1,6 +1,6 @@
 """Pre-training models, their objectives, and what detectors need beside detectron2's own parts."""
 
-from . import roi_heads  # only registration
+from . import dilated_resnet, roi_heads, sem_seg_head  # only registration
 from .meta_arch import (
     BYOL,
     DUPR,
@@ -28,5 +28,7 @@ __all__ = [
     "PointRegionContrast",
     "Pretrainer",
     "SelfEMD",
+    "dilated_resnet",
     "roi_heads",
+    "sem_seg_head",
 ]

@@ -1,11 +1,12 @@
 """Learning rate schedules: ours by name, everything else detectron2's."""
 
-from detectron2.solver import LRMultiplier
+from detectron2.solver import LRMultiplier, WarmupParamScheduler
 from detectron2.solver import build_lr_scheduler as build_d2_lr_scheduler
 from fvcore.common.param_scheduler import (
     CompositeParamScheduler,
     CosineParamScheduler,
     LinearParamScheduler,
+    ParamScheduler,
 )
 
 
@@ -14,16 +15,48 @@ def build_lr_scheduler(cfg, optimizer):
 
     "LinearWarmupCosine": linear from WARMUP_FACTOR to 1, then a whole half-cosine from 1 to
     BASE_LR_END / BASE_LR, as BYOL and SCRL have it. (In detectron2's WarmupCosineLR the warm-up
-    hides the first part of the cosine instead.) Every other name is detectron2's.
+    hides the first part of the cosine instead.)
+
+    "WarmupPolyLR": (1 - iteration / MAX_ITER) ** POLY_LR_POWER, from 1 to BASE_LR_END / BASE_LR, as
+    DeepLab and mmsegmentation have it; the warm-up hides its first part.
+
+    Every other name is detectron2's.
     """
-    if cfg.SOLVER.LR_SCHEDULER_NAME != "LinearWarmupCosine":
+    builders = {"LinearWarmupCosine": _linear_warmup_cosine, "WarmupPolyLR": _warmup_poly}
+    if cfg.SOLVER.LR_SCHEDULER_NAME not in builders:
         return build_d2_lr_scheduler(cfg, optimizer)
-    schedule = CosineParamScheduler(1.0, cfg.SOLVER.BASE_LR_END / cfg.SOLVER.BASE_LR)
-    warmup = cfg.SOLVER.WARMUP_ITERS / cfg.SOLVER.MAX_ITER
+    schedule = builders[cfg.SOLVER.LR_SCHEDULER_NAME](cfg.SOLVER)
+    return LRMultiplier(optimizer, multiplier=schedule, max_iter=cfg.SOLVER.MAX_ITER)
+
+
+class PolynomialParamScheduler(ParamScheduler):
+    """From 1 to ``end``: ``end + (1 - end) * (1 - where) ** power``, where going from 0 to 1."""
+
+    def __init__(self, power, end):
+        """
+        Args:
+            power: of the part that is left. end: the last value.
+        """
+        self.power = power
+        self.end = end
+
+    def __call__(self, where):
+        return self.end + (1 - self.end) * (1 - where) ** self.power
+
+
+def _linear_warmup_cosine(node):
+    schedule = CosineParamScheduler(1.0, node.BASE_LR_END / node.BASE_LR)
+    warmup = node.WARMUP_ITERS / node.MAX_ITER
     if 0 < warmup < 1:
         schedule = CompositeParamScheduler(
-            [LinearParamScheduler(cfg.SOLVER.WARMUP_FACTOR, 1.0), schedule],
+            [LinearParamScheduler(node.WARMUP_FACTOR, 1.0), schedule],
             lengths=[warmup, 1 - warmup],
             interval_scaling=["rescaled", "rescaled"],
         )
-    return LRMultiplier(optimizer, multiplier=schedule, max_iter=cfg.SOLVER.MAX_ITER)
+    return schedule
+
+
+def _warmup_poly(node):
+    schedule = PolynomialParamScheduler(node.POLY_LR_POWER, node.BASE_LR_END / node.BASE_LR)
+    warmup = min(node.WARMUP_ITERS / node.MAX_ITER, 1.0)
+    return WarmupParamScheduler(schedule, node.WARMUP_FACTOR, warmup, node.WARMUP_METHOD)
