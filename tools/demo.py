@@ -10,9 +10,7 @@ import argparse
 import json
 import math
 import os
-import re
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -28,7 +26,6 @@ RUNS = {
     "random_frozen": (False, True),
     "scrl_frozen": (True, True),
 }
-_PROGRESS = re.compile(r"(eta:? \S+)\s+iter: (\S+).*?total_loss: (\S+)")
 
 
 def main():
@@ -101,22 +98,18 @@ def labelled(scenes):
 
 def train(config, folder, arguments, options, label="scrl"):
     """Run train_net.py on a demo config in a process of its own, printing its progress."""
+    from dense_ssl.utils.training_process import run_training
+
     shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, str(ROOT / "train_net.py"), "--config-file", str(CONFIGS / config)]
     options = [*options, "OUTPUT_DIR", str(folder), "SEED", str(arguments.seed)]
     if arguments.shorten != 1:
         options += shortened(CONFIGS / config, arguments.shorten)
-    process = subprocess.Popen(
-        [*command, *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    status, tail = run_training(
+        [*command, *options], lambda text: print(f"     [{label}] {text}", flush=True), cwd=ROOT
     )
-    tail = []
-    for line in process.stdout:
-        tail = [*tail[-60:], line]
-        found = _PROGRESS.search(line)
-        if found:
-            print(f"     [{label}] iteration {found[2]}  loss {found[3]}  {found[1]}", flush=True)
-    if process.wait():
-        sys.exit("".join(tail) + f"\nThe demo stops: {' '.join(command)} failed, see above.")
+    if status:
+        sys.exit(f"{tail}\nThe demo stops: {' '.join(command)} failed, see above.")
 
 
 def shortened(config, factor):
@@ -134,11 +127,10 @@ def shortened(config, factor):
 
 def read_results(folder):
     """The last AP values of a run."""
-    from dense_ssl.visualization.curves import read_metrics
+    from dense_ssl.evaluation.run_results import final_evaluation
 
-    metrics = read_metrics(folder / "metrics.json")
-    # a detector that predicts nothing scores 0; detectron2's evaluator then writes nothing
-    return {key: round(metrics[key][1][-1], 2) if key in metrics else 0.0 for key in METRICS}
+    metrics, _ = final_evaluation(folder, tasks=("bbox", "segm"))
+    return {key: round(metrics[key], 2) for key in METRICS}
 
 
 def draw(output, scenes):

@@ -1,8 +1,8 @@
 """Curves of metrics.json."""
 
-import json
-
 import matplotlib
+
+from ..utils.metrics_file import read_records
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt  # noqa: E402
@@ -15,13 +15,11 @@ def read_metrics(path):
         {name: (list of iterations, list of values)}.
     """
     metrics = {}
-    with open(path) as file:
-        for line in file:
-            record = json.loads(line)
-            for name, value in record.items():
-                iterations, values = metrics.setdefault(name, ([], []))
-                iterations.append(record["iteration"])
-                values.append(value)
+    for record in read_records(path):
+        for name, value in record.items():
+            iterations, values = metrics.setdefault(name, ([], []))
+            iterations.append(record["iteration"])
+            values.append(value)
     return metrics
 
 

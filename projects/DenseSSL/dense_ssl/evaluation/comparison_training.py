@@ -1,0 +1,110 @@
+"""Doing the runs of a comparison that are missing, and going on with those that were stopped."""
+
+import fcntl
+import math
+import shlex
+import shutil
+import sys
+import time
+from contextlib import contextmanager
+
+from ..utils.training_process import run_training
+from .comparison_runs import RECORD
+
+LOG = "comparison_run.log"
+LINES_OF_FAILURE = 30
+SECONDS_BETWEEN_LINES = 30
+
+
+def train_command(run, train_net, num_gpus):
+    """The training process of a run, as a list of words.
+
+    Args:
+        run: :class:`~.comparison_runs.Run`. train_net: the words that start train_net.py.
+        num_gpus: of the run.
+    """
+    flags = ["--config-file", run.config_file, "--num-gpus", str(num_gpus), "--resume"]
+    return [*train_net, *flags, *run.options]
+
+
+def state_of(run):
+    """ "done", "to run", or where it goes on from."""
+    if run.results():
+        return "done"
+    last = run.folder / "last_checkpoint"
+    return f"goes on from {last.read_text().strip()}" if last.is_file() else "to run"
+
+
+def run_missing(runs, train_net, num_gpus, after_each):
+    """Do the runs that are not done, one after the other; a failure stops only itself.
+
+    Args:
+        runs, train_net, num_gpus: see :func:`train_command`.
+        after_each: called without arguments after each run.
+
+    Returns:
+        (runs that failed, runs that another process has in hand).
+    """
+    failed, elsewhere = [], []
+    for number, run in enumerate(runs, start=1):
+        with locked(run) as lock:
+            if lock is None:
+                elsewhere.append(run)
+            elif run.conflict():  # another process may have come first since all was planned
+                print(f"{run}: other settings have taken its folder\n{run.conflict()}", flush=True)
+                failed.append(run)
+            elif run.results() is None:
+                print(f"[{number}/{len(runs)}] {run}  {run.last_iteration} iterations, "
+                      f"{state_of(run)}", flush=True)  # fmt: skip
+                if not train(run, train_command(run, train_net, num_gpus), lock):
+                    failed.append(run)
+                after_each()
+    return failed, elsewhere
+
+
+@contextmanager
+def locked(run):
+    """Hold the folder of a run; gives the lock's file descriptor, None if another process has it.
+
+    The training process inherits the lock, so one that has lost its parent keeps it to its end.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with open((run.folder / RECORD).with_suffix(".lock"), "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+            return
+        yield file.fileno()
+
+
+def train(run, command, lock):
+    """Train one run in a process of its own; returns whether it has a result then."""
+    run.write()
+    log = run.folder / LOG
+    begin = time.monotonic()
+    status, tail = run_training(command, _Progress(), log, pass_fds=(lock,))
+    if status == 0 and run.results():
+        metrics, _ = run.results()
+        shown = [f"{k} {v:.2f}" for k, v in metrics.items() if k.endswith(("/AP", "/mIoU"))]
+        print(f"    done in {time.monotonic() - begin:.0f} s: {', '.join(shown)}", flush=True)
+        return True
+    reason = f"exit status {status}" if status else "it ended without a final evaluation"
+    print("\n".join(f"    | {x}" for x in tail.splitlines()[-LINES_OF_FAILURE:]))
+    print(f"    FAILED ({reason}): {shlex.join(command)}\n    log: {log}", flush=True)
+    return False
+
+
+class _Progress:
+    """Prints progress: on a terminal in one line that changes, else a line now and then."""
+
+    def __init__(self):
+        self.printed = -math.inf
+
+    def __call__(self, text):
+        if sys.stdout.isatty():
+            width = shutil.get_terminal_size().columns - 1
+            print(f"    {text}"[:width].ljust(width), end="\r", flush=True)
+        elif time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES:
+            self.printed = time.monotonic()
+            print(f"    {text}", flush=True)

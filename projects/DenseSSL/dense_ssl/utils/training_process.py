@@ -1,0 +1,70 @@
+"""Training in a process of its own, watched through what it prints."""
+
+import contextlib
+import re
+import subprocess
+from collections import deque
+
+# detectron2's CommonMetricPrinter gives no eta in its first line; PretrainPrinter writes "eta n/a".
+_TRAINING = re.compile(r"(?:(eta:? \S.*?)  )?iter: (\S+).*?total_loss: (\S+)")
+_EVALUATION = re.compile(r"Inference done (\d+/\d+)\b.*?\bETA=(\S+)")
+TAIL_LINES = 60
+
+
+def parse_progress(line):
+    """What a line of train_net.py's output says of the progress.
+
+    Returns:
+        such as "iteration 39  loss 1.283  eta: 0:01:20" or "evaluation 11/300  eta: 0:00:05"; None
+        for all other lines.
+    """
+    found = _TRAINING.search(line)
+    if found:
+        return f"iteration {found[2]}  loss {found[3]}" + (f"  {found[1]}" if found[1] else "")
+    found = _EVALUATION.search(line)
+    if found:
+        return f"evaluation {found[1]}  eta: {found[2]}"
+    return None
+
+
+def run_training(command, report, log=None, **options):
+    """Run a command, and report the progress that it prints.
+
+    The process is ended where this one is interrupted while it waits.
+
+    Args:
+        command: list of words.
+        report: function called with each result of :func:`parse_progress`.
+        log: file that everything printed is appended to.
+        options: of ``subprocess.Popen``.
+
+    Returns:
+        (exit status, the last lines that were printed).
+    """
+    tail = deque(maxlen=TAIL_LINES)
+    with contextlib.ExitStack() as stack:
+        copy = stack.enter_context(open(log, "a", encoding="utf-8")) if log else None
+        process = stack.enter_context(
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                **options,
+            )
+        )
+        try:
+            for line in process.stdout:
+                tail.append(line)
+                if copy:
+                    copy.write(line)
+                    copy.flush()
+                progress = parse_progress(line)
+                if progress:
+                    report(progress)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    return process.returncode, "".join(tail)

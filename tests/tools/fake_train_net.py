@@ -1,0 +1,40 @@
+"""Stands in for train_net.py: same arguments, no training.
+
+The weights file says what happens: a number is the AP to report (plus a tenth per seed), "crash"
+fails, "nothing" finds nothing, "stuck" waits for a file of that name to vanish.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+arguments = sys.argv[1:]
+assert arguments[0] == "--config-file" and "--resume" in arguments
+options = arguments[arguments.index("--resume") + 1 :]
+options = dict(zip(options[::2], options[1::2]))
+folder, seed = Path(options["OUTPUT_DIR"]), int(options["SEED"])
+last = int(options["SOLVER.MAX_ITER"])
+weights = options["MODEL.WEIGHTS"]
+text = Path(weights).read_text().strip() if weights else "10"
+
+folder.mkdir(parents=True, exist_ok=True)
+with open(folder / "starts.txt", "a") as file:
+    file.write(" ".join(sys.argv) + "\n")
+(folder / "last_checkpoint").write_text("model_0000001.pth")
+print(f"[06/01 12:00:00 d2.utils.events]:  eta: 0:00:01  iter: 1  total_loss: 2.5  lr: {last}")
+if text == "crash":
+    raise SystemExit("RuntimeError: the network has exploded")
+while text == "stuck" and Path(weights).with_name("held").exists():
+    time.sleep(0.02)
+records = [{"iteration": 1, "total_loss": 2.5, "roi_head/num_fg_samples": 3.0}]
+nothing = text in ("nothing", "stuck")
+score = float("nan") if nothing else float(text) + 0.1 * seed
+result = {"iteration": last, "bbox/AP": score, "bbox/AP50": 2 * score, "bbox/APl": float("nan")}
+if not nothing:
+    result["segm/AP"] = score - 1
+(folder / "inference").mkdir(exist_ok=True)
+detections = [] if nothing else [{"image_id": 1}]
+(folder / "inference" / "coco_instances_results.json").write_text(json.dumps(detections))
+with open(folder / "metrics.json", "a") as file:
+    file.writelines(json.dumps(x) + "\n" for x in [*records, result])
