@@ -11,8 +11,8 @@ from detectron2.data.datasets.cityscapes import load_cityscapes_semantic
 from detectron2.data.datasets.pascal_voc import CLASS_NAMES
 
 from dense_ssl.data.datasets import resolve_dataset
-from dense_ssl.data.label_space import resolve_labels
 from dense_ssl.data.label_maps import LabelReader
+from dense_ssl.data.label_space import resolve_labels
 from dense_ssl.data.semantic_builtin import CITYSCAPES_IDS, register_builtin_label_maps
 from dense_ssl.data.semantic_mapper import check_semantic, is_semantic
 
