@@ -1,6 +1,6 @@
 """Pre-training models, their objectives, and what detectors need beside detectron2's own parts."""
 
-from . import roi_heads  # only registration
+from . import architectures, roi_heads  # only registration
 from .meta_arch import (
     BYOL,
     DUPR,
@@ -28,5 +28,6 @@ __all__ = [
     "PointRegionContrast",
     "Pretrainer",
     "SelfEMD",
+    "architectures",
     "roi_heads",
 ]
