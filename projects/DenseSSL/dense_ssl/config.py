@@ -14,6 +14,7 @@ def add_dense_ssl_config(cfg):
     _add_view_config(cfg)
     _add_model_config(cfg)
     _add_segmentation_config(cfg)
+    _add_backbone_config(cfg)
     _add_method_config(cfg)
     _add_contrastive_config(cfg)
     _add_bootstrap_config(cfg)
@@ -149,6 +150,66 @@ def _add_segmentation_config(cfg):
     fcn.AUX_IN_FEATURE = ""
     fcn.AUX_CONVS_DIM = 256
     fcn.AUX_LOSS_WEIGHT = 0.4
+
+
+def _add_backbone_config(cfg):
+    # Backbones beside detectron2's ResNets (docs/backbones.md). MODEL.RESNETS.OUT_FEATURES chooses
+    # the maps of every backbone, by the names that a ResNet's maps of these strides have.
+    timm = cfg.MODEL.TIMM = CN()
+    # For build_timm_backbone, ..._fpn_backbone, build_retinanet_...: a network of timm.
+    timm.NAME = ""
+    # What its batch norms become; layer norms and others stay as they are.
+    timm.NORM = "BN"
+    # "LN": a layer norm on every map (detectors on Swin and ConvNeXt have it); "": none.
+    timm.OUT_NORM = ""
+    # Rate of stochastic depth of the last block, 0 of the first; of the online network alone.
+    timm.DROP_PATH = 0.0
+    # Further arguments of timm.create_model, each "name=value" with a Python literal.
+    timm.ARGUMENTS = ()
+
+    # For build_resnet_deeplab_backbone and its FPNs: the stem, three 3x3 convolutions ("deeplab",
+    # with MODEL.RESNETS.STEM_OUT_CHANNELS 128: ResNet-50c) or "basic", and dilations.
+    cfg.MODEL.RESNETS.setdefault("STEM_TYPE", "deeplab")
+    cfg.MODEL.RESNETS.setdefault("RES4_DILATION", 1)
+    cfg.MODEL.RESNETS.setdefault("RES5_MULTI_GRID", [1, 1, 1])
+
+    # For build_regnet_backbone and its FPNs; the default is RegNetX-4GF.
+    regnets = cfg.MODEL.REGNETS = CN()
+    regnets.NORM = "BN"
+    regnets.STEM_WIDTH = 32
+    regnets.DEPTH = 23
+    regnets.W_A = 38.65
+    regnets.W_0 = 96
+    regnets.W_M = 2.43
+    regnets.GROUP_WIDTH = 40
+    # Above 0: RegNetY.
+    regnets.SE_RATIO = 0.0
+
+    # For build_swin_backbone and its FPNs; the default is Swin-T.
+    swin = cfg.MODEL.SWIN = CN()
+    swin.EMBED_DIM = 96
+    swin.DEPTHS = (2, 2, 6, 2)
+    swin.NUM_HEADS = (3, 6, 12, 24)
+    swin.WINDOW_SIZE = 7
+    # Absolute position embedding.
+    swin.APE = False
+    swin.DROP_PATH = 0.0
+
+    # For build_vit_backbone (one map, "last_feat") and its pyramids; the default is ViTDet's ViT-B.
+    vit = cfg.MODEL.VIT = CN()
+    vit.PATCH_SIZE = 16
+    vit.EMBED_DIM = 768
+    vit.DEPTH = 12
+    vit.NUM_HEADS = 12
+    vit.DROP_PATH = 0.0
+    # Relative positions, of IMAGE_SIZE x IMAGE_SIZE pixels; interpolated for other images.
+    vit.REL_POS = True
+    vit.IMAGE_SIZE = 1024
+    # Blocks that attend within windows of so many cells instead of globally.
+    vit.WINDOW_SIZE = 14
+    vit.WINDOW_BLOCKS = (0, 1, 3, 4, 6, 7, 9, 10)
+    # Detectors pad every image to a square of this side; 0: to multiples of 32.
+    vit.SQUARE_PAD = 0
 
 
 def _add_method_config(cfg):
@@ -304,8 +365,8 @@ def _add_solver_config(cfg):
     # LR_SCHEDULER_NAME "WarmupPolyLR": what is left of the way, to this power, from BASE_LR to
     # BASE_LR_END.
     cfg.SOLVER.POLY_LR_POWER = 0.9
-    # "SGD", "LARS" or "AdamW". The last two exclude biases and norms from weight decay (LARS also
-    # from its adaptation); SGD follows WEIGHT_DECAY_NORM and WEIGHT_DECAY_BIAS.
+    # "SGD", "LARS" or "AdamW". The last two exclude biases, norms and positions from weight decay
+    # (LARS also from its adaptation); SGD follows WEIGHT_DECAY_NORM and WEIGHT_DECAY_BIAS.
     cfg.SOLVER.OPTIMIZER = "SGD"
     cfg.SOLVER.BETAS = (0.9, 0.999)
     cfg.SOLVER.TRUST_COEFFICIENT = 0.001

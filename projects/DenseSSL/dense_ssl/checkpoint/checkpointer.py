@@ -12,6 +12,8 @@ from .handover import (
     backbone_names,
     check_settings,
     export_backbone,
+    rename_from_timm,
+    shape_keys,
     strip_backbone,
     summarise,
 )
@@ -26,7 +28,8 @@ class Checkpointer(DetectionCheckpointer):
     * With each checkpoint of pre-training the online backbone is written as ``backbone.pkl``.
     * Loading prints ``loaded N of M backbone tensors``; N = 0, another shape, or other settings
       are errors.
-    * A checkpoint of pre-training can be loaded into a detector, and a backbone into pre-training.
+    * A checkpoint of pre-training can be loaded into a detector, and a backbone into pre-training;
+      so can timm's weights of a network of timm (.pth or .safetensors).
     """
 
     def __init__(self, model, save_dir="", *, settings, check=True, **checkpointables):
@@ -65,7 +68,20 @@ class Checkpointer(DetectionCheckpointer):
         self._path = path
         return super().load(path, *args, **kwargs)
 
+    def _load_file(self, filename):
+        if not filename.endswith(".safetensors"):
+            return super()._load_file(filename)
+        try:
+            from safetensors.torch import load_file
+        except ImportError as error:
+            raise ImportError(
+                f"MODEL.WEIGHTS is {filename}: pip install safetensors to read it, or give the "
+                "same weights as .pth."
+            ) from error
+        return {"model": load_file(filename)}
+
     def _load_model(self, checkpoint):
+        rename_from_timm(self.model, checkpoint)
         saved = checkpoint.get("dense_ssl", {}).get("settings", {})
         if self.check:
             check_settings(saved, self.settings, self._path)
@@ -116,7 +132,7 @@ class Checkpointer(DetectionCheckpointer):
         if reshaped:
             raise ValueError(
                 f"{len(reshaped)} backbone tensors of {self._path} have another shape than the "
-                f"model ({summarise(reshaped)}): MODEL.RESNETS.DEPTH, its widths or "
+                f"model ({summarise(reshaped)}): {shape_keys(self.settings)} or "
                 "MODEL.FPN.OUT_CHANNELS differ from pre-training. Set them alike, or point "
                 "MODEL.WEIGHTS at other weights."
             )

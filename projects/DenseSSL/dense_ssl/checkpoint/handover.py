@@ -8,13 +8,16 @@ finds ``backbone.res2.*`` (C4), ``backbone.bottom_up.res2.*`` (FPN), and ``res5.
 
 import pickle
 
+from ..modeling.backbone_keys import NORM_KEYS, value_of, weight_keys
+from ..modeling.backbones import bottom_up_of
 from .files import atomic_file
 
 # What must be the same before and after: config keys, and what goes wrong otherwise.
 COLOUR_KEYS = ("INPUT.FORMAT", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD")
-RESNET_KEYS = ("MODEL.RESNETS.DEPTH", "MODEL.RESNETS.STRIDE_IN_1X1", "MODEL.RESNETS.NORM")
 FPN_KEYS = ("MODEL.FPN.NORM",)
-NORM_KEYS = ("MODEL.RESNETS.NORM", "MODEL.FPN.NORM")
+
+# Where an FPN and a SimpleFeaturePyramid keep their network.
+_BELOW_PYRAMIDS = ("bottom_up.", "net.")
 
 # Norms with the same parameters and the same meaning.
 _BATCH_NORMS = {"BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N"}
@@ -22,18 +25,10 @@ _BATCH_NORMS = {"BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N"}
 
 def backbone_settings(cfg):
     """The config values that weights depend on, by key, as plain Python objects."""
-    keys = list(COLOUR_KEYS)
-    if "resnet" in cfg.MODEL.BACKBONE.NAME:
-        keys += RESNET_KEYS
+    keys = [*COLOUR_KEYS, *weight_keys(cfg)]
     if "fpn" in cfg.MODEL.BACKBONE.NAME:
         keys += FPN_KEYS
-    return {key: _plain(_lookup(cfg, key)) for key in keys}
-
-
-def _lookup(cfg, key):
-    for part in key.split("."):
-        cfg = cfg[part]
-    return cfg
+    return {key: _plain(value_of(cfg, key)) for key in keys}
 
 
 def _plain(value):
@@ -57,9 +52,9 @@ def mismatches(saved, wanted):
 
 
 def _same(key, saved, wanted):
-    if key in NORM_KEYS:
+    if key in (*NORM_KEYS, *FPN_KEYS):
         return saved == wanted or {saved, wanted} <= _BATCH_NORMS
-    if isinstance(saved, list):
+    if key in ("MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD"):
         return len(saved) == len(wanted) and all(
             abs(a - b) <= 1e-3 * max(abs(a), 1) for a, b in zip(saved, wanted)
         )
@@ -86,13 +81,15 @@ def strip_backbone(state_dict, prefix="backbone."):
         state_dict: of a :class:`~dense_ssl.modeling.Pretrainer`.
 
     Returns:
-        {name: tensor}; an FPN's bottom-up part loses ``bottom_up.`` as well.
+        {name: tensor}; what is below a pyramid loses ``bottom_up.`` or ``net.`` as well.
     """
     weights = {}
     for name, tensor in state_dict.items():
         if name.startswith(prefix) and not name.endswith("num_batches_tracked"):
             name = name[len(prefix) :]
-            weights[name[len("bottom_up.") :] if name.startswith("bottom_up.") else name] = tensor
+            for below in _BELOW_PYRAMIDS:
+                name = name[len(below) :] if name.startswith(below) else name
+            weights[name] = tensor
     return weights
 
 
@@ -116,6 +113,33 @@ def export_backbone(model, path, settings, **extra):
         pickle.dump(data, file)
 
 
+def rename_from_timm(model, checkpoint):
+    """Make weights with timm's names those of the backbone, in place, where it is of timm.
+
+    They get the settings of the images that timm made them for; other checkpoints are left alone.
+
+    Args:
+        model: a detector or a :class:`~dense_ssl.modeling.Pretrainer`.
+        checkpoint: a loaded file, weights below "model".
+    """
+    backbone = bottom_up_of(getattr(model, "backbone", None))
+    if "dense_ssl" in checkpoint or not hasattr(backbone, "from_timm"):
+        return
+    renamed = backbone.from_timm(checkpoint["model"])
+    if renamed:
+        checkpoint["model"] = renamed
+        checkpoint["matching_heuristics"] = True
+        checkpoint["dense_ssl"] = {"settings": backbone.pixels}
+
+
+def shape_keys(settings):
+    """The keys to look at where tensors have other shapes, as part of a sentence."""
+    if "MODEL.TIMM.NAME" in settings:
+        return "MODEL.TIMM.NAME, MODEL.TIMM.ARGUMENTS"
+    keys = [x for x in settings if x not in COLOUR_KEYS and x not in FPN_KEYS]
+    return f"{keys[0] if keys else 'MODEL.BACKBONE.NAME'}, its widths"
+
+
 def backbone_names(state_dict):
     """Names of a detector's tensors that a pre-trained backbone may fill.
 
@@ -136,7 +160,7 @@ def summarise(names):
     modules = []
     for name in names:
         module = name.rsplit(".", 1)[0]
-        for prefix in ("backbone.bottom_up.", "backbone."):
+        for prefix in (*(f"backbone.{x}" for x in _BELOW_PYRAMIDS), "backbone."):
             if module.startswith(prefix):
                 module = module[len(prefix) :]
                 break

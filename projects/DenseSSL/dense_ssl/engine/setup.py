@@ -16,12 +16,13 @@ from ..data.loader import pretrain_dataset_dicts
 from ..data.semantic_mapper import check_semantic, is_semantic
 from ..evaluation import check_evaluators
 from ..modeling import Pretrainer
+from ..modeling.backbone_keys import NORM_KEYS, norm_key, value_of, weight_keys
 from ..solver import resolve_epochs
 from ..utils.allocator import tune_allocator
 
 _SYNC_BN = "SyncBN"
 _NORM_KEYS = (
-    ("MODEL", "RESNETS"),
+    *(tuple(key.split(".")[:2]) for key in NORM_KEYS),
     ("MODEL", "FPN"),
     ("MODEL", "ROI_BOX_HEAD"),
     ("MODEL", "ROI_MASK_HEAD"),
@@ -96,7 +97,8 @@ def resolve_norms(cfg, logger):
     for node, key, name in nodes:
         if node[key] == _SYNC_BN:
             node[key] = norm
-            changed.append(name)
+            if name not in NORM_KEYS or name == norm_key(cfg):  # not those of other backbones
+                changed.append(name)
     if changed:
         logger.info("%s instead of %s in %s", norm, _SYNC_BN, ", ".join(changed))
 
@@ -115,20 +117,18 @@ def check_pretraining(cfg):
 
 def check_finetuning(cfg):
     """Raise where a detector from random weights would keep part of them frozen."""
-    if cfg.MODEL.WEIGHTS or not hasattr(cfg.MODEL, "RESNETS"):
+    if cfg.MODEL.WEIGHTS or not weight_keys(cfg):
         return
-    if cfg.MODEL.BACKBONE.FREEZE_AT > 0 and "resnet" in cfg.MODEL.BACKBONE.NAME:
+    if cfg.MODEL.BACKBONE.FREEZE_AT > 0:
         raise ValueError(
             f"MODEL.WEIGHTS is empty and MODEL.BACKBONE.FREEZE_AT is "
             f"{cfg.MODEL.BACKBONE.FREEZE_AT}: stages at random would never train. Give weights, or "
             "set FREEZE_AT to 0."
         )
-    if "resnet" in cfg.MODEL.BACKBONE.NAME:
-        _refuse_frozen_norm(cfg, "from random weights its statistics would mean nothing")
+    _refuse_frozen_norm(cfg, "from random weights its statistics would mean nothing")
 
 
 def _refuse_frozen_norm(cfg, reason):
-    if cfg.MODEL.RESNETS.NORM == "FrozenBN":
-        raise ValueError(
-            f"MODEL.RESNETS.NORM is 'FrozenBN': {reason}. Set it to 'SyncBN' (or 'BN', 'GN')."
-        )
+    key = norm_key(cfg)
+    if key and value_of(cfg, key) == "FrozenBN":
+        raise ValueError(f"{key} is 'FrozenBN': {reason}. Set it to 'SyncBN' (or 'BN', 'GN').")

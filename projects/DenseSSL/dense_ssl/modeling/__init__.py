@@ -1,6 +1,6 @@
 """Pre-training models, their objectives, and what detectors need beside detectron2's own parts."""
 
-from . import dilated_resnet, roi_heads, sem_seg_head  # only registration
+from . import architectures, dilated_resnet, roi_heads, sem_seg_head  # only registration
 from .meta_arch import (
     BYOL,
     DUPR,
@@ -28,6 +28,7 @@ __all__ = [
     "PointRegionContrast",
     "Pretrainer",
     "SelfEMD",
+    "architectures",
     "dilated_resnet",
     "roi_heads",
     "sem_seg_head",

@@ -1,25 +1,32 @@
 """Backbones of detectron2, with every feature map they compute."""
 
 
+def bottom_up_of(backbone):
+    """The network below a pyramid, or ``backbone`` itself where there is no pyramid."""
+    if hasattr(backbone, "bottom_up"):  # FPN
+        return backbone.bottom_up
+    if hasattr(backbone, "scale_factors"):  # SimpleFeaturePyramid
+        return backbone.net
+    return backbone
+
+
 def feature_shapes(backbone):
-    """Shapes of all feature maps of ``backbone`` by name; of an FPN also its bottom-up ones."""
-    shapes = dict(backbone.output_shape())
-    if hasattr(backbone, "bottom_up"):
-        shapes = {**backbone.bottom_up.output_shape(), **shapes}
-    return shapes
+    """Shapes of all feature maps of ``backbone`` by name; of a pyramid also those below it."""
+    return {**bottom_up_of(backbone).output_shape(), **backbone.output_shape()}
 
 
 def extract_features(backbone, images):
-    """Feature maps by name; of an FPN also the bottom-up ones (``res2``..``res5``)."""
-    if not hasattr(backbone, "bottom_up"):
+    """Feature maps by name; of a pyramid also those below it (``res2``..``res5``)."""
+    network = bottom_up_of(backbone)
+    if network is backbone:
         return backbone(images)
-    bottom_up = {}
-    handle = backbone.bottom_up.register_forward_hook(lambda *args: bottom_up.update(args[2]))
+    below = {}
+    handle = network.register_forward_hook(lambda *args: below.update(args[2]))
     try:
         features = backbone(images)
     finally:
         handle.remove()
-    return {**bottom_up, **features}
+    return {**below, **features}
 
 
 def feature_shape(shapes, name, key):

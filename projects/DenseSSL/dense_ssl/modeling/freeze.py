@@ -4,14 +4,16 @@ import types
 
 from fvcore.nn.precise_bn import BN_MODULE_TYPES
 
+from .backbones import bottom_up_of
+from .dropout import remove_dropout
+
 
 def frozen_modules(model):
-    """The pre-trained part of a detector: its ResNet, and the res5 that C4 keeps in its head.
+    """The pre-trained part of a detector: its network, and the res5 that C4 keeps in its head.
 
-    An FPN is not part of it: it trains with the heads.
+    A pyramid is not part of it: it trains with the heads.
     """
-    backbone = getattr(model.backbone, "bottom_up", model.backbone)
-    modules = [backbone]
+    modules = [bottom_up_of(model.backbone)]
     res5 = getattr(getattr(model, "roi_heads", None), "res5", None)
     if res5 is not None:
         modules += [x for name, x in res5.named_children() if name != "norm"]
@@ -19,8 +21,9 @@ def frozen_modules(model):
 
 
 def freeze_parameters(model):
-    """Take the gradient from the pre-trained part of a detector."""
+    """Take the gradient and the randomness (stochastic depth) from a detector's frozen part."""
     for module in frozen_modules(model):
+        remove_dropout(module)
         for parameter in module.parameters():
             parameter.requires_grad_(False)
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..utils.distributed import gather_rows
+from .backbone_keys import norm_key, value_of
 
 logger = logging.getLogger(__name__)
 
@@ -122,10 +123,12 @@ def _warn_of_drift(cfg, name, turnover):
 
 
 def _warn_of_leaking_norms(cfg):
-    norm, several = cfg.MODEL.RESNETS.NORM, comm.get_world_size() > 1
+    key, several = norm_key(cfg), comm.get_world_size() > 1
+    norm = key and value_of(cfg, key)
     if several and norm == "BN" and not cfg.MODEL.SSL.SHUFFLE_TARGET:
         logger.warning(
-            "MODEL.RESNETS.NORM is 'BN': each process normalises by its own images, which gives "
-            "away which keys belong to which queries. Set MODEL.SSL.SHUFFLE_TARGET to True, or "
-            "the norm to 'SyncBN'."
+            "%s is 'BN': each process normalises by its own images, which gives away which keys "
+            "belong to which queries. Set MODEL.SSL.SHUFFLE_TARGET to True, or the norm to "
+            "'SyncBN'.",
+            key,
         )

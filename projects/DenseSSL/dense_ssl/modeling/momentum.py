@@ -6,14 +6,18 @@ import math
 import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from .dropout import remove_dropout
+
 
 def momentum_copy(module):
     """A deep copy of ``module`` that takes no gradient.
 
     The copy keeps norm layers in training mode, so its running statistics are its own; only
-    parameters follow the online network (as in BYOL and MoCo).
+    parameters follow the online network (as in BYOL and MoCo). It always runs whole: dropout and
+    stochastic depth stay with the online network, as DINO has it.
     """
     target = copy.deepcopy(module)
+    remove_dropout(target)
     for parameter in target.parameters():
         parameter.requires_grad_(False)
     return target

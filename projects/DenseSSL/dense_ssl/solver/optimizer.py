@@ -21,8 +21,9 @@ def build_optimizer(cfg, model):
 
     SGD is detectron2's own, with its keys. LARS is timm's: the gradient of a weight is scaled by
     TRUST_COEFFICIENT * |w| / (|g| + WEIGHT_DECAY * |w|), the learning rate applied after the
-    momentum buffer; biases and norms (all parameters of one dimension or less) are excluded from
-    the scaling and from weight decay.
+    momentum buffer. LARS and AdamW spare biases, norms, layer scales and position embeddings (all
+    parameters of one dimension or less, or of another name than "weight") the weight decay, LARS
+    also the scaling.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -52,13 +53,17 @@ def _let_torch_choose(optimizer):
 
 
 def _groups(cfg, model):
-    """Two parameter groups: weights, and biases and norms without weight decay."""
-    parameters = [x for x in model.parameters() if x.requires_grad]
+    """Two parameter groups: weights, and all else (biases, norms, positions), without decay."""
+    weights, others = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            # tables of positions, tokens and scales of attention have dimensions, but other names
+            is_weight = parameter.dim() > 1 and name.endswith("weight")
+            (weights if is_weight else others).append(parameter)
     groups = [
-        {"params": [x for x in parameters if x.dim() > 1],
-         "weight_decay": cfg.SOLVER.WEIGHT_DECAY},
-        {"params": [x for x in parameters if x.dim() <= 1], "weight_decay": 0.0},
-    ]  # fmt: skip
+        {"params": weights, "weight_decay": cfg.SOLVER.WEIGHT_DECAY},
+        {"params": others, "weight_decay": 0.0},
+    ]
     if cfg.SOLVER.OPTIMIZER == "LARS":  # weights adapt even without weight decay, vectors never
         groups[0]["always_adapt"], groups[1]["always_adapt"] = True, False
     return [x for x in groups if x["params"]]
