@@ -1,0 +1,70 @@
+"""Keys of the data: what the images are, and what is made of them."""
+
+from detectron2.config import CfgNode as CN
+
+
+def add_data_config(cfg):
+    """Which images."""
+    # Entries of DATASETS.TRAIN and DATASETS.TEST are names registered in detectron2, or one of
+    #   folder:IMAGES                 a folder of images, nested or not, without labels
+    #   coco:ANNOTATIONS.json:IMAGES  a COCO json and its image folder
+    #   voc:ROOT:SPLIT[:YEAR]         a VOC folder; ROOT/classes.txt overrides the 20 VOC classes
+    #   semseg:IMAGES:LABELS[:CLASSES.txt]  images, and label maps (PNG) of the same names. A line
+    #                                 of CLASSES.txt: "road", "3 road", or "4 void (ignore)"
+    #   vocseg:ROOT:SPLIT[:LABELS]    a VOC folder; LABELS: SegmentationClass, or another folder
+    # More than this share of unreadable images stops pre-training.
+    cfg.DATALOADER.MAX_BROKEN_SHARE = 0.02
+
+
+def add_view_config(cfg):
+    """Views of an image, and its regions."""
+    # The views of a pre-training image. Every key below holds one entry per view; a single entry
+    # serves all views. Order of operations: crop and resize, flip, jitter, grey, blur, solarise.
+    views = cfg.INPUT.VIEWS = CN()
+    # How many views are made of each image.
+    views.NUM = 2
+    # Side of the square view, in pixels.
+    views.SIZE = (224,)
+    # "random": a random resized crop. "whole": the whole image, aspect ratio given up.
+    views.CROP = ("random",)
+    # Area of the crop as a share of the image, uniform in this range.
+    views.CROP_SCALE = ((0.08, 1.0),)
+    # Width / height of the crop, log-uniform in this range.
+    views.CROP_RATIO = ((3.0 / 4.0, 4.0 / 3.0),)
+    # "bicubic" or "bilinear".
+    views.INTERPOLATION = ("bicubic",)
+    # Probability of a horizontal flip.
+    views.FLIP_PROB = (0.5,)
+    # Probability of colour jitter, and the largest change of each of its four operations.
+    views.JITTER_PROB = (0.8,)
+    views.BRIGHTNESS = (0.4,)
+    views.CONTRAST = (0.4,)
+    views.SATURATION = (0.2,)
+    views.HUE = (0.1,)
+    # Probability of dropping the colour.
+    views.GRAY_PROB = (0.2,)
+    # Probability of blur; "gaussian" with sigma uniform in BLUR_SIGMA pixels at size 224 (scaled
+    # with SIZE), or "resize" (shrink by 1.1, 1.2 or 1.5 and enlarge, as SCRL's code does).
+    views.BLUR_PROB = (1.0, 0.1)
+    views.BLUR = ("gaussian",)
+    views.BLUR_SIGMA = ((0.1, 2.0),)
+    # Probability of solarisation, and the grey level from which values are inverted.
+    views.SOLARIZE_PROB = (0.0, 0.2)
+    views.SOLARIZE_THRESHOLD = (128,)
+    # "exact": each operation as torchvision does it. "fast": the linear colour operations of a
+    # view as one matrix. See docs/performance.md for their distance and their speed.
+    views.BACKEND = "fast"
+    # The crops of an image are drawn again until every pair overlaps by more than this many view
+    # pixels on each side, in the view of lower zoom; 0 accepts any pair of crops.
+    views.MIN_OVERLAP = 0
+    # After this many draws the last crops are taken; objectives then skip the image.
+    views.OVERLAP_TRIES = 10
+
+    # Regions of the images for point-level region contrast, other than its grid: "boxes" or
+    # "masks" of the annotations (for analysis: pre-training reads annotations for nothing else),
+    # or "files": label maps in FOLDER, PNG files of the images' names; 255 is no region.
+    regions = cfg.INPUT.REGIONS = CN()
+    regions.SOURCE = "grid"
+    regions.FOLDER = ""
+    # What no box or mask covers is a region of its own.
+    regions.BACKGROUND = True

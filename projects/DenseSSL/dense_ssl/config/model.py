@@ -1,0 +1,65 @@
+"""Keys of all models: memory format, weights, what objectives have in common, segmentation."""
+
+from detectron2.config import CfgNode as CN
+
+
+def add_model_config(cfg):
+    """All models, and all pre-training."""
+    # Run convolutions in channels-last memory format.
+    cfg.MODEL.CHANNELS_LAST = False
+    # Freeze the whole backbone, its norm statistics included (fine-tuning of heads only).
+    cfg.MODEL.FREEZE_BACKBONE = False
+    # Refuse weights whose colour order, pixel mean or std, stride placement or norm differ from
+    # this config, or of which nothing fits the backbone.
+    cfg.MODEL.CHECK_WEIGHTS = True
+
+    ssl = cfg.MODEL.SSL = CN()
+    # For META_ARCHITECTURE "MultiObjective": names in the OBJECTIVE registry, each with the feature
+    # map it works on or its own ("SCRLObjective@p3"), and their weights (one each; empty: all 1).
+    ssl.OBJECTIVES = ()
+    ssl.OBJECTIVE_WEIGHTS = ()
+    # Norm of projection and prediction heads.
+    ssl.HEAD_NORM = "SyncBN"
+    # Run all views of the same size as one batch (norm statistics over all of them) instead of
+    # one after the other.
+    ssl.CONCATENATE_VIEWS = False
+    # Deal the images of all processes out anew for the target encoder (MoCo's shuffled BN): for
+    # norms that each process computes for itself ("BN"); synchronised norms need no shuffling.
+    ssl.SHUFFLE_TARGET = False
+    # Momentum of the target network: from BASE to 1 by a cosine over the run, or "constant".
+    ssl.MOMENTUM = CN()
+    ssl.MOMENTUM.BASE = 0.996
+    ssl.MOMENTUM.SCHEDULE = "cosine"
+
+
+def add_segmentation_config(cfg):
+    """Semantic segmentation."""
+    # Semantic segmentation. Training images are resized by a factor drawn from this range; empty:
+    # INPUT.MIN_SIZE_TRAIN. With INPUT.CROP they are cropped then; crops of TYPE "absolute" are
+    # padded to their SIZE.
+    cfg.INPUT.SCALE_RANGE = ()
+    # A crop in which one class covers more than this share is drawn again, up to 10 times.
+    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
+    # Brightness, contrast, saturation and hue change as in SSD.
+    cfg.INPUT.COLOR_AUG_SSD = False
+
+    # MODEL.BACKBONE.NAME "build_dilated_resnet_backbone": beside RES5_DILATION, that of res4.
+    cfg.MODEL.RESNETS.RES4_DILATION = 1
+    # The convolutions before the place of a stride keep the dilation of the stage before.
+    cfg.MODEL.RESNETS.CONTRACT_DILATION = False
+
+    # MODEL.SEM_SEG_HEAD.NAME "FCNHead", on the one map of IN_FEATURES: the 3x3 convolutions (of
+    # CONVS_DIM channels) and their dilation.
+    fcn = cfg.MODEL.SEM_SEG_HEAD.FCN = CN()
+    fcn.NUM_CONVS = 2
+    fcn.DILATION = 6
+    # One more convolution, on the input joined to the output of the others.
+    fcn.CONCAT_INPUT = False
+    # Share of channels dropped before the classifier.
+    fcn.DROPOUT = 0.0
+    # Cells of the map are points (of strided convolutions) or, False, areas (of patches).
+    fcn.ALIGN_CORNERS = True
+    # A second head in training, of one convolution, on this map; empty: none.
+    fcn.AUX_IN_FEATURE = ""
+    fcn.AUX_CONVS_DIM = 256
+    fcn.AUX_LOSS_WEIGHT = 0.4

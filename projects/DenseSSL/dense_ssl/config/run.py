@@ -1,0 +1,33 @@
+"""Keys of a run: machine, optimizer and schedule."""
+
+
+def add_run_config(cfg):
+    """The process."""
+    # Keep freed memory in the process instead of returning it to the kernel (Linux with glibc
+    # only): large CPU activations are then not page-faulted anew at every step.
+    cfg.TUNE_ALLOCATOR = True
+
+
+def add_solver_config(cfg):
+    """Optimizer, schedule, precision."""
+    # detectron2 v0.6 does not have it yet: where a cosine ends.
+    cfg.SOLVER.setdefault("BASE_LR_END", 0.0)
+    # LR_SCHEDULER_NAME "WarmupPolyLR": what is left of the way, to this power, from BASE_LR to
+    # BASE_LR_END.
+    cfg.SOLVER.POLY_LR_POWER = 0.9
+    # "SGD", "LARS" or "AdamW". The last two exclude biases, norms and positions from weight decay
+    # (LARS also from its adaptation); SGD follows WEIGHT_DECAY_NORM and WEIGHT_DECAY_BIAS.
+    cfg.SOLVER.OPTIMIZER = "SGD"
+    cfg.SOLVER.BETAS = (0.9, 0.999)
+    cfg.SOLVER.TRUST_COEFFICIENT = 0.001
+    # Length of pre-training, of its warm-up and of the time between checkpoints, in epochs. Above
+    # 0 they replace MAX_ITER, WARMUP_ITERS and CHECKPOINT_PERIOD.
+    cfg.SOLVER.EPOCHS = 0
+    cfg.SOLVER.WARMUP_EPOCHS = 0
+    cfg.SOLVER.CHECKPOINT_EPOCHS = 0
+    # Above 0: the learning rate is BASE_LR * IMS_PER_BATCH / BASE_LR_BATCH.
+    cfg.SOLVER.BASE_LR_BATCH = 0
+    # Each step accumulates the gradients of this many equal parts of IMS_PER_BATCH.
+    cfg.SOLVER.ACCUMULATE = 1
+    # "bfloat16", "float16" or "auto" (bfloat16 where the device has it).
+    cfg.SOLVER.AMP.PRECISION = "auto"
