@@ -11,6 +11,7 @@ Needs neither GPU nor data.
 
 import argparse
 import fnmatch
+import logging
 import re
 import sys
 import warnings
@@ -32,6 +33,7 @@ def main(arguments=None):
     args = parse_arguments(arguments)
     rate = (args.peak or GPUS[args.gpu]) * args.utilisation * 1e12
     warnings.filterwarnings("ignore", "torch.meshgrid")
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)  # no concern of users
     tune_allocator()
     names = [protocol_name(x) for x in args.protocols]
     try:
@@ -104,7 +106,7 @@ def row(name, cost, rate, seconds, num_gpus):
         f"{cost.iterations} x {cost.batch}",
         f"{width} x {height}",
         f"{cost.multiply_adds.total / 1e9:.1f}",
-        f"{cost.flops / 1e18:.2f}",
+        f"{cost.flops / 1e18:.2g}",
         f"{hours:.0f}" if hours >= 10 else f"{hours:.2g}",
         source,
     )

@@ -12,9 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 try:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode, flop_registry
 except ImportError as error:
-    raise ImportError("Counting FLOPs needs torch 2.1 or later.") from error
+    raise ImportError("Counting FLOPs needs torch 2.3 or later.") from error
 
 FLOPS_PER_MULTIPLY_ADD = 2
 
@@ -51,7 +52,8 @@ def count_forward(model, inputs):
     counter, frozen = FlopCounterMode(display=False), _FrozenShare()
     handles = [x for module in frozen_parts(model) for x in frozen.watch(module, counter)]
     try:
-        with torch.no_grad(), EventStorage(), _ShapesOnly(), counter:
+        # the counter knows attention on a CPU only as the matrix products that it is made of
+        with torch.no_grad(), EventStorage(), sdpa_kernel(SDPBackend.MATH), _ShapesOnly(), counter:
             model(inputs)
     finally:
         for handle in handles:

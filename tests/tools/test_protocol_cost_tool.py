@@ -1,0 +1,69 @@
+"""tools/protocol_cost.py: its table."""
+
+import importlib.util
+
+import pytest
+from helpers import CONFIGS, ROOT
+
+MINI = CONFIGS / "mini" / "finetune" / "COCO-Detection"
+RETINANET, FASTER_RCNN = MINI / "retinanet_R_18_FPN.yaml", MINI / "faster_rcnn_R_18_FPN.yaml"
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("tool", ROOT / "tools" / "protocol_cost.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def rows(printed):
+    lines = [x for x in printed.splitlines() if x.startswith("|")]
+    table = [[cell.strip() for cell in x.strip("|").split("|")] for x in lines]
+    return [dict(zip(table[0], x)) for x in table[2:]]
+
+
+def test_the_table_says_what_was_estimated_and_what_measured(tool, capsys):
+    tool.main(
+        [str(RETINANET), str(FASTER_RCNN), "--measured", "*/retinanet*=36", "--num-gpus", "8"]
+    )
+    printed = capsys.readouterr().out
+    measured, estimated = rows(printed)
+    assert measured["protocol"] == "COCO-Detection/retinanet_R_18_FPN"
+    assert measured["iterations x batch"] == "20 x 4" and estimated["from"] == "FLOPs"
+    # 36 s x 20 iterations x 8 GPUs
+    assert measured["GPU hours"] == "1.6" and measured["from"].startswith("36.000 s/it x 8 (")
+    assert "an estimate, not a measurement: at 7.85 TFLOP/s, 50% of the peak of 15.7" in printed
+
+
+def test_the_rate_can_be_chosen(tool, capsys):
+    hours = []
+    for options in (["--peak", "1"], ["--peak", "2", "--utilisation", "1"]):
+        tool.main([str(RETINANET), *options])
+        hours.append(float(rows(capsys.readouterr().out)[0]["GPU hours"]))
+    assert hours[0] == pytest.approx(4 * hours[1], rel=0.1)
+    tool.main([str(RETINANET), "--gpu", "A100-bf16", "--utilisation", "0.2"])
+    assert (
+        "at 62.4 TFLOP/s, 20% of the peak of 312 TFLOP/s of a A100-bf16" in capsys.readouterr().out
+    )
+
+
+def test_keys_reach_the_config(tool, capsys):
+    tool.main([str(RETINANET), "--image-size", "256x256", "--opts", "SOLVER.MAX_ITER", "7"])
+    (row,) = rows(capsys.readouterr().out)
+    assert row["iterations x batch"] == "7 x 4" and row["image"] == "145 x 145"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--measured", "nothing*=3"], "--measured 'nothing*=3'"),
+        (["--measured", "*=nowhere.json"], "nowhere.json"),
+        (["--opts", "NO.KEY", "1"], "NO.KEY"),
+        (["--utilisation", "40"], ""),
+    ],
+)
+def test_errors_are_messages(tool, capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        tool.main([str(RETINANET), *arguments])
+    assert stopped.value.code and message in str(stopped.value.code)
