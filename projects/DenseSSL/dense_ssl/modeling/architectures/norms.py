@@ -1,6 +1,6 @@
 """Batch norms of a finished network, exchanged for those of the config."""
 
-from functools import lru_cache
+from functools import cache
 
 from detectron2.layers import get_norm
 from torch import nn
@@ -40,7 +40,7 @@ def _exchanged(old, norm):
     return new
 
 
-@lru_cache(maxsize=None)
+@cache
 def _with_activation(kind):
     """A subclass of a norm that ends in ``drop`` and ``act``; no module, so that names stay."""
 
