@@ -145,9 +145,10 @@ def test_deep_stem():
     model = backbone("resnet_deeplab")
     assert [getattr(model.stem, f"conv{i}").kernel_size for i in (1, 2, 3)] == [(3, 3)] * 3
     assert {x.conv2.dilation for x in model.res5} == {(1, 1)}
-    assert "conv2.weight" not in backbone(
-        "resnet_deeplab", "MODEL.RESNETS.STEM_TYPE", "basic"
-    ).stem.state_dict()
+    assert (
+        "conv2.weight"
+        not in backbone("resnet_deeplab", "MODEL.RESNETS.STEM_TYPE", "basic").stem.state_dict()
+    )
     for builder, levels in (
         ("build_resnet_deeplab_fpn_backbone", "p2 p3 p4 p5 p6"),
         ("build_retinanet_resnet_deeplab_fpn_backbone", "p3 p4 p5 p6 p7"),
@@ -158,6 +159,7 @@ def test_deep_stem():
 @pytest.mark.parametrize("family, options, named", [
     ("vit", ("MODEL.BACKBONE.FREEZE_AT", 2), "MODEL.BACKBONE.FREEZE_AT.*MODEL.FREEZE_BACKBONE"),
     ("regnet", ("MODEL.REGNETS.DEPTH", 2), "MODEL.REGNETS gives . stages"),
+    ("regnet", ("MODEL.REGNETS.NORM", ""), "MODEL.REGNETS.NORM is empty"),
     ("swin", ("MODEL.RESNETS.OUT_FEATURES", ["stem"]), "MODEL.RESNETS.OUT_FEATURES"),
 ])  # fmt: skip
 def test_bad_keys_are_named(family, options, named):
