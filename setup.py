@@ -32,6 +32,7 @@ setup(
         # Not a plain requirement: opencv-python and opencv-python-headless overwrite each other.
         "opencv": ["opencv-python-headless>=4.5"],
         "lars": ["timm>=1.0.9"],
+        "timm": ["timm>=1.0.9"],
         "probe": ["scikit-learn"],
         "cityscapes": ["cityscapesscripts>=2.2", "shapely>=2.0"],
         "dev": ["pytest", "ruff", "scipy", "scikit-learn", "POT", "tensorboard", "timm>=1.0.9"],

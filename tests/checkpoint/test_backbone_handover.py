@@ -271,6 +271,7 @@ def test_a_detectors_own_checkpoint_is_not_taken_for_timms(tmp_path):
 
 
 def test_what_is_below_a_pyramid_loses_its_prefix():
-    state = {"backbone.net.pos_embed": 1, "backbone.bottom_up.body.x": 2, "backbone.fpn_output2.x": 3,
-             "target_backbone.net.x": 4, "backbone.bottom_up.n.num_batches_tracked": 5}  # fmt: skip
+    names = ("backbone.net.pos_embed", "backbone.bottom_up.body.x", "backbone.fpn_output2.x",
+             "target_backbone.net.x", "backbone.bottom_up.n.num_batches_tracked")  # fmt: skip
+    state = dict(zip(names, range(1, 6)))
     assert strip_backbone(state) == {"pos_embed": 1, "body.x": 2, "fpn_output2.x": 3}

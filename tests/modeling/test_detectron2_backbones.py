@@ -159,6 +159,7 @@ def test_deep_stem():
 @pytest.mark.parametrize("family, options, named", [
     ("vit", ("MODEL.BACKBONE.FREEZE_AT", 2), "MODEL.BACKBONE.FREEZE_AT.*MODEL.FREEZE_BACKBONE"),
     ("regnet", ("MODEL.REGNETS.DEPTH", 2), "MODEL.REGNETS gives . stages"),
+    ("regnet", ("MODEL.REGNETS.NORM", ""), "MODEL.REGNETS.NORM is empty"),
     ("swin", ("MODEL.RESNETS.OUT_FEATURES", ["stem"]), "MODEL.RESNETS.OUT_FEATURES"),
 ])  # fmt: skip
 def test_bad_keys_are_named(family, options, named):

@@ -231,6 +231,8 @@ def test_freezing_by_stages_needs_stages():
         backbone("pvt_v2_b0", "MODEL.BACKBONE.FREEZE_AT", 6)
     with pytest.raises(ValueError, match="MODEL.BACKBONE.FREEZE_AT is .*MODEL.FREEZE_BACKBONE"):
         backbone("twins_svt_small", "MODEL.BACKBONE.FREEZE_AT", 1)
+    with pytest.raises(ValueError, match="has 0 stages"):  # its branches run side by side
+        backbone("hrnet_w18_small", "MODEL.BACKBONE.FREEZE_AT", 1)
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2_035", "test_convnext", "test_resnet",

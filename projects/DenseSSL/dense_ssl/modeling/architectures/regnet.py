@@ -50,6 +50,8 @@ class NamedRegNet(RegNet):
 
 def _build(cfg, input_shape):
     node = cfg.MODEL.REGNETS
+    if not node.NORM:
+        raise ValueError("MODEL.REGNETS.NORM is empty, but RegNets need one: set it to 'SyncBN'.")
     return NamedRegNet(
         selected_maps(cfg, list(_STAGES)),
         stem_class=SimpleStem,

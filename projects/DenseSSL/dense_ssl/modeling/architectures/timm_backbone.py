@@ -114,7 +114,7 @@ class TimmBackbone(Backbone):
         """Freeze the stages up to stride 2 ** ``freeze_at`` (from 2 on), the stem for 1."""
         info, steps = self.body.feature_info, _steps(self.body)
         last = {x["reduction"]: x["module"].replace(".", "_") for x in info.info}
-        names = [step for step, _, _ in steps]
+        names = [step for step, _, _ in steps if _is_sequence(self.body)]
         stops = [names.index(last[s]) + 1 for s in (4, 8, 16, 32) if last.get(s) in names]
         if len(stops) < freeze_at - 1 or not stops:
             raise ValueError(
@@ -124,6 +124,13 @@ class TimmBackbone(Backbone):
             )
         count = stops[0] - 1 if freeze_at == 1 else stops[freeze_at - 2]
         freeze_modules([(parent, child) for _, parent, child in steps[:count]])
+
+
+def _is_sequence(body):
+    """Do the children of a network run one after the other? (HRNet's do not.)"""
+    from timm.models import FeatureListNet
+
+    return isinstance(body, FeatureListNet) or hasattr(body, "conv_stem")
 
 
 def _steps(body):

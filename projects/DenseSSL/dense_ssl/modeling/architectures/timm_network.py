@@ -142,8 +142,8 @@ def _check_maps(network, name, maps, in_channels):
         found = network.eval()(torch.zeros(1, in_channels, height, width))
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
-            f"MODEL.TIMM.NAME {name!r} cannot take an image of {height} x {width} pixels ({error}), "
-            "but views and detectors' images are of any size. Set another network."
+            f"MODEL.TIMM.NAME {name!r} cannot take an image of {height} x {width} pixels, but "
+            f"views and images of detectors have any size ({error}). Set another network."
         ) from error
     network.train(training)
     for x, key in zip(found, maps):
