@@ -33,7 +33,17 @@ setup(
         "opencv": ["opencv-python-headless>=4.5"],
         "lars": ["timm>=1.0.9"],
         "probe": ["scikit-learn"],
-        "dev": ["pytest", "ruff", "scipy", "scikit-learn", "POT", "tensorboard", "timm>=1.0.9"],
+        "weights": ["safetensors"],
+        "dev": [
+            "pytest",
+            "ruff",
+            "scipy",
+            "scikit-learn",
+            "POT",
+            "tensorboard",
+            "timm>=1.0.9",
+            "safetensors",
+        ],
         "benchmarks": ["lightly==1.6.0"],
     },
     classifiers=[

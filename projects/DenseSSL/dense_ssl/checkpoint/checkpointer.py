@@ -2,12 +2,14 @@
 
 import logging
 import os
+from urllib.parse import parse_qs
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 
 from .files import atomic_file
+from .formats import read_checkpoint
 from .handover import (
     backbone_names,
     check_settings,
@@ -15,6 +17,7 @@ from .handover import (
     strip_backbone,
     summarise,
 )
+from .loading import TOOL, to_detectron2
 
 logger = logging.getLogger(__name__)
 
@@ -27,19 +30,29 @@ class Checkpointer(DetectionCheckpointer):
     * Loading prints ``loaded N of M backbone tensors``; N = 0, another shape, or other settings
       are errors.
     * A checkpoint of pre-training can be loaded into a detector, and a backbone into pre-training.
+    * Reading a file runs nothing of it, and other projects' checkpoints are recognised.
+
+    Attributes:
+        loaded: (backbone tensors filled by the last loading, backbone tensors of the model).
     """
 
-    def __init__(self, model, save_dir="", *, settings, check=True, **checkpointables):
+    def __init__(self, model, save_dir="", *, settings, check=True, trust=False, strict=False,
+                 **checkpointables):  # fmt: skip
         """
         Args:
             model, save_dir, checkpointables: see DetectionCheckpointer.
             settings: result of :func:`~dense_ssl.checkpoint.backbone_settings`.
             check: MODEL.CHECK_WEIGHTS.
+            trust: MODEL.TRUST_WEIGHTS.
+            strict: loading is an error unless it fills the whole backbone.
         """
         super().__init__(model, save_dir, **checkpointables)
         self.settings = settings
         self.check = check
+        self.trust = trust
+        self.strict = strict
         self._path = None
+        self.loaded = (0, 0)
 
     def save(self, name, **extra):
         """Write ``name``.pth (and ``backbone.pkl``) to the output folder."""
@@ -63,7 +76,18 @@ class Checkpointer(DetectionCheckpointer):
 
     def load(self, path, *args, **kwargs):
         self._path = path
-        return super().load(path, *args, **kwargs)
+        try:
+            return super().load(path, *args, **kwargs)
+        finally:
+            # detectron2 keeps it after an error, and then refuses every other file
+            self._parsed_url_during_load = None
+
+    def _load_file(self, filename):
+        data = read_checkpoint(filename, self.trust, "MODEL.TRUST_WEIGHTS True")
+        # detectron2 v0.6 knows no options behind a path
+        url = getattr(self, "_parsed_url_during_load", None)
+        query = parse_qs(url.query) if url else {}
+        return to_detectron2(data, filename, query, self.model.state_dict(), self.check)
 
     def _load_model(self, checkpoint):
         saved = checkpoint.get("dense_ssl", {}).get("settings", {})
@@ -106,11 +130,19 @@ class Checkpointer(DetectionCheckpointer):
         absent, names = set(incompatible.missing_keys), set(names)
         missing = [x for x in wanted if x in absent]
         found = len(wanted) - len(missing)
+        self.loaded = (found, len(wanted))
         logger.info("loaded %d of %d backbone tensors from %s", found, len(wanted), self._path)
         if missing and found:
             logger.warning("not in the file, so still at random: %s", summarise(missing))
-        if not self.check:
-            return
+        if self.check:
+            self._check_fit(wanted, missing, found, names)
+        if self.strict and missing:
+            raise ValueError(
+                f"{self._path} fills {found} of {len(wanted)} backbone tensors, and all are needed "
+                f"here. It has no {summarise(missing)}: is it of another backbone?"
+            )
+
+    def _check_fit(self, wanted, missing, found, names):
         # names that are there, so that only the shape can have kept them out
         reshaped = [x for x in missing if _suffixes(x) & names]
         if reshaped:
@@ -125,7 +157,7 @@ class Checkpointer(DetectionCheckpointer):
                 f"loaded 0 of {len(wanted)} backbone tensors from {self._path}: none of its names "
                 "fits the backbone of this config. Point MODEL.WEIGHTS at the backbone.pkl or the "
                 "checkpoint of a pre-training run, or set MODEL.BACKBONE.NAME to the "
-                "architecture of the weights."
+                f"architecture of the weights. What another project's file is, `{TOOL} FILE` says."
             )
 
     def _is_pretraining(self):

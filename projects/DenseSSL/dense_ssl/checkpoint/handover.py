@@ -27,10 +27,11 @@ def backbone_settings(cfg):
         keys += RESNET_KEYS
     if "fpn" in cfg.MODEL.BACKBONE.NAME:
         keys += FPN_KEYS
-    return {key: _plain(_lookup(cfg, key)) for key in keys}
+    return {key: _plain(lookup(cfg, key)) for key in keys}
 
 
-def _lookup(cfg, key):
+def lookup(cfg, key):
+    """The value of a dotted key."""
     for part in key.split("."):
         cfg = cfg[part]
     return cfg
