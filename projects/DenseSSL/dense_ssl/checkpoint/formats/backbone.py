@@ -16,7 +16,6 @@ from .sources import CAFFE2_RESNEXT, FORMAT, MEAN, NORM, STATED_KEYS, STD, openm
 
 _LEAVES = ("weight", "bias", "running_mean", "running_var")
 _HALVES = (torch.float16, torch.bfloat16)
-_FROZEN_EPS = 1e-5  # detectron2's FrozenBatchNorm2d is the identity at a variance of 1 - eps
 
 
 @dataclass
@@ -115,12 +114,16 @@ def _plain(x):
 
 
 def _from_caffe2(tensors):
-    """Caffe2's names renamed by detectron2; its norms are scale and bias alone."""
-    renamed, _ = convert_c2_detectron_names({k: torch.as_tensor(x) for k, x in tensors.items()})
+    """Caffe2's names renamed by detectron2; its norms are scale and bias alone.
+
+    They get the statistics that detectron2's frozen norms take where a file has none.
+    """
+    blobs = {k: torch.as_tensor(x) for k, x in tensors.items() if not k.endswith("_momentum")}
+    renamed, _ = convert_c2_detectron_names(blobs)
     for name in [x for x in renamed if x.endswith(".norm.weight")]:
         start, like = name[: -len("weight")], renamed[name]
         renamed[f"{start}running_mean"] = torch.zeros_like(like)
-        renamed[f"{start}running_var"] = torch.ones_like(like) - _FROZEN_EPS
+        renamed[f"{start}running_var"] = torch.ones_like(like)
     return renamed
 
 

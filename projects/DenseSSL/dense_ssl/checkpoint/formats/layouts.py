@@ -94,8 +94,7 @@ LAYOUTS = (
            names=("value_transform.",), settings=IMAGENET),  # zdaxie/PixPro
     Layout("soco", "SoCo", _at("encoder.", "model"),
            _at("encoder_k.", "model") + _at("encoder.", "model_ema"),
-           names=("encoder_k.", "predictor."), settings=IMAGENET,
-           also=("neck.", "head.")),  # hologerry/SoCo
+           names=("encoder_k.", "predictor."), settings=IMAGENET),  # hologerry/SoCo
     Layout("pixpro", "PixPro", _at("encoder.", "model"), _at("encoder_k.", "model"),
            names=("encoder_k.", "projector_k."), settings=IMAGENET),
     # ---- BYOL and SCRL
@@ -142,14 +141,14 @@ LAYOUTS = (
     Layout("lightly-query", "MoCo of lightly's benchmarks", _at("query_backbone.", *_ANY),
            _at("backbone.", *_ANY), settings=IMAGENET),
     Layout("lightly-dino", "DINO of lightly's benchmarks", _at("student_backbone.", *_ANY),
-           _at("backbone.", *_ANY), names=("backbone.",), settings=IMAGENET, transfers=MOMENTUM,
-           note="the teacher is what DINO evaluates"),
+           _at("backbone.", *_ANY), names=("student_backbone.", "backbone."),
+           settings=IMAGENET, transfers=MOMENTUM, note="the teacher is what DINO evaluates"),
     Layout("lightly-dino", "DINO of lightly, named", _at("student_backbone.", *_ANY),
-           _at("teacher_backbone.", *_ANY), settings=IMAGENET, transfers=MOMENTUM,
-           note="the teacher is what DINO evaluates"),
+           _at("teacher_backbone.", *_ANY), names=("student_backbone.",), settings=IMAGENET,
+           transfers=MOMENTUM, note="the teacher is what DINO evaluates"),
     Layout("lightly-dino", "DINO of lightly", _at("student_backbone.", *_ANY),
-           _at("teacher_backbone.", *_ANY), "index", settings=IMAGENET, transfers=MOMENTUM,
-           note="the teacher is what DINO evaluates"),
+           _at("teacher_backbone.", *_ANY), "index", names=("student_backbone.",),
+           settings=IMAGENET, transfers=MOMENTUM, note="the teacher is what DINO evaluates"),
     Layout("lightly", "a method of lightly", _at("backbone.", *_ANY),
            _at("backbone_momentum.", *_ANY) + _at("teacher_backbone.", *_ANY), "index",
            settings=IMAGENET),

@@ -55,7 +55,7 @@ def read_checkpoint(path, trust=False, how_to_trust="--trust"):
         if names:
             raise _refused(path, names, how_to_trust) from None
         raise _broken(path, kind, error) from error
-    except (ImportError, MemoryError, OSError):
+    except (ImportError, MemoryError, PermissionError):
         raise
     except Exception as error:  # each reader has its own errors for the same: the file is damaged
         raise _broken(path, kind, error) from error
@@ -144,7 +144,8 @@ def _refused(path, names, how_to_trust):
 def _broken(path, kind, error):
     if kind == "torch" and zipfile.is_zipfile(path) and _is_npz(path):
         return CheckpointError(f"{path} is an archive of numpy's savez, which is not read here.")
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    text = str(error).split("WeightsUnpickler error: ")[-1]  # behind a page of advice
+    text = (text.strip() or type(error).__name__).splitlines()[0]
     return CheckpointError(
         f"{path} looks like a file of {_WRITTEN_BY[kind]}, but cannot be read ({text}): it is "
         f"damaged, or cut off at {os.path.getsize(path)} bytes. Fetch or write it again."

@@ -37,6 +37,11 @@ def _encode(text, encoding="utf-8"):
     return text.encode(encoding)
 
 
+def _no_bytes():
+    """How protocol 2 writes bytes of length 0."""
+    return b""
+
+
 def _load_storage(data):
     """The storage of a tensor that was pickled without torch.save."""
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -44,6 +49,7 @@ def _load_storage(data):
 
 # numpy 2 renamed the module; files name it as the numpy did that wrote them
 _NUMPY = {("numpy", "ndarray"): Array, ("numpy", "dtype"): DType}
+_BUILTINS = ("builtins", "__builtin__")  # of Python 3 and 2
 for _core in ("numpy.core", "numpy._core"):
     _NUMPY[f"{_core}.multiarray", "_reconstruct"] = new_array
     _NUMPY[f"{_core}.multiarray", "scalar"] = new_number
@@ -59,7 +65,8 @@ _ALLOWED = {
     ("torch._utils", "_rebuild_parameter"): _Sealed(torch._utils._rebuild_parameter),
     ("torch.storage", "_load_from_bytes"): _Sealed(_load_storage),
 }
-for _builtins in ("builtins", "__builtin__"):
+for _builtins in _BUILTINS:
+    _ALLOWED[_builtins, "bytes"] = _Sealed(_no_bytes)
     for _type in (bytearray, complex, frozenset, set):
         _ALLOWED[_builtins, _type.__name__] = _type
 
@@ -102,4 +109,5 @@ def harmless_globals():
     if not hasattr(torch.serialization, "safe_globals"):  # torch before 2.5
         return nullcontext()
     names = [(x, ".".join(name)) for name, x in _NUMPY.items()]
+    names += [(_no_bytes, f"{builtins}.bytes") for builtins in _BUILTINS]
     return torch.serialization.safe_globals([argparse.Namespace, *names])

@@ -39,7 +39,7 @@ def write_backbone(backbone, path, to="detectron2"):
     suffix = Path(path).suffix
     if suffix not in SUFFIXES[to]:
         raise CheckpointError(
-            f"{to} weights are written as {' or '.join(SUFFIXES[to])}, not as {suffix or path!r}."
+            f"{to} weights are written as {' or '.join(SUFFIXES[to])}, not as {suffix or path}."
         )
     if to == "detectron2":
         tensors, rest = {**backbone.weights, **backbone.head}, []
