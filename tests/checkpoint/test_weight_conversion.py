@@ -145,9 +145,10 @@ def test_there_and_back_again_nothing_is_lost(pretrained, tmp_path, to, suffix):
                 for k, x in backbone.settings.items()} == first.settings  # fmt: skip
 
 
-def test_settings_survive_where_the_format_can_hold_them(source, tmp_path):
+def test_settings_survive_where_the_format_can_hold_them(pretrained, tmp_path):
     stated = {"INPUT.FORMAT": "BGR", "MODEL.PIXEL_STD": [1.0, 1.0, 1.0]}
-    backbone = extract_backbone(source[0].state_dict(), stated=stated)
+    checkpoint = read_checkpoint(pretrained["resnet"][1] / "backbone.pkl")
+    backbone = extract_backbone(checkpoint, stated=stated)
     for to, suffix in ROUTES:
         write_backbone(backbone, tmp_path / f"x{suffix}", to)
         found = read(tmp_path / f"x{suffix}").settings
@@ -233,10 +234,9 @@ def test_detectors_of_the_zoo_are_read(tmp_path, kind):
     assert any(x.startswith("left out") and "proposal_generator" in x for x in describe(backbone))
 
 
-def test_formats_that_cannot_hold_a_network_say_so(source, tmp_path):
-    model = network("resnet50", 1)
-    stated = {"MODEL.RESNETS.STRIDE_IN_1X1": True}
-    backbone = extract_backbone(model.state_dict(), stated=stated)
+def test_formats_that_cannot_hold_a_network_say_so(pretrained, tmp_path):
+    checkpoint = read_checkpoint(pretrained["resnet"][1] / "backbone.pkl")
+    backbone = extract_backbone(checkpoint, stated={"MODEL.RESNETS.STRIDE_IN_1X1": True})
     for to in ("torchvision", "timm"):
         with pytest.raises(CheckpointError, match=f"{to}'s has them in the 3 x 3"):
             write_backbone(backbone, tmp_path / "x.pth", to)
