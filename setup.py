@@ -35,7 +35,17 @@ setup(
         "timm": ["timm>=1.0.9"],
         "probe": ["scikit-learn"],
         "cityscapes": ["cityscapesscripts>=2.2", "shapely>=2.0"],
-        "dev": ["pytest", "ruff", "scipy", "scikit-learn", "POT", "tensorboard", "timm>=1.0.9"],
+        "weights": ["safetensors"],
+        "dev": [
+            "pytest",
+            "ruff",
+            "scipy",
+            "scikit-learn",
+            "POT",
+            "tensorboard",
+            "timm>=1.0.9",
+            "safetensors",
+        ],
         "benchmarks": ["lightly==1.6.0"],
     },
     classifiers=[

@@ -25,7 +25,14 @@ def main(args):
 def evaluate(cfg, resume):
     """Evaluate MODEL.WEIGHTS (or the last checkpoint) on DATASETS.TEST."""
     model = Trainer.build_model(cfg)
-    Trainer.build_checkpointer(cfg, model).resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    needed = "model" if cfg.MODEL.CHECK_WEIGHTS else ""
+    checkpointer = Trainer.build_checkpointer(cfg, model, needed=needed)
+    if needed and not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
+        raise ValueError(
+            "MODEL.WEIGHTS is empty, so --eval-only would evaluate random weights: give the "
+            "model_final.pth of a trained detector, or --resume and its OUTPUT_DIR."
+        )
+    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)

@@ -9,14 +9,13 @@
 import argparse
 import json
 import logging
-import pickle
 
 import torch
 from detectron2.config import get_cfg
 from detectron2.modeling import build_backbone
 
 from dense_ssl import add_dense_ssl_config
-from dense_ssl.checkpoint.handover import backbone_settings, check_settings
+from dense_ssl.checkpoint import Checkpointer, backbone_settings
 from dense_ssl.data.datasets import register_datasets
 from dense_ssl.evaluation.roi_probe import BoxFeatures, roi_linear
 
@@ -38,27 +37,18 @@ def main():
     register_datasets(cfg)
     torch.manual_seed(max(cfg.SEED, 0))
     backbone = build_backbone(cfg)
-    if cfg.MODEL.WEIGHTS:
-        load(backbone, cfg)
     model = BoxFeatures(
         backbone, arguments.feature, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, arguments.side,
         cfg.INPUT.FORMAT,
     ).to(cfg.MODEL.DEVICE)  # fmt: skip
+    if cfg.MODEL.WEIGHTS:
+        Checkpointer(
+            model, settings=backbone_settings(cfg), check=cfg.MODEL.CHECK_WEIGHTS,
+            trust=cfg.MODEL.TRUST_WEIGHTS, needed="backbone",
+        ).load(cfg.MODEL.WEIGHTS)  # fmt: skip
     (train,), (test,) = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST
     result = roi_linear(model, train, test)
     print(json.dumps({key: round(float(x), 2) for key, x in result.items()}))
-
-
-def load(backbone, cfg):
-    """Fill the backbone from a backbone.pkl; every tensor must be there."""
-    with open(cfg.MODEL.WEIGHTS, "rb") as file:
-        data = pickle.load(file)
-    check_settings(data["dense_ssl"]["settings"], backbone_settings(cfg), cfg.MODEL.WEIGHTS)
-    weights = {name: torch.from_numpy(x) for name, x in data["model"].items()}
-    missing = [x for x in backbone.load_state_dict(weights, strict=False).missing_keys
-               if not x.endswith("num_batches_tracked")]  # fmt: skip
-    if missing:
-        raise SystemExit(f"{cfg.MODEL.WEIGHTS} has no {missing[:5]}: is it of another backbone?")
 
 
 if __name__ == "__main__":

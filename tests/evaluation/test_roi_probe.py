@@ -10,10 +10,12 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog
 from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_model
 from detectron2.structures import BoxMode
-from helpers import CONFIGS, ROOT, TINY
+from helpers import CONFIGS, ROOT, TINY, tiny_config
 from torch import nn
 
+from dense_ssl.checkpoint import Checkpointer, backbone_settings
 from dense_ssl.data.scenes import SceneSpec, write_scenes
 from dense_ssl.evaluation.roi_probe import BoxFeatures, collect, roi_linear
 
@@ -87,8 +89,11 @@ def test_the_tool_on_scenes(tmp_path):
     write_scenes(tmp_path, SceneSpec(), num_unlabeled=0, num_train=10, num_val=5)
     names = {x: f"('coco:{tmp_path}/annotations/instances_{x}.json:{tmp_path}/{x}',)"
              for x in ("train", "val")}  # fmt: skip
+    cfg = tiny_config("BYOL", "unused", tmp_path)
+    Checkpointer(build_model(cfg), str(tmp_path), settings=backbone_settings(cfg)).save("model")
     command = [sys.executable, str(ROOT / "tools" / "roi_probe.py"), "--side", "64",
                "--config-file", str(CONFIGS / "Base-Pretrain.yaml"), *map(str, TINY),
+               "MODEL.WEIGHTS", str(tmp_path / "backbone.pkl"),
                "DATASETS.TRAIN", names["train"], "DATASETS.TEST", names["val"]]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 0, result.stderr[-2000:]

@@ -2,23 +2,29 @@
 
 import logging
 import os
+from urllib.parse import parse_qs
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 
 from .files import atomic_file
+from .formats import read_checkpoint
 from .handover import (
     backbone_names,
     check_settings,
+    checkpoint_from_timm,
     export_backbone,
-    rename_from_timm,
     shape_keys,
     strip_backbone,
     summarise,
 )
+from .loading import TOOL, to_detectron2
 
 logger = logging.getLogger(__name__)
+
+# Of batch norms; files of other projects lack it, and nothing depends on it.
+_COUNTER = "num_batches_tracked"
 
 
 class Checkpointer(DetectionCheckpointer):
@@ -29,20 +35,31 @@ class Checkpointer(DetectionCheckpointer):
     * Loading prints ``loaded N of M backbone tensors``; N = 0, another shape, or other settings
       are errors.
     * A checkpoint of pre-training can be loaded into a detector, and a backbone into pre-training;
-      so can timm's weights of a network of timm (.pth or .safetensors).
+      so can timm's weights of a network of timm.
+    * Reading a file runs nothing of it, and other projects' checkpoints are recognised.
+
+    Attributes:
+        loaded: (backbone tensors filled by the last loading, backbone tensors of the model).
     """
 
-    def __init__(self, model, save_dir="", *, settings, check=True, **checkpointables):
+    def __init__(self, model, save_dir="", *, settings, check=True, trust=False, needed="",
+                 **checkpointables):  # fmt: skip
         """
         Args:
             model, save_dir, checkpointables: see DetectionCheckpointer.
             settings: result of :func:`~dense_ssl.checkpoint.backbone_settings`.
             check: MODEL.CHECK_WEIGHTS.
+            trust: MODEL.TRUST_WEIGHTS.
+            needed: what loading must fill to the last tensor, or it is an error: "backbone",
+                "model", or "" for what there is.
         """
         super().__init__(model, save_dir, **checkpointables)
         self.settings = settings
         self.check = check
+        self.trust = trust
+        self.needed = needed
         self._path = None
+        self.loaded = (0, 0)
 
     def save(self, name, **extra):
         """Write ``name``.pth (and ``backbone.pkl``) to the output folder."""
@@ -66,22 +83,23 @@ class Checkpointer(DetectionCheckpointer):
 
     def load(self, path, *args, **kwargs):
         self._path = path
-        return super().load(path, *args, **kwargs)
+        try:
+            return super().load(path, *args, **kwargs)
+        finally:
+            # detectron2 keeps it after an error, and then refuses every other file
+            self._parsed_url_during_load = None
 
     def _load_file(self, filename):
-        if not filename.endswith(".safetensors"):
-            return super()._load_file(filename)
-        try:
-            from safetensors.torch import load_file
-        except ImportError as error:
-            raise ImportError(
-                f"MODEL.WEIGHTS is {filename}: pip install safetensors to read it, or give the "
-                "same weights as .pth."
-            ) from error
-        return {"model": load_file(filename)}
+        data = read_checkpoint(filename, self.trust, "MODEL.TRUST_WEIGHTS True")
+        timm = checkpoint_from_timm(self.model, data)
+        if timm:
+            return timm
+        # detectron2 v0.6 knows no options behind a path
+        url = getattr(self, "_parsed_url_during_load", None)
+        query = parse_qs(url.query) if url else {}
+        return to_detectron2(data, filename, query, self.model.state_dict(), self.check)
 
     def _load_model(self, checkpoint):
-        rename_from_timm(self.model, checkpoint)
         saved = checkpoint.get("dense_ssl", {}).get("settings", {})
         if self.check:
             check_settings(saved, self.settings, self._path)
@@ -122,11 +140,22 @@ class Checkpointer(DetectionCheckpointer):
         absent, names = set(incompatible.missing_keys), set(names)
         missing = [x for x in wanted if x in absent]
         found = len(wanted) - len(missing)
+        self.loaded = (found, len(wanted))
         logger.info("loaded %d of %d backbone tensors from %s", found, len(wanted), self._path)
         if missing and found:
             logger.warning("not in the file, so still at random: %s", summarise(missing))
-        if not self.check:
-            return
+        if self.check:
+            self._check_fit(wanted, missing, found, names)
+        if self.needed == "model":
+            missing = [x for x in incompatible.missing_keys if not x.endswith(_COUNTER)]
+        if self.needed and missing:
+            raise ValueError(
+                f"{self._path} fills {found} of {len(wanted)} backbone tensors, and all of the "
+                f"{self.needed} is needed here. It has no {summarise(missing)}, or of another "
+                "shape: is it of another model?"
+            )
+
+    def _check_fit(self, wanted, missing, found, names):
         # names that are there, so that only the shape can have kept them out
         reshaped = [x for x in missing if _suffixes(x) & names]
         if reshaped:
@@ -141,7 +170,7 @@ class Checkpointer(DetectionCheckpointer):
                 f"loaded 0 of {len(wanted)} backbone tensors from {self._path}: none of its names "
                 "fits the backbone of this config. Point MODEL.WEIGHTS at the backbone.pkl or the "
                 "checkpoint of a pre-training run, or set MODEL.BACKBONE.NAME to the "
-                "architecture of the weights."
+                f"architecture of the weights. What another project's file is, `{TOOL} FILE` says."
             )
 
     def _is_pretraining(self):

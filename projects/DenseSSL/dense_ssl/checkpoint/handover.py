@@ -7,6 +7,7 @@ finds ``backbone.res2.*`` (C4), ``backbone.bottom_up.res2.*`` (FPN), and ``res5.
 """
 
 import pickle
+from collections.abc import Mapping
 
 from ..modeling.backbone_keys import NORM_KEYS, value_of, weight_keys
 from ..modeling.backbones import bottom_up_of
@@ -113,23 +114,28 @@ def export_backbone(model, path, settings, **extra):
         pickle.dump(data, file)
 
 
-def rename_from_timm(model, checkpoint):
-    """Make weights with timm's names those of the backbone, in place, where it is of timm.
+def checkpoint_from_timm(model, data):
+    """A file with timm's names as a checkpoint of the model, where its backbone is of timm.
 
-    They get the settings of the images that timm made them for; other checkpoints are left alone.
+    It gets the settings of the images that timm made the weights for.
 
     Args:
         model: a detector or a :class:`~dense_ssl.modeling.Pretrainer`.
-        checkpoint: a loaded file, weights below "model".
+        data: content of a weights file, maybe with the weights below "state_dict" or "model".
+
+    Returns:
+        dict as detectron2's loading takes it, or None for other models and other files.
     """
     backbone = bottom_up_of(getattr(model, "backbone", None))
-    if "dense_ssl" in checkpoint or not hasattr(backbone, "from_timm"):
-        return
-    renamed = backbone.from_timm(checkpoint["model"])
-    if renamed:
-        checkpoint["model"] = renamed
-        checkpoint["matching_heuristics"] = True
-        checkpoint["dense_ssl"] = {"settings": backbone.pixels}
+    if "dense_ssl" in data or not hasattr(backbone, "from_timm"):
+        return None
+    inner = (data.get(x) for x in ("state_dict", "model"))
+    weights = next((x for x in inner if isinstance(x, Mapping)), data)
+    renamed = backbone.from_timm(weights)
+    if not renamed:
+        return None
+    settings = {"settings": backbone.pixels}
+    return {"model": renamed, "matching_heuristics": True, "dense_ssl": settings}
 
 
 def shape_keys(settings):

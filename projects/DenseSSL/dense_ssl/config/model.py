@@ -12,6 +12,8 @@ def add_model_config(cfg):
     # Refuse weights whose colour order, pixel mean or std, stride placement or norm differ from
     # this config, or of which nothing fits the backbone.
     cfg.MODEL.CHECK_WEIGHTS = True
+    # Let a weights file run code while it is read. False reads tensors and plain values alone.
+    cfg.MODEL.TRUST_WEIGHTS = False
 
     ssl = cfg.MODEL.SSL = CN()
     # For META_ARCHITECTURE "MultiObjective": names in the OBJECTIVE registry, each with the feature

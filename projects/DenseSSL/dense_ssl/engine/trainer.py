@@ -79,6 +79,7 @@ class Trainer(DefaultTrainer):
             cfg.OUTPUT_DIR,
             settings=backbone_settings(cfg),
             check=cfg.MODEL.CHECK_WEIGHTS,
+            trust=cfg.MODEL.TRUST_WEIGHTS,
             **checkpointables,
         )
 

@@ -1,0 +1,72 @@
+"""train_net.py: what --eval-only evaluates."""
+
+import importlib.util
+
+import pytest
+import torch
+from helpers import CONFIGS, ROOT, base_config
+
+from dense_ssl.engine import Trainer
+
+
+@pytest.fixture(scope="module")
+def train_net():
+    spec = importlib.util.spec_from_file_location("train_net", ROOT / "train_net.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def detector(tmp_path):
+    """A function that saves a detector for some classes and returns its config."""
+
+    def build(num_classes):
+        cfg = base_config()
+        cfg.merge_from_file(str(CONFIGS / "mini/finetune/COCO-Detection/faster_rcnn_R_18_FPN.yaml"))
+        cfg.merge_from_list(["MODEL.ROI_HEADS.NUM_CLASSES", num_classes, "DATASETS.TEST", (),
+                             "OUTPUT_DIR", str(tmp_path), "MODEL.RESNETS.NORM", "BN",
+                             "MODEL.FPN.NORM", "BN"])  # fmt: skip
+        model = Trainer.build_model(cfg)
+        Trainer.build_checkpointer(cfg, model).save(f"of_{num_classes}")
+        return cfg
+
+    return build
+
+
+def test_a_whole_detector_is_evaluated(train_net, detector, tmp_path):
+    cfg = detector(3)
+    cfg.MODEL.WEIGHTS = str(tmp_path / "of_3.pth")
+    assert train_net.evaluate(cfg, resume=False) == {}
+    cfg.MODEL.WEIGHTS = ""
+    assert train_net.evaluate(cfg, resume=True) == {}
+
+
+def test_random_weights_are_not_evaluated(train_net, detector, tmp_path):
+    cfg = detector(3)
+    with pytest.raises(ValueError, match="MODEL.WEIGHTS is empty, so --eval-only"):
+        train_net.evaluate(cfg, resume=False)
+    cfg.OUTPUT_DIR = str(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="MODEL.WEIGHTS is empty, so --eval-only"):
+        train_net.evaluate(cfg, resume=True)
+
+
+def test_a_detector_of_other_classes_is_not_evaluated(train_net, detector, tmp_path):
+    cfg = detector(4)
+    detector(3)
+    cfg.MODEL.WEIGHTS = str(tmp_path / "of_3.pth")
+    with pytest.raises(ValueError, match="all of the model is needed here.*roi_heads.box_predict"):
+        train_net.evaluate(cfg, resume=False)
+    cfg.MODEL.CHECK_WEIGHTS = False
+    assert train_net.evaluate(cfg, resume=False) == {}
+
+
+def test_a_backbone_alone_is_not_evaluated(train_net, detector, tmp_path):
+    cfg = detector(3)
+    path = tmp_path / "of_3.pth"
+    data = torch.load(path, weights_only=True)
+    data["model"] = {k: x for k, x in data["model"].items() if k.startswith("backbone.")}
+    torch.save(data, path)
+    cfg.MODEL.WEIGHTS = str(path)
+    with pytest.raises(ValueError, match="all of the model is needed"):
+        train_net.evaluate(cfg, resume=False)
