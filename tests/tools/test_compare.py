@@ -89,7 +89,8 @@ def test_files_hold_the_same_table(run, tmp_path):
     assert (tmp_path / "out" / "comparison.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_comparison_can_grow(run, tmp_path):
+def test_a_comparison_can_grow(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")  # as if torchrun had started the comparison
     run("--backbones", "random", seeds=(1,))
     run("--backbones", "random", backbone(tmp_path, "good", "12"), seeds=(1, 2))
     assert set(starts(tmp_path).values()) == {1} and len(starts(tmp_path)) == 4
