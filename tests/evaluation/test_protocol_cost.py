@@ -26,6 +26,7 @@ def load(path, *options):
     cfg = base_config()
     cfg.merge_from_file(str(path))
     cfg.merge_from_list(list(options))
+    cfg.freeze()
     return cfg
 
 

@@ -5,13 +5,16 @@ fails, "nothing" finds nothing, "stuck" waits for a file of that name to vanish.
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
 
 arguments = sys.argv[1:]
 assert arguments[0] == "--config-file" and "--resume" in arguments
+assert not {"LOCAL_RANK", "MASTER_ADDR"} & set(os.environ)
 options = arguments[arguments.index("--resume") + 1 :]
+assert options[:2] == ["--dist-url", "auto"]
 options = dict(zip(options[::2], options[1::2]))
 folder, seed = Path(options["OUTPUT_DIR"]), int(options["SEED"])
 last = int(options["SOLVER.MAX_ITER"])

@@ -1,34 +1,21 @@
-"""tools/compare.py: its bookkeeping with a trainer that trains nothing, and one real comparison."""
+"""tools/compare.py: its bookkeeping, with a trainer that trains nothing."""
 
 import csv
-import importlib.util
 import json
 import multiprocessing
-import os
-import re
-import signal
 import sys
-import threading
-import time
 
 import pytest
-from detectron2.modeling import build_model
-from helpers import CONFIGS, ROOT, base_config
-
-from dense_ssl.checkpoint.handover import backbone_settings, export_backbone
-from dense_ssl.data.scenes import SceneSpec, write_scenes
+from helpers import CONFIGS, ROOT
+from tool_helpers import load_tool, wait_for
 
 PROTOCOL = CONFIGS / "demo" / "mask_rcnn.yaml"
-TOOL = ROOT / "tools" / "compare.py"
 FAKE = ROOT / "tests" / "tools" / "fake_train_net.py"
 
 
 @pytest.fixture(scope="module")
 def compare():
-    spec = importlib.util.spec_from_file_location("compare", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("compare")
 
 
 @pytest.fixture
@@ -89,7 +76,8 @@ def test_files_hold_the_same_table(run, tmp_path):
     assert (tmp_path / "out" / "comparison.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_comparison_can_grow(run, tmp_path):
+def test_a_comparison_can_grow(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")  # as if torchrun had started the comparison
     run("--backbones", "random", seeds=(1,))
     run("--backbones", "random", backbone(tmp_path, "good", "12"), seeds=(1, 2))
     assert set(starts(tmp_path).values()) == {1} and len(starts(tmp_path)) == 4
@@ -207,13 +195,6 @@ def test_a_run_in_the_hands_of_another_process_is_left_alone(run, tmp_path):
     assert starts(tmp_path) == {"stuck/seed1": 1}
 
 
-def wait_for(condition, seconds):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -241,49 +222,3 @@ def test_misplaced_keys_are_explained(compare, capsys):
     with pytest.raises(SystemExit):
         compare.main(words)
     assert "KEY VALUE pairs stand at the end" in capsys.readouterr().err
-
-
-@pytest.fixture
-def real(tmp_path):
-    """Arguments of a real comparison of two backbones on four scenes."""
-    scenes = tmp_path / "scenes"
-    write_scenes(scenes, SceneSpec(), num_unlabeled=0, num_train=4, num_val=2)
-    cfg = base_config()
-    cfg.merge_from_file(str(PROTOCOL))
-    cfg.MODEL.RESNETS.NORM = cfg.MODEL.FPN.NORM = "BN"
-    export_backbone(build_model(cfg), tmp_path / "backbone.pkl", backbone_settings(cfg))
-    names = {x: f"('coco:{scenes}/annotations/instances_{x}.json:{scenes}/{x}',)" for x in ("train", "val")}  # noqa: E501  # fmt: skip
-    return [
-        "--backbones", "random", f"ours={tmp_path / 'backbone.pkl'}",
-        "--protocols", str(PROTOCOL), "--seeds", "1", "2", "--output", str(tmp_path / "out"),
-        "DATASETS.TRAIN", names["train"], "DATASETS.TEST", names["val"],
-        "SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "4", "SOLVER.CHECKPOINT_PERIOD", "2",
-        "SOLVER.STEPS", "()", "TEST.PRECISE_BN.NUM_ITER", "1", "SOLVER.AMP.ENABLED", "False",
-        "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0",
-    ]  # fmt: skip
-
-
-def test_a_real_comparison_goes_on_where_it_was_stopped(compare, real, tmp_path, capfd):
-    first = tmp_path / "out/demo/mask_rcnn/random/seed1"
-
-    def press_ctrl_c():
-        wait_for((first / "last_checkpoint").exists, 120)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=press_ctrl_c, daemon=True).start()
-    assert compare.main(real) == 130
-    assert "goes on from here" in capfd.readouterr().out
-    assert "bbox/AP" not in (first / "metrics.json").read_text()
-    assert compare.main(real) == 0
-    printed = capfd.readouterr().out
-    assert "random  seed 1  4 iterations, goes on from model_0000001.pth" in printed
-    assert "Starting at iteration 2 with seed 1" in (first / "comparison_run.log").read_text()
-    loaded = re.findall(
-        r"loaded (\d+) of (\d+)", (first.parents[1] / "ours/seed1/log.txt").read_text()
-    )
-    assert loaded and loaded[0][0] == loaded[0][1]
-    report = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert report["notes"] == []
-    metrics = report["protocols"]["demo/mask_rcnn"]
-    assert {"bbox/AP", "segm/AP"} <= set(metrics)
-    assert all(cell["n"] == 2 for cells in metrics.values() for cell in cells.values())

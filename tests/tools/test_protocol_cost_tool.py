@@ -1,9 +1,8 @@
 """tools/protocol_cost.py: its table."""
 
-import importlib.util
-
 import pytest
-from helpers import CONFIGS, ROOT
+from helpers import CONFIGS
+from tool_helpers import load_tool
 
 MINI = CONFIGS / "mini" / "finetune" / "COCO-Detection"
 RETINANET, FASTER_RCNN = MINI / "retinanet_R_18_FPN.yaml", MINI / "faster_rcnn_R_18_FPN.yaml"
@@ -11,10 +10,7 @@ RETINANET, FASTER_RCNN = MINI / "retinanet_R_18_FPN.yaml", MINI / "faster_rcnn_R
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("tool", ROOT / "tools" / "protocol_cost.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("protocol_cost")
 
 
 def rows(printed):

@@ -2,6 +2,7 @@
 
 import fcntl
 import math
+import os
 import shlex
 import shutil
 import sys
@@ -24,7 +25,8 @@ def train_command(run, train_net, num_gpus):
         num_gpus: of the run.
     """
     flags = ["--config-file", run.config_file, "--num-gpus", str(num_gpus), "--resume"]
-    return [*train_net, *flags, *run.options]
+    # a free port, so that several comparisons may run on one machine
+    return [*train_net, *flags, "--dist-url", "auto", *run.options]
 
 
 def state_of(run):
@@ -83,7 +85,9 @@ def train(run, command, lock):
     run.write()
     log = run.folder / LOG
     begin = time.monotonic()
-    status, tail = run_training(command, _Progress(), log, pass_fds=(lock,))
+    # of torchrun and SLURM: the run is no part of a job of several processes, even if this one is
+    env = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "MASTER_ADDR")}
+    status, tail = run_training(command, _Progress(), log, pass_fds=(lock,), env=env)
     if status == 0 and run.results():
         metrics, _ = run.results()
         shown = [f"{k} {v:.2f}" for k, v in metrics.items() if k.endswith(("/AP", "/mIoU"))]

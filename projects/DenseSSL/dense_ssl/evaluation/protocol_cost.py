@@ -80,6 +80,7 @@ def protocol_costs(cfgs, image_size=None):
     for cfg in cfgs:
         size = training_size(cfg, image_size or typical_size(cfg.DATASETS.TRAIN))
         model = cfg.MODEL.clone()
+        model.defrost()
         model.WEIGHTS = ""
         key = (model.dump(), size)
         if key not in known:
@@ -94,6 +95,7 @@ def count_training(cfg, size):
         cfg: config. size: (height, width) of the image.
     """
     cfg = cfg.clone()
+    cfg.defrost()
     cfg.MODEL.DEVICE = "cpu"
     resolve_norms(cfg, logger)  # SyncBN needs a GPU; no norm is counted
     model = build_model(cfg).train()

@@ -1,0 +1,64 @@
+"""tools/compare.py with train_net.py: two backbones, two seeds, stopped and started again."""
+
+import json
+import os
+import re
+import signal
+import threading
+
+import pytest
+from detectron2.modeling import build_model
+from helpers import CONFIGS, base_config
+from tool_helpers import load_tool, wait_for
+
+from dense_ssl.checkpoint.handover import backbone_settings, export_backbone
+from dense_ssl.data.scenes import SceneSpec, write_scenes
+
+PROTOCOL = CONFIGS / "demo" / "mask_rcnn.yaml"
+
+
+@pytest.fixture
+def real(tmp_path):
+    """Arguments of a real comparison of two backbones on four scenes."""
+    scenes = tmp_path / "scenes"
+    write_scenes(scenes, SceneSpec(), num_unlabeled=0, num_train=4, num_val=2)
+    cfg = base_config()
+    cfg.merge_from_file(str(PROTOCOL))
+    cfg.MODEL.RESNETS.NORM = cfg.MODEL.FPN.NORM = "BN"
+    export_backbone(build_model(cfg), tmp_path / "backbone.pkl", backbone_settings(cfg))
+    names = {x: f"('coco:{scenes}/annotations/instances_{x}.json:{scenes}/{x}',)" for x in ("train", "val")}  # noqa: E501  # fmt: skip
+    return [
+        "--backbones", "random", f"ours={tmp_path / 'backbone.pkl'}",
+        "--protocols", str(PROTOCOL), "--seeds", "1", "2", "--output", str(tmp_path / "out"),
+        "DATASETS.TRAIN", names["train"], "DATASETS.TEST", names["val"],
+        "SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "4", "SOLVER.CHECKPOINT_PERIOD", "2",
+        "SOLVER.STEPS", "()", "TEST.PRECISE_BN.NUM_ITER", "1", "SOLVER.AMP.ENABLED", "False",
+        "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0",
+    ]  # fmt: skip
+
+
+def test_a_real_comparison_goes_on_where_it_was_stopped(real, tmp_path, capfd):
+    compare = load_tool("compare")
+    first = tmp_path / "out/demo/mask_rcnn/random/seed1"
+
+    def press_ctrl_c():
+        wait_for((first / "last_checkpoint").exists, 120)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press_ctrl_c, daemon=True).start()
+    assert compare.main(real) == 130
+    assert "goes on from here" in capfd.readouterr().out
+    assert "bbox/AP" not in (first / "metrics.json").read_text()
+    assert compare.main(real) == 0
+    printed = capfd.readouterr().out
+    assert "random  seed 1  4 iterations, goes on from model_0000001.pth" in printed
+    assert "Starting at iteration 2 with seed 1" in (first / "comparison_run.log").read_text()
+    loaded = re.findall(
+        r"loaded (\d+) of (\d+)", (first.parents[1] / "ours/seed1/log.txt").read_text()
+    )
+    assert loaded and loaded[0][0] == loaded[0][1]
+    report = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert report["notes"] == []
+    metrics = report["protocols"]["demo/mask_rcnn"]
+    assert {"bbox/AP", "segm/AP"} <= set(metrics)
+    assert all(cell["n"] == 2 for cells in metrics.values() for cell in cells.values())
