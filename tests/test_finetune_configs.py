@@ -151,6 +151,13 @@ def test_every_config_is_known():
     assert {task_of(x) for x in MINI} >= {x for x in ORIGINALS if "FewLabels/faster" not in x}
 
 
+def test_every_protocol_is_on_the_page_of_protocols():
+    page = (CONFIGS.parent / "docs" / "transfer.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"^\| `([\w./-]+)` \|", page, re.MULTILINE))
+    protocols = CONFIGS.glob("finetune/*/*.yaml")
+    assert {x.split("/")[-1] for x in names} == {x.stem for x in protocols}
+
+
 @pytest.mark.parametrize("path", LARGE, ids=short_name)
 def test_nothing_but_the_recipe_differs_from_detectron2(path):
     theirs = dict(flatten(model_zoo.get_config(f"{ORIGINALS[task_of(path)]}.yaml")))
