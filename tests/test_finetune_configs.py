@@ -155,7 +155,7 @@ def test_every_protocol_is_on_the_page_of_protocols():
     page = (CONFIGS.parent / "docs" / "transfer.md").read_text(encoding="utf-8")
     names = set(re.findall(r"^\| `([\w./-]+)` \|", page, re.MULTILINE))
     protocols = CONFIGS.glob("finetune/*/*.yaml")
-    assert {x.split("/")[-1] for x in names} == {x.stem for x in protocols}
+    assert {x.split("/")[-1] for x in names} - {""} == {x.stem for x in protocols}
 
 
 @pytest.mark.parametrize("path", LARGE, ids=short_name)
