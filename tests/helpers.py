@@ -64,6 +64,24 @@ def base_config(*options):
     return cfg
 
 
+def load_config(path):
+    """The config of a yaml, for CPUs."""
+    cfg = base_config()
+    cfg.merge_from_file(str(path))
+    cfg.MODEL.DEVICE = "cpu"
+    return cfg
+
+
+def short_name(path):
+    """'.../COCO-Detection/retinanet_R_50_FPN_1x.yaml' -> 'COCO-Detection/retinanet_R_50_FPN_1x'."""
+    return f"{path.parent.name}/{path.stem}"
+
+
+def final_weights(folder):
+    """Weights at the end of a run."""
+    return torch.load(os.path.join(folder, "model_final.pth"), weights_only=True)["model"]
+
+
 def tiny_config(method, folder, output, *options):
     """A tiny pre-training config on a folder of images."""
     cfg = get_cfg()

@@ -11,7 +11,7 @@ from detectron2 import model_zoo
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Boxes, Instances, Keypoints
 from detectron2.utils.events import EventStorage
-from helpers import CONFIGS, base_config
+from helpers import CONFIGS, load_config, short_name
 
 import dense_ssl.modeling.roi_heads  # noqa: F401  (only registration)
 from dense_ssl.data.label_subsets import subset_ids
@@ -77,17 +77,6 @@ RECIPES = {
     "PascalVOC": (0.02, 16, 100, (480, 800), 800),
     "Cityscapes": (0.01, 8, 1000, (800, 1024), 1024),
 }
-
-
-def load(path):
-    cfg = base_config()
-    cfg.merge_from_file(str(path))
-    cfg.MODEL.DEVICE = "cpu"
-    return cfg
-
-
-def short_name(path):
-    return f"{path.parent.name}/{path.stem}"
 
 
 def flatten(node, prefix=""):
@@ -161,7 +150,7 @@ def test_every_protocol_is_on_the_page_of_protocols():
 @pytest.mark.parametrize("path", LARGE, ids=short_name)
 def test_nothing_but_the_recipe_differs_from_detectron2(path):
     theirs = dict(flatten(model_zoo.get_config(f"{ORIGINALS[task_of(path)]}.yaml")))
-    ours = dict(flatten(load(path)))
+    ours = dict(flatten(load_config(path)))
     changed = {k for k in theirs if ours[k] != theirs[k]}
     expected = {**RECIPE, **named_changes(path)}
     expected["SOLVER.STEPS"], expected["SOLVER.MAX_ITER"] = schedule_of(path)
@@ -174,7 +163,7 @@ def test_nothing_but_the_recipe_differs_from_detectron2(path):
 
 @pytest.mark.parametrize("path", LARGE, ids=short_name)
 def test_recipes_are_those_of_the_papers(path):
-    cfg, name = load(path), short_name(path)
+    cfg, name = load_config(path), short_name(path)
     recipe = next((x for key, x in RECIPES.items() if key in name), COCO_RECIPE)
     solver, sizes = cfg.SOLVER, cfg.INPUT.MIN_SIZE_TRAIN
     assert recipe == (
@@ -190,7 +179,7 @@ def test_recipes_are_those_of_the_papers(path):
 def test_the_arithmetic_of_the_comments_is_right(path):
     text = path.read_text()
     sums = re.findall(r"(\d+) x (\d+) / (\d+)[\w .+]* = ([\d.]+) epochs", text)
-    cfg = load(path)
+    cfg = load_config(path)
     for iterations, batch, images, epochs in sums:
         assert (int(iterations), int(batch)) == (cfg.SOLVER.MAX_ITER, cfg.SOLVER.IMS_PER_BATCH)
         exact = int(iterations) * int(batch) / int(images)
@@ -202,7 +191,7 @@ def test_the_arithmetic_of_the_comments_is_right(path):
 
 @pytest.mark.parametrize("path", LARGE + MINI, ids=short_name)
 def test_colours_and_strides_are_those_of_pretraining(path):
-    ours, shared = load(path), load(CONFIGS / "Base-Input.yaml")
+    ours, shared = load_config(path), load_config(CONFIGS / "Base-Input.yaml")
     for key in ("PIXEL_MEAN", "PIXEL_STD"):
         assert ours.MODEL[key] == shared.MODEL[key]
     for key in ("NORM", "STRIDE_IN_1X1"):
@@ -221,14 +210,14 @@ def distinct_models():
     """One config of each model among the large ones: schedules and data differ, models do not."""
     found = {}
     for path in LARGE:
-        cfg = load(path)
+        cfg = load_config(path)
         found.setdefault(cfg.MODEL.dump(), path)
     return list(found.values())
 
 
 @pytest.mark.parametrize("path", distinct_models(), ids=short_name)
 def test_large_models_build_and_train(path):
-    cfg = load(path)
+    cfg = load_config(path)
     norms = Counter(type(x).__name__ for x in build_model(cfg).backbone.modules())
     assert norms["NaiveSyncBatchNorm"] + norms["SyncBatchNorm"] >= 20
     resolve_norms(cfg, logging.getLogger(__name__))
@@ -248,7 +237,7 @@ def test_large_models_build_and_train(path):
 @pytest.mark.parametrize("path", MINI, ids=short_name)
 def test_mini_models_train_and_infer(path):
     torch.manual_seed(0)
-    cfg = load(path)
+    cfg = load_config(path)
     assert cfg.MODEL.RESNETS.DEPTH == 18 and cfg.SOLVER.MAX_ITER <= 30
     model = build_model(cfg).train()
     with EventStorage():
@@ -266,7 +255,7 @@ def test_mini_models_train_and_infer(path):
 
 @pytest.mark.parametrize("path", MINI, ids=short_name)
 def test_one_key_freezes_the_backbone_of_every_detector(path):
-    cfg = load(path)
+    cfg = load_config(path)
     model = build_model(cfg).train()
     freeze_parameters(model)
     hold_frozen(model)

@@ -8,7 +8,7 @@ import torch
 import yaml
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
-from helpers import CONFIGS, base_config
+from helpers import CONFIGS, load_config, short_name
 
 import dense_ssl.modeling  # noqa: F401  (only registration)
 from dense_ssl.data.datasets import resolve_dataset
@@ -30,17 +30,6 @@ D8 = {
 }
 
 
-def load(path):
-    cfg = base_config()
-    cfg.merge_from_file(str(path))
-    cfg.MODEL.DEVICE = "cpu"
-    return cfg
-
-
-def short_name(path):
-    return f"{path.parent.name}/{path.stem}"
-
-
 def task(path):
     return path.parent.name.partition("-")[0], "d8" in path.stem
 
@@ -53,7 +42,7 @@ def test_every_config_is_known():
 
 @pytest.mark.parametrize("path", LARGE, ids=short_name)
 def test_recipes_are_those_of_the_papers(path):
-    cfg, (data, is_d8) = load(path), task(path)
+    cfg, (data, is_d8) = load_config(path), task(path)
     solver, inputs, head = cfg.SOLVER, cfg.INPUT, cfg.MODEL.SEM_SEG_HEAD
     sizes = inputs.MIN_SIZE_TRAIN if is_d8 else inputs.SCALE_RANGE
     assert (D8 if is_d8 else FCN)[data] == (
@@ -87,7 +76,7 @@ def test_recipes_are_those_of_the_papers(path):
 
 @pytest.mark.parametrize("path", LARGE, ids=short_name)
 def test_the_arithmetic_of_the_comments_is_right(path):
-    cfg = load(path)
+    cfg = load_config(path)
     pattern = r"(\d+) x (\d+) / (\d+)[\w .]*= ([\d.]+) epochs"
     ((iterations, batch, images, epochs),) = re.findall(pattern, path.read_text())
     assert (int(iterations), int(batch)) == (cfg.SOLVER.MAX_ITER, cfg.SOLVER.IMS_PER_BATCH)
@@ -99,7 +88,7 @@ def test_the_arithmetic_of_the_comments_is_right(path):
 def test_colours_and_strides_are_those_of_pretraining(path):
     with open(path) as file:
         yaml.safe_load(file)
-    ours, shared = load(path), load(CONFIGS / "Base-Input.yaml")
+    ours, shared = load_config(path), load_config(CONFIGS / "Base-Input.yaml")
     for key in ("PIXEL_MEAN", "PIXEL_STD"):
         assert ours.MODEL[key] == shared.MODEL[key]
     for key in ("NORM", "STRIDE_IN_1X1"):
@@ -120,7 +109,7 @@ def make_batch(cfg, count=2, height=49, width=65):
 @pytest.mark.parametrize("path", LARGE + MINI, ids=short_name)
 def test_models_train_and_infer(path):
     torch.manual_seed(0)
-    cfg = load(path)
+    cfg = load_config(path)
     is_mini, is_d8 = path in MINI, task(path)[1]
     assert cfg.MODEL.RESNETS.DEPTH == (18 if is_mini else 50)
     assert not is_mini or cfg.SOLVER.MAX_ITER <= 30

@@ -7,7 +7,7 @@ import pytest
 import torch
 from detectron2.config import get_cfg
 from detectron2.engine import HookBase
-from helpers import CONFIGS, build_trainer, train
+from helpers import CONFIGS, build_trainer, final_weights, train
 
 from dense_ssl import add_dense_ssl_config
 from dense_ssl.data.datasets import register_datasets
@@ -39,10 +39,6 @@ def config(scenes, tmp_path):
         return cfg
 
     return build
-
-
-def final_weights(folder):
-    return torch.load(os.path.join(folder, "model_final.pth"), weights_only=True)["model"]
 
 
 def test_trains_and_evaluates(config):

@@ -11,7 +11,15 @@ import pytest
 import torch
 from dataset_files import make_labels
 from detectron2.modeling import build_model
-from helpers import CONFIGS, base_config, build_trainer, recorded_log, tiny_config, train
+from helpers import (
+    CONFIGS,
+    base_config,
+    build_trainer,
+    final_weights,
+    recorded_log,
+    tiny_config,
+    train,
+)
 
 from dense_ssl.checkpoint import Checkpointer, backbone_settings
 from dense_ssl.data.datasets import register_datasets
@@ -71,10 +79,6 @@ def config(data, tmp_path):
         return cfg
 
     return build
-
-
-def final_weights(folder):
-    return torch.load(os.path.join(folder, "model_final.pth"), weights_only=True)["model"]
 
 
 def test_learns_and_evaluates(config):
