@@ -127,7 +127,7 @@ def shortened(config, factor):
 
 def read_results(folder):
     """The last AP values of a run."""
-    from dense_ssl.evaluation.run_results import final_evaluation
+    from dense_ssl.transfer.run_results import final_evaluation
 
     metrics, _ = final_evaluation(folder, tasks=("bbox", "segm"))
     return {key: round(metrics[key], 2) for key in METRICS}

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 from helpers import CONFIGS
 
-from dense_ssl.evaluation.comparison_runs import (
+from dense_ssl.transfer.comparison_runs import (
     RECORD,
     Backbone,
     Run,
@@ -14,7 +14,7 @@ from dense_ssl.evaluation.comparison_runs import (
     plan_runs,
     protocol_name,
 )
-from dense_ssl.evaluation.run_settings import differences, fingerprint, read_config, run_settings
+from dense_ssl.transfer.run_settings import differences, fingerprint, read_config, run_settings
 
 MASK_RCNN = CONFIGS / "finetune" / "COCO-InstanceSegmentation" / "mask_rcnn_R_50_FPN_1x.yaml"
 RETINANET = CONFIGS / "finetune" / "COCO-Detection" / "retinanet_R_50_FPN_1x.yaml"

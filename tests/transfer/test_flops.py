@@ -10,9 +10,9 @@ from helpers import CONFIGS, base_config
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dense_ssl.evaluation.dummy_inputs import OBJECTS, WITH_KEYPOINTS, dummy_inputs, narrow_boxes
-from dense_ssl.evaluation.flops import MultiplyAdds, count_forward, frozen_parts
 from dense_ssl.modeling.freeze import freeze_parameters
+from dense_ssl.transfer.dummy_inputs import OBJECTS, WITH_KEYPOINTS, dummy_inputs, narrow_boxes
+from dense_ssl.transfer.flops import MultiplyAdds, count_forward, frozen_parts
 
 MINI = CONFIGS / "mini" / "finetune"
 C4 = MINI / "PascalVOC-Detection" / "faster_rcnn_R_18_C4.yaml"

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from dense_ssl.evaluation.run_results import final_evaluation
+from dense_ssl.transfer.run_results import final_evaluation
 from dense_ssl.utils.metrics_file import read_records
 
 NAN = math.nan

@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from dense_ssl.evaluation.comparison import Cell, compare, summarise
-from dense_ssl.evaluation.comparison_files import (
+from dense_ssl.transfer.comparison import Cell, compare, summarise
+from dense_ssl.transfer.comparison_files import (
     csv_report,
     format_cell,
     json_report,

@@ -8,8 +8,8 @@ from detectron2 import model_zoo
 from detectron2.data import transforms as T
 from helpers import CONFIGS, base_config
 
-from dense_ssl.evaluation.flops import MultiplyAdds
-from dense_ssl.evaluation.protocol_cost import (
+from dense_ssl.transfer.flops import MultiplyAdds
+from dense_ssl.transfer.protocol_cost import (
     GPUS,
     Cost,
     measured_seconds,

@@ -1,0 +1,1 @@
+"""Runs of many protocols: what they scored, how they compare, what they cost."""
