@@ -1,4 +1,5 @@
 import os
+import signal
 
 # before torch is imported: the suite runs one thread per process, several processes at times
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -36,3 +37,11 @@ def restore_catalogs(monkeypatch):
     """Data sets that a test registers are gone after it."""
     for catalog in (DatasetCatalog, MetadataCatalog):
         monkeypatch.setattr(catalog, "data", dict(catalog.data))
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C reaches the test, also where the suite runs in a shell's background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -52,6 +52,7 @@ def test_failure_gives_the_status_and_the_last_lines():
     assert tail.splitlines()[-1] == "line 199" and len(tail.splitlines()) == 60
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_the_process(monkeypatch):
     started = []
     popen = subprocess.Popen

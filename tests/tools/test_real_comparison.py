@@ -37,6 +37,7 @@ def real(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_real_comparison_goes_on_where_it_was_stopped(real, tmp_path, capfd):
     compare = load_tool("compare")
     first = tmp_path / "out/demo/mask_rcnn/random/seed1"
