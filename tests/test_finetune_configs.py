@@ -15,6 +15,7 @@ from helpers import CONFIGS, load_config, short_name
 
 import dense_ssl.modeling.roi_heads  # noqa: F401  (only registration)
 from dense_ssl.data.label_subsets import subset_ids
+from dense_ssl.engine import Trainer
 from dense_ssl.engine.setup import resolve_norms
 from dense_ssl.modeling.freeze import freeze_parameters, hold_frozen
 
@@ -251,6 +252,17 @@ def test_mini_models_train_and_infer(path):
     with torch.no_grad():
         (output,) = model.eval()(make_batch(cfg, 1))
     assert len(output["instances"]) <= cfg.TEST.DETECTIONS_PER_IMAGE
+
+
+@pytest.mark.parametrize("path", MINI, ids=short_name)
+def test_mini_models_train_in_channels_last(path):
+    cfg = load_config(path)
+    cfg.MODEL.CHANNELS_LAST = True
+    model = Trainer.build_model(cfg).train()
+    with EventStorage(), torch.autocast("cpu", torch.bfloat16):
+        losses = model(make_batch(cfg))
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(x) for x in losses.values())
 
 
 @pytest.mark.parametrize("path", MINI, ids=short_name)

@@ -137,6 +137,10 @@ class Trainer(DefaultTrainer):
         model = super().build_model(cfg)
         if cfg.MODEL.CHANNELS_LAST:
             model = model.to(memory_format=torch.channels_last)
+            head = getattr(getattr(model, "roi_heads", None), "keypoint_head", None)
+            if head is not None:
+                # detectron2 takes views of its logits that only contiguous tensors have
+                head.to(memory_format=torch.contiguous_format)
         return model
 
     @classmethod
