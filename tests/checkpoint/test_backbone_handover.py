@@ -30,8 +30,8 @@ SOME = [x for x in ("mobilenet", "timm_swin", "vit") if x in KINDS]
 ROUTES = {
     "network to fpn": (KINDS, "", MASK, "fpn"),
     "network to retinanet": (SOME, "", RETINANET, "retinanet"),
-    "network to single map": (SOME, "", MASK, ""),
-    "fpn to fpn": (SOME, "fpn", MASK, "fpn"),
+    "network to single map": (KINDS, "", MASK, ""),
+    "fpn to fpn": (KINDS, "fpn", MASK, "fpn"),
     "retinanet to retinanet": (SOME, "retinanet", RETINANET, "retinanet"),
 }
 
