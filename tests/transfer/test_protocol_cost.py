@@ -97,7 +97,7 @@ def test_every_kind_of_model_is_counted():
 
 
 def test_a_frozen_backbone_costs_its_forward_pass_alone_and_schedules_share_a_count(monkeypatch):
-    from dense_ssl.evaluation import protocol_cost
+    from dense_ssl.transfer import protocol_cost
 
     counted = []
     count = protocol_cost.count_training
