@@ -104,14 +104,23 @@ def export_backbone(model, path, settings, **extra):
         extra: further plain values to keep, such as the iteration.
     """
     weights = {k: v.cpu().numpy() for k, v in strip_backbone(model.state_dict()).items()}
-    data = {
+    with atomic_file(path) as file:
+        pickle.dump(zoo_checkpoint(weights, {"settings": settings, **extra}), file)
+
+
+def zoo_checkpoint(weights, facts):
+    """What ``backbone.pkl`` holds.
+
+    Args:
+        weights: {name: numpy array}.
+        facts: plain values to keep beside them; "settings" is what loading compares.
+    """
+    return {
         "model": weights,
         "__author__": "DenseSSL",
         "matching_heuristics": True,
-        "dense_ssl": {"settings": settings, **extra},
+        "dense_ssl": facts,
     }
-    with atomic_file(path) as file:
-        pickle.dump(data, file)
 
 
 def checkpoint_from_timm(model, data):

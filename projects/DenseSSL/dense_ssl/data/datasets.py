@@ -10,7 +10,7 @@ import re
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .coco_datasets import register_coco
-from .folder_datasets import check_folder, list_image_folder
+from .folder_datasets import builtin_root, check_folder, list_image_folder
 from .label_subsets import parse_subset, register_subset
 from .semantic_builtin import register_builtin_label_maps
 from .semantic_datasets import register_semseg, register_vocseg
@@ -135,7 +135,7 @@ def _warn_if_absent(name, key):
 
     A warning only: evaluation alone needs no training data, and the other way round.
     """
-    root = _builtin_root()
+    root = builtin_root()
     meta = MetadataCatalog.get(name)
     for path in (meta.get("json_file"), meta.get("image_root"), meta.get("dirname")):
         if path and path.startswith(os.path.join(root, "")) and not os.path.exists(path):
@@ -150,12 +150,8 @@ def _warn_if_absent(name, key):
             return
 
 
-def _builtin_root():
-    return os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
-
-
 def _load_builtin_folder(name, folder):
-    path = os.path.join(_builtin_root(), folder)
+    path = os.path.join(builtin_root(), folder)
     if not os.path.isdir(path):
         raise FileNotFoundError(
             f"DATASETS.TRAIN: {name!r} is the folder {path!r}, which does not exist. Set the "

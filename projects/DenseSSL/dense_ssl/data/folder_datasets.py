@@ -32,6 +32,11 @@ def list_image_folder(path, key="DATASETS.TRAIN"):
     return [{"file_name": name, "image_id": i} for i, name in enumerate(names)]
 
 
+def builtin_root():
+    """The folder that detectron2's own data sets lie in: DETECTRON2_DATASETS."""
+    return os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
+
+
 def check_folder(path, key, what="a folder of images"):
     """Raise where ``path`` is not a folder; the error names the config ``key``."""
     if not os.path.exists(path):

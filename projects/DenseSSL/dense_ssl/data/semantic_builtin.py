@@ -13,6 +13,7 @@ import os
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from .folder_datasets import builtin_root
 from .semantic_datasets import (
     VOC_CLASSES,
     load_voc_label_maps,
@@ -37,7 +38,7 @@ _KEY = "DATASETS"
 
 def _folder(name, *parts):
     """A folder below the root of the data sets, which may have moved since registration."""
-    path = os.path.join(os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets")), *parts)
+    path = os.path.join(builtin_root(), *parts)
     if not os.path.isdir(path):
         raise FileNotFoundError(
             f"{_KEY}: {name!r} looks for the folder {path!r}, which does not exist. Set the "

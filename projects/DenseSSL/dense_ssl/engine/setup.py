@@ -21,13 +21,14 @@ from ..solver import resolve_epochs
 from ..utils.allocator import tune_allocator
 
 _SYNC_BN = "SyncBN"
-_NORM_KEYS = (
-    *(tuple(key.split(".")[:2]) for key in NORM_KEYS),
-    ("MODEL", "FPN"),
-    ("MODEL", "ROI_BOX_HEAD"),
-    ("MODEL", "ROI_MASK_HEAD"),
-    ("MODEL", "RETINANET"),
-    ("MODEL", "SEM_SEG_HEAD"),
+_ALL_NORM_KEYS = (
+    *NORM_KEYS,
+    "MODEL.FPN.NORM",
+    "MODEL.ROI_BOX_HEAD.NORM",
+    "MODEL.ROI_MASK_HEAD.NORM",
+    "MODEL.RETINANET.NORM",
+    "MODEL.SEM_SEG_HEAD.NORM",
+    "MODEL.SSL.HEAD_NORM",
 )
 
 
@@ -91,14 +92,13 @@ def resolve_norms(cfg, logger):
         norm = "naiveSyncBN"  # torch's SyncBatchNorm knows GPUs only
     else:
         return
-    nodes = [(cfg[a][b], "NORM", f"{a}.{b}.NORM") for a, b in _NORM_KEYS]
-    nodes.append((cfg.MODEL.SSL, "HEAD_NORM", "MODEL.SSL.HEAD_NORM"))
     changed = []
-    for node, key, name in nodes:
-        if node[key] == _SYNC_BN:
-            node[key] = norm
-            if name not in NORM_KEYS or name == norm_key(cfg):  # not those of other backbones
-                changed.append(name)
+    for key in _ALL_NORM_KEYS:
+        if value_of(cfg, key) == _SYNC_BN:
+            node, _, name = key.rpartition(".")
+            value_of(cfg, node)[name] = norm
+            if key not in NORM_KEYS or key == norm_key(cfg):  # not those of other backbones
+                changed.append(key)
     if changed:
         logger.info("%s instead of %s in %s", norm, _SYNC_BN, ", ".join(changed))
 

@@ -1,6 +1,5 @@
 """The queue of keys that contrastive methods take their negatives from."""
 
-import functools
 import logging
 
 import torch
@@ -91,8 +90,8 @@ def resolve_queue_size(cfg, name, num_images, keys_per_image=1):
     Raises:
         ValueError: the queue is longer than an epoch.
     """
-    *path, key = name.split(".")
-    node = functools.reduce(lambda x, part: x[part], path, cfg)
+    path, _, key = name.rpartition(".")
+    node = value_of(cfg, path)
     epoch = num_images * keys_per_image
     if node[key] == 0:
         node[key] = max(min(DEFAULT_SIZE, epoch // 2), 1)

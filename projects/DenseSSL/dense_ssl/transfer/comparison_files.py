@@ -91,12 +91,11 @@ def csv_report(comparison):
     """One line per cell, with the values of the seeds."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["protocol", "metric", "backbone", "n", "mean", "sd", "difference",
-                     "difference_sd", "seeds", "values"])  # fmt: skip
+    writer.writerow(["protocol", "metric", "backbone", "n", *_NUMBERS, "seeds", "values"])
     for protocol, metric in comparison.columns:
         for name in comparison.backbones:
             cell = comparison.cells[name, protocol, metric]
-            numbers = (_plain(x) for x in (cell.mean, cell.sd, cell.difference, cell.difference_sd))
+            numbers = (_plain(getattr(cell, key)) for key in _NUMBERS)
             seeds, values = (" ".join(map(str, x)) for x in (cell.values, cell.values.values()))
             writer.writerow([protocol, metric, name, cell.n, *numbers, seeds, values])
     return text.getvalue()

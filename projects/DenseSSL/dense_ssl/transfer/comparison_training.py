@@ -88,8 +88,9 @@ def train(run, command, lock):
     # of torchrun and SLURM: the run is no part of a job of several processes, even if this one is
     env = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "MASTER_ADDR")}
     status, tail = run_training(command, _Progress(), log, pass_fds=(lock,), env=env)
-    if status == 0 and run.results():
-        metrics, _ = run.results()
+    results = run.results() if status == 0 else None
+    if results:
+        metrics, _ = results
         shown = [f"{k} {v:.2f}" for k, v in metrics.items() if k.endswith(("/AP", "/mIoU"))]
         print(f"    done in {time.monotonic() - begin:.0f} s: {', '.join(shown)}", flush=True)
         return True

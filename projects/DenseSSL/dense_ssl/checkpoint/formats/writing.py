@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from ..files import atomic_file
+from ..handover import zoo_checkpoint
 from .naming import to_torchvision
 from .reading import CheckpointError
 from .sources import STRIDE
@@ -48,7 +49,8 @@ def write_backbone(backbone, path, to="detectron2"):
     if suffix == ".safetensors":
         _write_safetensors(path, tensors, backbone, to)
     elif suffix == ".pkl":
-        _write_pickle(path, tensors, backbone)
+        with atomic_file(path) as file:
+            pickle.dump(detectron2_checkpoint(backbone), file)
     else:
         with atomic_file(path) as file:
             torch.save(_openmmlab(tensors, backbone) if to.startswith("mm") else tensors, file)
@@ -98,17 +100,8 @@ def provenance(backbone):
 def detectron2_checkpoint(backbone):
     """What ``backbone.pkl`` holds, of a backbone from anywhere; tensors as numpy arrays."""
     tensors = {**backbone.weights, **backbone.head}
-    return {
-        "model": {name: x.numpy() for name, x in tensors.items()},
-        "__author__": "DenseSSL",
-        "matching_heuristics": True,
-        "dense_ssl": provenance(backbone),
-    }
-
-
-def _write_pickle(path, tensors, backbone):
-    with atomic_file(path) as file:
-        pickle.dump(detectron2_checkpoint(backbone), file)
+    weights = {name: x.numpy() for name, x in tensors.items()}
+    return zoo_checkpoint(weights, provenance(backbone))
 
 
 def _write_safetensors(path, tensors, backbone, to):
