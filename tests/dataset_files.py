@@ -3,10 +3,8 @@
 import json
 
 import numpy as np
-from detectron2.config import get_cfg
+from helpers import base_config
 from PIL import Image
-
-from dense_ssl import add_dense_ssl_config
 
 OBJECT = (
     "<object><name>{}</name>{}<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax>"
@@ -20,8 +18,7 @@ def make_image(path, size=(40, 30)):
 
 
 def make_cfg(train=(), test=(), **model):
-    cfg = get_cfg()
-    add_dense_ssl_config(cfg)
+    cfg = base_config()
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = train, test
     for key, value in model.items():
         cfg.MODEL[key] = value

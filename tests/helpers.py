@@ -84,8 +84,7 @@ def final_weights(folder):
 
 def tiny_config(method, folder, output, *options):
     """A tiny pre-training config on a folder of images."""
-    cfg = get_cfg()
-    add_dense_ssl_config(cfg)
+    cfg = base_config()
     cfg.merge_from_file(str(CONFIGS / "Base-Pretrain.yaml"))
     cfg.merge_from_list(
         [

@@ -3,11 +3,9 @@
 import re
 
 import pytest
-from detectron2.config import get_cfg
 from detectron2.modeling import build_model
-from helpers import CONFIGS
+from helpers import CONFIGS, base_config
 
-from dense_ssl import add_dense_ssl_config
 from dense_ssl.data.mapper import MultiViewMapper
 from dense_ssl.engine.setup import check_pretraining, is_pretraining
 from dense_ssl.modeling import Pretrainer
@@ -22,8 +20,7 @@ GPUS = re.compile(r"(\d+) / (\d+) parts / (\d+) = (\d+)")
 
 
 def load(path):
-    cfg = get_cfg()
-    add_dense_ssl_config(cfg)
+    cfg = base_config()
     cfg.merge_from_file(str(path))
     return cfg
 

@@ -7,15 +7,13 @@ import pytest
 import timm
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import get_cfg
 from detectron2.modeling import build_model
-from helpers import CONFIGS, recorded_log, tiny_config
+from helpers import CONFIGS, base_config, recorded_log, tiny_config
 from safetensors.torch import save_file
 from torch import nn
 from weight_files import body, detectron2_tensors, linear, network, run, wrapped
 
 import dense_ssl.modeling  # noqa: F401 (registration only)
-from dense_ssl import add_dense_ssl_config
 from dense_ssl.checkpoint import Checkpointer, backbone_settings
 from dense_ssl.checkpoint.formats import extract_backbone, write_backbone
 from dense_ssl.checkpoint.formats.architecture import build
@@ -76,8 +74,7 @@ def test_a_foreign_file_is_recognised_and_loaded(source, tmp_path, log):
 
 def test_it_reaches_every_part_of_a_detector(source, tmp_path):
     torch.save(source.state_dict(), tmp_path / "r18.pth")
-    cfg = get_cfg()
-    add_dense_ssl_config(cfg)
+    cfg = base_config()
     name = "COCO-InstanceSegmentation/mask_rcnn_R_18_FPN.yaml"
     cfg.merge_from_file(str(CONFIGS / "mini" / "finetune" / name))
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.RESNETS.NORM", "BN", "MODEL.FPN.NORM", "BN",

@@ -7,12 +7,10 @@ import pickle
 import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import get_cfg
 from detectron2.modeling import build_model
-from helpers import CONFIGS, recorded_log, tiny_config
+from helpers import CONFIGS, base_config, recorded_log, tiny_config
 
 import dense_ssl.modeling  # noqa: F401 (registration only)
-from dense_ssl import add_dense_ssl_config
 from dense_ssl.checkpoint import Checkpointer, backbone_settings
 from dense_ssl.checkpoint.handover import check_settings
 
@@ -65,8 +63,7 @@ def pretrainer(folder, kind="resnet", *options, seed=1):
 
 def detector(config=MASK_FPN, *options, check=True, seed=100):
     """(model, its checkpointer)."""
-    cfg = get_cfg()
-    add_dense_ssl_config(cfg)
+    cfg = base_config()
     cfg.merge_from_file(str(CONFIGS / "mini" / "finetune" / config))
     cfg.merge_from_list([*NARROW, *SMALL_HEADS, *options])
     model = randomise(build_model(cfg), seed)

@@ -7,13 +7,11 @@ import os
 import pytest
 import torch
 from backbone_kinds import KINDS, last_map, options
-from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 from helpers import CONFIGS, METHODS, base_config, build_trainer, random_batch, tiny_config, train
 
-from dense_ssl import add_dense_ssl_config
 from dense_ssl.data.datasets import register_datasets
 from dense_ssl.data.scenes import SceneSpec, write_scenes
 from dense_ssl.engine.hooks import FreezeBackbone
@@ -252,8 +250,7 @@ def scenes(tmp_path_factory):
 
 
 def test_fine_tuning_end_to_end_with_a_frozen_network_of_timm(scenes, tmp_path):
-    cfg = get_cfg()
-    add_dense_ssl_config(cfg)
+    cfg = base_config()
     cfg.merge_from_file(str(CONFIGS / "demo" / "mask_rcnn.yaml"))
     names = {x: f"coco:{scenes}/annotations/instances_{x}.json:{scenes}/{x}"
              for x in ("train", "val")}  # fmt: skip

@@ -5,11 +5,9 @@ import os
 
 import pytest
 import torch
-from detectron2.config import get_cfg
 from detectron2.engine import HookBase
-from helpers import CONFIGS, build_trainer, final_weights, train
+from helpers import CONFIGS, base_config, build_trainer, final_weights, train
 
-from dense_ssl import add_dense_ssl_config
 from dense_ssl.data.datasets import register_datasets
 from dense_ssl.data.scenes import SceneSpec, write_scenes
 
@@ -24,8 +22,7 @@ def scenes(tmp_path_factory):
 @pytest.fixture
 def config(scenes, tmp_path):
     def build(*options):
-        cfg = get_cfg()
-        add_dense_ssl_config(cfg)
+        cfg = base_config()
         cfg.merge_from_file(str(CONFIGS / "demo" / "mask_rcnn.yaml"))
         names = {x: f"coco:{scenes}/annotations/instances_{x}.json:{scenes}/{x}" for x in ("train", "val")}  # noqa: E501  # fmt: skip
         cfg.merge_from_list([

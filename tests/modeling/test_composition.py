@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from detectron2.modeling import META_ARCH_REGISTRY, build_model
-from helpers import METHODS, NEEDS, random_batch, tiny_config
+from helpers import CONFIGS, METHODS, NEEDS, TINY, load_config, random_batch, tiny_config
 
 from dense_ssl.modeling import passes as passes_module
 from dense_ssl.modeling.meta_arch.dense_cl import most_alike
@@ -72,6 +72,20 @@ def test_objectives_share_passes_and_take_the_union_of_views(monkeypatch, entrie
     losses = model(random_batch(4, views=3))
     assert list(calls.values()) == [online, target]
     assert len(losses) >= len(entries) and all(torch.isfinite(x) for x in losses.values())
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "pretrain" / "compose").glob("*.yaml")),
+                         ids=lambda x: x.stem)  # fmt: skip
+def test_every_objective_of_a_ready_yaml_trains(path):
+    cfg = load_config(path)
+    cfg.merge_from_list([*TINY, "MODEL.FPN.NORM", "BN", "MODEL.FPN.OUT_CHANNELS", 8])
+    model = build_model(cfg)
+    losses = model(random_batch(4, views=cfg.INPUT.VIEWS.NUM))
+    assert all(torch.isfinite(x) and x > 0 for x in losses.values())
+    sum(losses.values()).backward()
+    for part in (model.backbone, *model.objectives.values()):
+        gradients = [x.grad.abs().sum() for x in part.parameters() if x.grad is not None]
+        assert gradients and torch.isfinite(sum(gradients)) and sum(gradients) > 0
 
 
 def test_an_objective_on_several_levels():
