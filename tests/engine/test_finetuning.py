@@ -47,6 +47,19 @@ def test_trains_and_evaluates(config):
     assert {"bbox/AP", "segm/AP", "loss_mask", "total_loss"} <= names
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_trains_and_evaluates_in_mixed_precision(config, tmp_path, precision):
+    losses = []
+    for enabled in (False, True):
+        cfg = config("SOLVER.AMP.ENABLED", enabled, "SOLVER.AMP.PRECISION", precision,
+                     "SOLVER.MAX_ITER", 1, "OUTPUT_DIR", str(tmp_path / str(enabled)))  # fmt: skip
+        trainer = train(cfg)
+        losses.append(trainer.storage.history("total_loss").latest())
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    assert all(x.dtype == torch.float32 for x in trainer.model.parameters())
+    assert set(trainer._last_eval_results) == {"bbox", "segm"}
+
+
 @pytest.mark.parametrize("grouping", [True, False])
 def test_resume_equals_an_uninterrupted_run(config, tmp_path, grouping):
     options = ("DATALOADER.ASPECT_RATIO_GROUPING", grouping)

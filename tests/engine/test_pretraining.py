@@ -6,7 +6,8 @@ import pickle
 
 import pytest
 import torch
-from helpers import METHODS, Killed, build_trainer, train
+from detectron2.modeling import build_model
+from helpers import METHODS, Killed, build_trainer, random_batch, tiny_config, train
 
 
 def load(folder, name="model_final.pth"):
@@ -146,6 +147,47 @@ def test_bfloat16_autocast_gives_nearly_the_same_losses(pretrain_config, method)
         losses.append(trainer.storage.history("total_loss").latest())
         assert all(x.dtype == torch.float32 for x in trainer.model.parameters())
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_float16_autocast_gives_nearly_the_same_losses(method):
+    torch.manual_seed(0)
+    model = build_model(tiny_config(method, "unused", "unused", "MODEL.RESNETS.DEPTH", 18,
+                                    "MODEL.RESNETS.RES2_OUT_CHANNELS", 64))  # fmt: skip
+    sizes = (64, 64, 32) if method == "SelfEMD" else None
+    batch = random_batch(8, views=3, sizes=sizes)
+    with torch.no_grad():
+        expected = model(batch)
+        with torch.autocast("cpu", torch.float16):
+            losses = model(batch)
+    for key, loss in losses.items():
+        assert loss.dtype == torch.float32
+        assert loss.item() == pytest.approx(expected[key].item(), rel=0.02), key
+
+
+def test_float16_resumes_with_the_scale_of_its_gradients(pretrain_config, tmp_path):
+    options = ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.PRECISION", "float16",
+               "SOLVER.WARMUP_ITERS", 0)  # fmt: skip
+    whole = train(pretrain_config("SCRL", *options, "OUTPUT_DIR", str(tmp_path / "whole")))
+    broken = pretrain_config("SCRL", *options, "OUTPUT_DIR", str(tmp_path / "broken"))
+    train(broken, kill_at=4)
+    train(broken, resume=True)
+    a, b = load(whole.cfg.OUTPUT_DIR), load(broken.OUTPUT_DIR)
+    assert_equal_states(a["model"], b["model"])
+    scalers = [x["trainer"]["_trainer"]["grad_scaler"] for x in (a, b)]
+    assert scalers[0] == scalers[1] and scalers[0]["scale"] < 65536  # steps were skipped
+    assert whole.storage.history("grad_scale").latest() == scalers[0]["scale"]
+
+
+def test_float16_whose_gradients_always_overflow_stops(pretrain_config):
+    trainer = build_trainer(
+        pretrain_config("BYOL", "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.PRECISION", "float16")
+    )
+    next(trainer.model.parameters()).register_hook(lambda gradient: gradient * torch.inf)
+    trainer._trainer.grad_scaler = torch.amp.GradScaler("cpu", init_scale=2.0**-13)
+    with pytest.raises(FloatingPointError, match="SOLVER.AMP.PRECISION"):
+        trainer.train()
+    assert trainer.iter == 1
 
 
 @pytest.mark.parametrize("optimizer", ["LARS", "AdamW"])

@@ -10,6 +10,9 @@ from detectron2.engine.train_loop import TrainerBase
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 
+# The scale of float16 gradients starts at 65536; thirty overflows in a row are no accident.
+_SMALLEST_SCALE = 2.0**-14
+
 
 def amp_dtype(precision, device):
     """The type of autocast for SOLVER.AMP.PRECISION on a device.
@@ -23,8 +26,6 @@ def amp_dtype(precision, device):
         raise ValueError(
             f"SOLVER.AMP.PRECISION is {precision!r}; it must be 'auto', 'bfloat16' or 'float16'."
         )
-    if precision == "float16" and device.type == "cpu":
-        raise ValueError("SOLVER.AMP.PRECISION 'float16' needs a GPU; set it to 'bfloat16'.")
     return getattr(torch, precision)
 
 
@@ -79,6 +80,8 @@ class TrainStep(TrainerBase):
         self.grad_scaler.unscale_(self.optimizer)  # gradients are clipped at their true size
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
+        if self.precision == torch.float16:
+            self._look_at_scale()
         _write_metrics(totals, data_time)
 
     def _backward(self, batch, is_last):
@@ -106,6 +109,18 @@ class TrainStep(TrainerBase):
             f"stops; the last checkpoint is intact. To mend it, {mend}, then go on with --resume "
             "from a checkpoint before the divergence, or start again."
         )
+
+    def _look_at_scale(self):
+        """Every overflow of the gradients skips a step and halves their scale: is there an end?"""
+        scale = self.grad_scaler.get_scale()
+        if scale < _SMALLEST_SCALE:
+            raise FloatingPointError(
+                f"Gradients are not finite in float16 at iteration {get_event_storage().iter}, "
+                "however small their scale: steps are skipped and nothing is learned. Set "
+                "SOLVER.AMP.PRECISION to 'bfloat16' or SOLVER.AMP.ENABLED to False, or lower "
+                "SOLVER.BASE_LR."
+            )
+        get_event_storage().put_scalar("grad_scale", scale)
 
     def state_dict(self):
         return {

@@ -45,7 +45,7 @@ class PretrainPrinter(EventWriter):
         others = [
             f"{k}: {v.latest():.4g}"
             for k, v in sorted(storage.histories().items())
-            if k in ("lr", "momentum") or "/" in k
+            if k in ("lr", "momentum", "grad_scale") or "/" in k
         ]
         logger.info(
             f"{eta}  iter: {done}/{self.max_iter}  "
