@@ -309,6 +309,20 @@ def test_alpha_balances_a_mean_of_byols_directions(alpha, names):
     assert model.weights.get("BYOLObjective", 0) == pytest.approx((1 - alpha) / 2)
 
 
+def test_marks_of_one_number_lie_on_one_place_of_the_image():
+    views = three_views(seed=4)
+    squares = objective(LCObjective).matches(views)
+    assert set(squares) == {0, 1, 2}
+    drawn = {k: x[..., 2] > x[..., 0] for k, x in squares.items()}
+    places = {
+        k: views[k].to_image((x[..., :2] + x[..., 2:]).double() / 2) for k, x in squares.items()
+    }
+    assert torch.equal(drawn[2], drawn[0] | drawn[1]) and 0 < drawn[0].sum() < drawn[0].numel()
+    for crop in (0, 1):
+        both = drawn[crop]
+        assert torch.allclose(places[crop][both], places[2][both], atol=1e-6)
+
+
 def test_pictures():
     for method, sizes, kind in (("SelfEMD", (64, 64, 32), "transport"), ("LCLoss", None, "views")):
         torch.manual_seed(0)

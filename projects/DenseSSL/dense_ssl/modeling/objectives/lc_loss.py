@@ -13,8 +13,8 @@ from ..regions import cell_centres
 from .base import OBJECTIVE_REGISTRY, Objective
 
 LOSSES = ("contrast", "mse")
-# Side of the squares that mark corresponding cells in pictures, in view pixels.
-_MARK = 5
+# So many of the squares that mark corresponding cells in pictures are as wide as a view.
+_MARKS = 24
 
 
 @OBJECTIVE_REGISTRY.register()
@@ -142,17 +142,24 @@ class LCObjective(Objective):
         return cosine_distance(read.flatten(0, 1), sought.flatten(0, 1), valid.flatten())
 
     def matches(self, views):
-        """Squares around corresponding cells, on a map of seven cells a side."""
-        whole, crop = self.pairs[0]
-        shape = views[whole].images.new_empty(1, 1, 7, 7)
-        _, valid = self.correspond(views[whole], views[crop], shape, shape)
+        """Squares around the cells of a 7 x 7 map of the whole image and their places in crops."""
+        whole = self.pairs[0][0]
         centres = cell_centres(views[whole].size, (7, 7), views[whole].affine)
         centres = centres.expand(len(views[whole]), -1, 2)
-        there = views[crop].to_view(views[whole].to_image(centres))
-        return {
-            view: torch.cat([x - _MARK / 2, x + _MARK / 2], dim=2) * valid[:, :, None]
-            for view, x in ((whole, centres), (crop, there))
-        }
+        squares, found = {}, 0
+        for crop in [where for sought, where in self.pairs if sought == whole]:
+            places = views[crop].to_view(views[whole].to_image(centres))
+            shown = views[crop].shows(places)
+            squares[crop] = _squares(places, shown, views[crop].size)
+            found = shown | found
+        squares[whole] = _squares(centres, found, views[whole].size)
+        return squares
+
+
+def _squares(centres, shown, size):
+    """Boxes (N, P, 4) around points (N, P, 2) of a view; without area where not ``shown``."""
+    half = max(size) / _MARKS / 2
+    return torch.cat([centres - half, centres + half], dim=2) * shown[:, :, None]
 
 
 def _check_whole(cfg, view):
