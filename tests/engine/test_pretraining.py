@@ -74,6 +74,16 @@ def test_resume_equals_an_uninterrupted_run(pretrain_config, tmp_path, method, o
         assert torch.equal(buffers[0][key]["momentum_buffer"], buffers[1][key]["momentum_buffer"])
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_pictures_change_nothing(pretrain_config, tmp_path, method):
+    states = []
+    for period in (0, 1):
+        options = ("VIS_PERIOD", period, "SOLVER.MAX_ITER", 2, "SOLVER.WARMUP_ITERS", 1)
+        cfg = pretrain_config(method, *options, "OUTPUT_DIR", str(tmp_path / str(period)))
+        states.append(train(cfg).model.state_dict())
+    assert_equal_states(*states)
+
+
 def test_resume_takes_over_a_drawn_seed(pretrain_config):
     cfg = pretrain_config("BYOL", "SEED", -1)
     first = train(cfg, kill_at=4)

@@ -65,7 +65,7 @@ def run(folder, images, processes, method, *options, launcher=()):
     pairs = [*TINY, *NEEDS.get(method, ()), "MODEL.META_ARCHITECTURE", method,
              "MODEL.RESNETS.NORM", "SyncBN", "MODEL.SSL.HEAD_NORM", "SyncBN",
              "DATASETS.TRAIN", (f"folder:{images}",), "OUTPUT_DIR", str(output),
-             "SOLVER.MAX_ITER", 3, *options]  # fmt: skip
+             "SOLVER.MAX_ITER", 3, "VIS_PERIOD", 2, *options]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(
         command + [str(x) for x in pairs], cwd=ROOT, env=environment, capture_output=True, text=True

@@ -3,6 +3,7 @@
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import build_backbone
+from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
@@ -209,5 +210,7 @@ class Pretrainer(nn.Module):
         scale = max(1, _DRAWN_SIDE // max(x.size[0] for x in views))
         with torch.autocast(self.device.type, enabled=False):
             for name, objective in self.objectives.items():
+                # drawn by every process, since passes may be shared; kept where writers take them
                 for kind, picture in objective.pictures(views, images, passes, scale).items():
-                    get_event_storage().put_image(f"{kind}/{name}", picture)
+                    if comm.is_main_process():
+                        get_event_storage().put_image(f"{kind}/{name}", picture)

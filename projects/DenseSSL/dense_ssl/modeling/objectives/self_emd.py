@@ -77,6 +77,7 @@ class SelfEMDObjective(Objective):
             {x: MLPHead(out_dim, hidden_dim, out_dim, norm) for x in branches}
         )
         self.add_target("projector")
+        self._drawn = None
 
     @classmethod
     def from_config(cls, cfg, shapes):
@@ -106,6 +107,8 @@ class SelfEMDObjective(Objective):
         online = {i: self._online(passes.online(i)) for i in self.online_views}
         with torch.no_grad():
             target = {i: self._heads(self.target_projector, passes.target(i)) for i in (0, 1)}
+        # for pictures: run again, the norms of the heads would count the batch twice
+        self._drawn = {k: x.detach() for k, x in online[0].items()}, target[1]
         losses = {
             "loss_emd": sum(self._emd(online[o], target[t]) for o, t in self.pairs)
             / len(self.pairs)
@@ -168,9 +171,7 @@ class SelfEMDObjective(Objective):
         return marginal_weights(x, vectors[0]), marginal_weights(y, vectors[1])
 
     def pictures(self, views, images, passes, scale):
-        maps = (passes.online(0), passes.target(1))
-        maps = [{self.in_feature: x[self.in_feature].float()} for x in maps]
-        online, target = self._online(maps[0]), self._heads(self.target_projector, maps[1])
+        online, target = self._drawn
         x, y = (self._levels(z)[0] for z in (online, target))
         masses = self._masses(x, y, online, target)
         cost = 1 - F.normalize(x, dim=2) @ F.normalize(y, dim=2).transpose(1, 2)
