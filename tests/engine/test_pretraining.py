@@ -32,6 +32,16 @@ EXPECTED = {
     "DenseCL": ("loss_dense", "dense_cl", 10),
 }
 
+# how often what belongs together finds each other, and how often it would by chance
+FOUND = {
+    "MoCoV2": ("moco/top1",),
+    "DUPR": ("dupr/image_res5/top1", "dupr/patch_res5/top1"),
+    "PointRegionContrast": ("plrc/top1", "plrc/chance"),
+    "SelfEMD": ("self_emd/arrived", "self_emd/chance"),
+    "LCLoss": ("lc_loss/top1", "lc_loss/chance"),
+    "DenseCL": ("dense_cl/top1",),
+}
+
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_writes_what_it_should(pretrain_config, method):
@@ -51,6 +61,8 @@ def test_a_run_writes_what_it_should(pretrain_config, method):
     for key in (loss, "lr", "momentum", f"{prefix}/feature_std", "data_time"):
         assert key in last
     assert 0 < last[loss] < limit
+    for key in FOUND.get(method, ()):
+        assert 0 <= last[key] <= 1
     with open(os.path.join(cfg.OUTPUT_DIR, "backbone.pkl"), "rb") as file:
         exported = pickle.load(file)
     state = load(cfg.OUTPUT_DIR)["model"]

@@ -256,16 +256,6 @@ def test_lc_loss_flipping_a_crop_and_its_features_changes_nothing():
     assert lc(views, passes)["loss_local"].item() == pytest.approx(before.item(), abs=1e-9)
 
 
-def test_every_cell_of_an_identical_view_is_valid_and_at_its_place():
-    lc, view = objective(LCObjective), three_views()[2]
-    maps = torch.zeros(N, 1, 4, 4)
-    points, valid = lc.correspond(view, view, maps, maps)
-    assert valid.all()
-    y, x = torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="ij")
-    expected = torch.stack([x, y], -1).view(16, 2).double()
-    assert torch.allclose(points, expected.expand(N, -1, -1), atol=1e-9)
-
-
 def test_lc_loss_without_any_correspondence_trains_on():
     lc = objective(LCObjective)
     views = three_views(0, dict.fromkeys(range(N), DISJOINT))

@@ -41,7 +41,11 @@ class PretrainPrinter(EventWriter):
             speed = f"  {self.batch_size / seconds:.1f} img/s"
             eta = f"eta {datetime.timedelta(seconds=int(seconds * (self.max_iter - done)))}"
         self._last = (done, now)
-        losses = [f"{k}: {v.median(20):.4g}" for k, v in storage.histories().items() if "loss" in k]
+        losses = [
+            f"{k}: {v.median(20):.4g}"
+            for k, v in storage.histories().items()
+            if "loss" in k and "/" not in k
+        ]
         others = [
             f"{k}: {v.latest():.4g}"
             for k, v in sorted(storage.histories().items())

@@ -8,6 +8,7 @@ from ...losses.precision import at_least_float32
 from ...utils.distributed import weigh_by_count
 from ...utils.events import is_logged, log_feature_std, put_scalar
 from ..backbones import feature_shape
+from ..correspondence import corresponding_points, share_found
 from ..heads import MLPHead, on_cells
 from ..regions import cell_centres
 from .base import OBJECTIVE_REGISTRY, Objective
@@ -103,34 +104,24 @@ class LCObjective(Objective):
             i: on_cells(self.projector, passes.online(i)[self.in_feature])
             for i in self.online_views
         }
-        for sought, where in self.pairs:
-            points, valid = self.correspond(views[sought], views[where], target[sought],
-                                            online[where])  # fmt: skip
-            term = self._compare(target[sought], online[where], points, valid)
+        for number, (sought, where) in enumerate(self.pairs):
+            anchors, candidates = target[sought], online[where]
+            points, valid = corresponding_points(
+                views[sought], views[where], anchors.shape[2:], candidates.shape[2:]
+            )
+            term = self._compare(anchors, candidates, points, valid)
             loss = loss + weigh_by_count(term, valid.sum().to(term)) / len(self.pairs)
-            if is_logged():
-                put_scalar(f"{self.label}/valid_cells", valid.float().mean())
-        log_feature_std(f"{self.label}/feature_std", online[where].flatten(2).mean(dim=2))
+            if number == 0 and is_logged():
+                self._log(anchors, candidates, points, valid)
         return {"loss_local": loss}
 
-    @staticmethod
     @torch.no_grad()
-    def correspond(sought, where, anchors, candidates):
-        """The places of the cells of one view in the map of another.
-
-        Args:
-            sought, where: :class:`~dense_ssl.structures.Views` of the same images.
-            anchors, candidates: their maps; only the shapes matter.
-
-        Returns:
-            (N, h * w, 2) grid indices (x, y) of the candidates, (N, h * w) bool: does the other
-            view show the place (a border belongs to the side that begins there).
-        """
-        centres = cell_centres(sought.size, anchors.shape[2:], sought.affine)
-        places = where.to_view(sought.to_image(centres.expand(len(sought), -1, 2)))
-        limit = places.new_tensor(where.size[::-1])  # (width, height)
-        cells = places.new_tensor(candidates.shape[:1:-1])  # (w', h')
-        return places * cells / limit - 0.5, where.shows(places)
+    def _log(self, anchors, candidates, points, valid):
+        put_scalar(f"{self.label}/valid_cells", valid.float().mean())
+        log_feature_std(f"{self.label}/feature_std", candidates.flatten(2).mean(dim=2))
+        if valid.any():
+            put_scalar(f"{self.label}/top1", share_found(anchors, candidates, points, valid))
+            put_scalar(f"{self.label}/chance", 1 / candidates[0, 0].numel())
 
     def _compare(self, anchors, candidates, points, valid):
         if self.loss == "contrast":

@@ -7,9 +7,10 @@ from torch.nn import functional as F
 
 from ...losses import cosine_distance, emd_distance, marginal_weights, sinkhorn
 from ...losses.precision import at_least_float32
-from ...utils.events import log_feature_std
+from ...utils.events import is_logged, log_feature_std, put_scalar
 from ...visualization.transport import draw_transport
 from ..backbones import feature_shape
+from ..correspondence import corresponding_points, share_transported
 from ..heads import MLPHead, on_cells
 from .base import OBJECTIVE_REGISTRY, Objective
 
@@ -117,9 +118,8 @@ class SelfEMDObjective(Objective):
             terms = [cosine_distance(online[o]["vector"], target[t]["vector"])
                      for o, t in self.pairs]  # fmt: skip
             losses["loss_vector"] = self.vector_weight * sum(terms) / len(terms)
-            log_feature_std(f"{self.label}/feature_std", online[0]["vector"])
-        nodes = online[0]["map"].flatten(2).transpose(1, 2)  # (N, H * W, D)
-        log_feature_std(f"{self.label}/node_std", nodes.flatten(0, 1))
+        if is_logged():
+            self._log(views, online[0], target[1])
         return losses
 
     def _online(self, features):
@@ -170,16 +170,34 @@ class SelfEMDObjective(Objective):
             x, y = F.normalize(x, dim=2), F.normalize(y, dim=2)
         return marginal_weights(x, vectors[0]), marginal_weights(y, vectors[1])
 
-    def pictures(self, views, images, passes, scale):
-        online, target = self._drawn
+    def _plan(self, online, target):
+        """The transport (N, h * w, h' * w') between the cells of two views, without the pyramid."""
         x, y = (self._levels(z)[0] for z in (online, target))
         masses = self._masses(x, y, online, target)
         cost = 1 - F.normalize(x, dim=2) @ F.normalize(y, dim=2).transpose(1, 2)
-        plan = sinkhorn(
-            cost, *masses, self.transport["regularization"], self.transport["iterations"]
-        )
+        settings = self.transport["regularization"], self.transport["iterations"]
+        return sinkhorn(cost, *masses, *settings)
+
+    @torch.no_grad()
+    def _log(self, views, online, target):
+        """``online``, ``target``: of the first and the second view."""
+        if "vector" in online:
+            log_feature_std(f"{self.label}/feature_std", online["vector"])
+        nodes = online["map"].flatten(2).transpose(1, 2)  # (N, h * w, D)
+        log_feature_std(f"{self.label}/node_std", nodes.flatten(0, 1))
         shapes = [z["map"].shape[2:] for z in (online, target)]
-        plan = plan[: len(images[0])].cpu()
+        points, valid = corresponding_points(*views[:2], *shapes)
+        if valid.any():
+            with torch.autocast(nodes.device.type, enabled=False):
+                plan = self._plan(online, target)
+            arrived, chance = share_transported(plan, points, valid, shapes[1])
+            put_scalar(f"{self.label}/arrived", arrived)
+            put_scalar(f"{self.label}/chance", chance)
+
+    def pictures(self, views, images, passes, scale):
+        online, target = self._drawn
+        shapes = [z["map"].shape[2:] for z in (online, target)]
+        plan = self._plan(online, target)[: len(images[0])].cpu()
         return {"transport": draw_transport(images[:2], plan, *shapes, scale)}
 
 
