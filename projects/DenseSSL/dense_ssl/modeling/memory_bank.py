@@ -4,6 +4,7 @@ import logging
 
 import torch
 from detectron2.utils import comm
+from detectron2.utils.logger import log_first_n
 from torch import nn
 from torch.nn import functional as F
 
@@ -125,9 +126,11 @@ def _warn_of_leaking_norms(cfg):
     key, several = norm_key(cfg), comm.get_world_size() > 1
     norm = key and value_of(cfg, key)
     if several and norm == "BN" and not cfg.MODEL.SSL.SHUFFLE_TARGET:
-        logger.warning(
-            "%s is 'BN': each process normalises by its own images, which gives away which keys "
-            "belong to which queries. Set MODEL.SSL.SHUFFLE_TARGET to True, or the norm to "
+        # once, however many queues a run has
+        log_first_n(
+            logging.WARNING,
+            f"{key} is 'BN': each process normalises by its own images, which gives away which "
+            "keys belong to which queries. Set MODEL.SSL.SHUFFLE_TARGET to True, or the norm to "
             "'SyncBN'.",
-            key,
+            key="message",
         )
