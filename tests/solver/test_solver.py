@@ -176,6 +176,13 @@ def test_biases_and_norms_do_not_decay(name):
         assert isinstance(optimizer, torch.optim.AdamW) and weights["betas"] == (0.8, 0.9)
 
 
+@pytest.mark.parametrize("schedule", ["LinearWarmupCosine", "WarmupPolyLR", "WarmupMultiStepLR"])
+def test_a_learning_rate_of_0_names_the_key(schedule):
+    cfg = base_config("SOLVER.BASE_LR", 0.0, "SOLVER.LR_SCHEDULER_NAME", schedule)
+    with pytest.raises(ValueError, match="SOLVER.BASE_LR is 0"):
+        build_lr_scheduler(cfg, torch.optim.SGD(network().parameters(), lr=0.1))
+
+
 def test_an_unknown_optimizer_names_the_key():
     with pytest.raises(ValueError, match="SOLVER.OPTIMIZER is 'Adam'.*'SGD', 'LARS', 'AdamW'"):
         build_optimizer(base_config("SOLVER.OPTIMIZER", "Adam"), network())

@@ -32,6 +32,8 @@ def add_model_config(cfg):
     ssl.MOMENTUM = CN()
     ssl.MOMENTUM.BASE = 0.996
     ssl.MOMENTUM.SCHEDULE = "cosine"
+    # When the features of all images have become the same for 200 iterations: "warn" or "stop".
+    ssl.ON_COLLAPSE = "warn"
 
 
 def add_segmentation_config(cfg):

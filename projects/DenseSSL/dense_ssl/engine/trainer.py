@@ -21,6 +21,7 @@ from ..modeling.freeze import freeze_parameters
 from ..modeling.pretrainer import Pretrainer
 from ..solver import build_lr_scheduler, build_optimizer
 from ..utils.events import LOG_PERIOD
+from .health import WatchForCollapse
 from .hooks import FreezeBackbone, ReseedEveryStep, RestartedPreciseBN, UpdateTarget
 from .train_step import TrainStep, amp_dtype
 from .writers import PictureWriter, PretrainPrinter
@@ -109,6 +110,8 @@ class Trainer(DefaultTrainer):
             result.append(hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate))
         if comm.is_main_process():
             result.append(hooks.PeriodicWriter(self.build_writers(), period=LOG_PERIOD))
+        if self.is_pretraining:  # last, so that a run that ends here is written down
+            result.append(WatchForCollapse(self.cfg.MODEL.SSL.ON_COLLAPSE))
         return result
 
     def build_writers(self):

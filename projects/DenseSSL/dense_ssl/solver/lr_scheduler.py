@@ -22,6 +22,8 @@ def build_lr_scheduler(cfg, optimizer):
 
     Every other name is detectron2's.
     """
+    if cfg.SOLVER.BASE_LR <= 0:
+        raise ValueError(f"SOLVER.BASE_LR is {cfg.SOLVER.BASE_LR}: give a learning rate above 0.")
     builders = {"LinearWarmupCosine": _linear_warmup_cosine, "WarmupPolyLR": _warmup_poly}
     if cfg.SOLVER.LR_SCHEDULER_NAME not in builders:
         return build_d2_lr_scheduler(cfg, optimizer)

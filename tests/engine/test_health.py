@@ -1,0 +1,94 @@
+"""A run that collapses is told from one that does not."""
+
+import logging
+
+import pytest
+import torch
+from detectron2.utils.events import EventStorage
+from helpers import build_trainer, recorded_log
+
+from dense_ssl.engine import health
+from dense_ssl.engine.health import PATIENCE, WatchForCollapse
+from dense_ssl.utils.events import LOG_PERIOD
+
+SPREAD = "byol/feature_std"
+
+
+class Clock:
+    """Stands in for the trainer."""
+
+    iter = 0
+
+
+def watch(values, action="warn", name=SPREAD):
+    """The warnings of a run that reports these values of a scalar."""
+    hook = WatchForCollapse(action)
+    hook.trainer = Clock()
+    with EventStorage() as storage, recorded_log(health.__name__, logging.WARNING) as messages:
+        for report, value in enumerate(values):
+            for step in range(LOG_PERIOD):
+                storage.iter = hook.trainer.iter = report * LOG_PERIOD + step
+                if step == LOG_PERIOD - 1:
+                    storage.put_scalar(name, value)
+                hook.after_step()
+    return messages
+
+
+@pytest.mark.parametrize("values, warned", [
+    ([0.7] * 30, 0), ([0.01] * (PATIENCE - 1), 0), ([0.01] * PATIENCE, 1), ([0.01] * 50, 1),
+    ([0.01] * (PATIENCE - 1) + [0.3] + [0.01] * (PATIENCE - 1), 0),
+    ([0.7] * 5 + [0.001] * PATIENCE + [0.5] + [0.001] * PATIENCE, 2),
+])  # fmt: skip
+def test_only_what_stays_low_has_collapsed(values, warned):
+    messages = watch(values)
+    assert len(messages) == warned
+    for message in messages:
+        assert SPREAD in message and "SOLVER.BASE_LR" in message
+
+
+def test_the_spread_of_cells_counts_and_other_scalars_do_not():
+    assert watch([0.01] * PATIENCE, name="self_emd/node_std")
+    assert not watch([0.01] * PATIENCE, name="moco/top1")
+
+
+def test_it_can_end_the_run():
+    with pytest.raises(RuntimeError, match="has collapsed"):
+        watch([0.01] * PATIENCE, "stop")
+    watch([0.01] * (PATIENCE - 1), "stop")
+
+
+def _watch_as_one_of_two(rank, folder):
+    store = f"file://{folder}/store"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    try:
+        watch([0.01 if rank == 0 else 0.9] * (PATIENCE + 1), "stop")
+    except RuntimeError:
+        (folder / str(rank)).touch()
+    torch.distributed.destroy_process_group()
+
+
+def test_all_processes_end_when_the_first_says_so(tmp_path):
+    torch.multiprocessing.spawn(_watch_as_one_of_two, (tmp_path,), nprocs=2)
+    assert (tmp_path / "0").exists() and (tmp_path / "1").exists()
+
+
+def test_an_unknown_action_names_its_key():
+    with pytest.raises(ValueError, match="MODEL.SSL.ON_COLLAPSE"):
+        WatchForCollapse("ignore")
+
+
+@pytest.mark.parametrize("collapsed", [True, False])
+def test_a_run_whose_features_are_all_the_same_ends(pretrain_config, monkeypatch, collapsed):
+    monkeypatch.setattr(health, "PATIENCE", 1)
+    options = ("MODEL.SSL.ON_COLLAPSE", "stop", "SOLVER.MAX_ITER", LOG_PERIOD,
+               "SOLVER.BASE_LR", 1e-9)  # fmt: skip
+    trainer = build_trainer(pretrain_config("BYOL", *options))
+    if collapsed:  # what a head gives does not depend on the image
+        with torch.no_grad():
+            trainer.model.objectives["BYOLObjective"].projector.output.weight.fill_(1e-6)
+            bias = trainer.model.objectives["BYOLObjective"].projector.norm.bias
+            bias.fill_(1000.0)
+        with pytest.raises(RuntimeError, match=SPREAD):
+            trainer.train()
+    else:
+        trainer.train()
