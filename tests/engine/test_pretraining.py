@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 import torch
+from detectron2.engine import HookBase
 from detectron2.modeling import build_model
 from helpers import METHODS, Killed, build_trainer, random_batch, tiny_config, train
 
@@ -138,6 +139,28 @@ def test_non_finite_loss_stops_with_the_mend(pretrain_config):
         trainer.model.objectives["BYOLObjective"].predictor.output.weight.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="SOLVER.BASE_LR"):
         trainer.train()
+
+
+def test_weights_that_are_not_finite_replace_no_checkpoint(pretrain_config):
+    cfg = pretrain_config("BYOL")  # six iterations, a checkpoint after the third
+
+    class Diverge(HookBase):
+        def before_step(self):
+            if self.trainer.iter == 5:
+                bias = self.trainer.model.objectives["BYOLObjective"].predictor.hidden.bias
+                bias.register_hook(lambda gradient: gradient * torch.nan)
+
+    trainer = build_trainer(cfg)
+    trainer.register_hooks([Diverge()])
+    with pytest.raises(FloatingPointError, match="predictor.hidden.*SOLVER.BASE_LR"):
+        trainer.train()
+    with open(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint")) as file:
+        assert file.read() == "model_0000002.pth"
+    assert all(
+        x.isfinite().all() for x in load(cfg.OUTPUT_DIR, "model_0000002.pth")["model"].values()
+    )
+    with open(os.path.join(cfg.OUTPUT_DIR, "backbone.pkl"), "rb") as file:
+        assert pickle.load(file)["dense_ssl"]["iteration"] == 2
 
 
 def test_killed_while_writing_leaves_the_old_checkpoint(pretrain_config, monkeypatch):

@@ -62,10 +62,15 @@ class Checkpointer(DetectionCheckpointer):
         self.loaded = (0, 0)
 
     def save(self, name, **extra):
-        """Write ``name``.pth (and ``backbone.pkl``) to the output folder."""
+        """Write ``name``.pth (and ``backbone.pkl``) to the output folder.
+
+        Raises:
+            FloatingPointError: weights are not finite; nothing is written.
+        """
         if not self.save_dir or not self.save_to_disk:
             return
         data = {"model": self.model.state_dict(), "dense_ssl": {"settings": self.settings}}
+        _refuse_non_finite(data["model"], name)
         data.update({key: x.state_dict() for key, x in self.checkpointables.items()})
         data.update(extra)
         path = os.path.join(self.save_dir, f"{name}.pth")
@@ -175,6 +180,16 @@ class Checkpointer(DetectionCheckpointer):
 
     def _is_pretraining(self):
         return hasattr(self.model, "target_backbone")
+
+
+def _refuse_non_finite(state, name):
+    broken = [k for k, x in state.items() if x.is_floating_point() and not x.isfinite().all()]
+    if broken:
+        raise FloatingPointError(
+            f"{name} is not written: {summarise(broken)} are not finite, the last step diverged. "
+            "The checkpoint before is intact. Lower SOLVER.BASE_LR, or clip gradients "
+            "(SOLVER.CLIP_GRADIENTS.ENABLED True), then go on with --resume."
+        )
 
 
 def _suffixes(name):
