@@ -1,10 +1,11 @@
 """Every pre-training config builds its model, and its comments count right."""
 
 import re
+import shlex
 
 import pytest
 from detectron2.modeling import build_model
-from helpers import CONFIGS, base_config
+from helpers import CONFIGS, ROOT, base_config
 
 from dense_ssl.data.mapper import MultiViewMapper
 from dense_ssl.engine.setup import check_pretraining, is_pretraining
@@ -67,6 +68,19 @@ def test_names_say_method_backbone_and_data(method, architecture, data):
     assert cfg.MODEL.BACKBONE.NAME == "build_resnet_backbone"
     assert list(cfg.DATASETS.TRAIN) == [f"{data}_2017_train" if data == "coco" else f"{data}_train"]
     assert cfg.OUTPUT_DIR == f"output/{method}_R_50_{data}"
+
+
+@pytest.mark.parametrize("name", ["pretrain/lc_loss_R_50_coco", "mini/pretrain/lc_loss_R_18"])
+def test_the_two_view_form_of_lc_loss_is_the_one_in_the_docs(name):
+    page = (ROOT / "projects" / "DenseSSL" / "README.md").read_text()
+    options = shlex.split(re.search(r"Two: `(INPUT.VIEWS.NUM 2 .*?)`", page).group(1))
+    cfg = load(CONFIGS / f"{name}.yaml")
+    cfg.merge_from_list([*options, "MODEL.DEVICE", "cpu", "MODEL.RESNETS.NORM", "BN",
+                         "MODEL.SSL.HEAD_NORM", "BN"])  # fmt: skip
+    views = MultiViewMapper(cfg).views
+    assert [x.crop for x in views] == ["random", "whole"] and views[1].flip_prob == 0
+    local = build_model(cfg).objectives["LCObjective"]
+    assert local.online_views == (0,) and local.target_views == (1,)
 
 
 def test_every_config_writes_to_a_folder_of_its_own():

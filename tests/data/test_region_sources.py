@@ -58,6 +58,13 @@ def test_label_files(tmp_path):
     got = LabelFiles(str(tmp_path))({"file_name": "/images/a.jpg"}, HEIGHT, WIDTH)
     assert got.shape == (HEIGHT, WIDTH) and set(np.unique(got)) == {0, 9} and got[0, 40] == 9
     cv2.imwrite(str(tmp_path / "b.png"), np.zeros((5, 5, 3), np.uint8))
+    # a map in the image's folder comes before one without folder; one of another shape is refused
+    (tmp_path / "x").mkdir()
+    cv2.imwrite(str(tmp_path / "x" / "a.png"), np.full((HEIGHT, WIDTH), 3, np.uint8))
+    assert (LabelFiles(str(tmp_path))({"file_name": "/images/x/a.jpg"}, HEIGHT, WIDTH) == 3).all()
+    cv2.imwrite(str(tmp_path / "turned.png"), np.zeros((WIDTH, HEIGHT), np.uint8))
+    with pytest.raises(ValueError, match="turned.png has .* another shape"):
+        LabelFiles(str(tmp_path))({"file_name": "turned.jpg"}, HEIGHT, WIDTH)
     for name in ("b", "missing"):
         with pytest.raises(ValueError, match="INPUT.REGIONS.FOLDER"):
             LabelFiles(str(tmp_path))({"file_name": name + ".jpg"}, HEIGHT, WIDTH)

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import types
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -153,6 +154,19 @@ def test_processes_on_cpus_share_the_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
     resolve_device(base_config("MODEL.DEVICE", "cpu"), Log())
     assert threads == [3]
+
+
+@pytest.mark.parametrize("processes, norm, batch, parts, refused", [
+    (1, "BN", 1, 1, True), (1, "BN", 2, 1, False), (1, "BN", 8, 8, True), (1, "", 1, 1, False),
+    (4, "BN", 4, 1, True), (4, "SyncBN", 4, 1, False),
+])  # fmt: skip
+def test_a_norm_that_sees_one_image_is_refused(monkeypatch, processes, norm, batch, parts, refused):
+    monkeypatch.setattr(comm, "get_world_size", lambda: processes)
+    cfg = base_config("MODEL.SSL.HEAD_NORM", norm, "SOLVER.IMS_PER_BATCH", batch,
+                      "SOLVER.ACCUMULATE", parts, "MODEL.BACKBONE.FREEZE_AT", 0,
+                      "MODEL.RESNETS.NORM", "BN")  # fmt: skip
+    with pytest.raises(ValueError, match="SOLVER.IMS_PER_BATCH") if refused else nullcontext():
+        check_pretraining(cfg)
 
 
 def test_precision_of_autocast(monkeypatch):

@@ -24,7 +24,7 @@ def affinities(point, candidates, temperature, left_out=None):
 
 def literal(query, key, student, teacher, strategy=1, valid=None, others=None, exclude_self=False):
     """Eq. 4 as loops, for each strategy of section 4.5.2."""
-    keep = [True] * (B * P) if valid is None else valid.flatten().tolist()
+    keep = [True] * query[..., 0].numel() if valid is None else valid.flatten().tolist()
     q, k = (F.normalize(x.flatten(0, 1), dim=1)[keep] for x in (query, key))
     more = [] if others is None else list(F.normalize(others, dim=1))
     teacher_points = {1: k, 2: q, 3: k}[strategy]
@@ -65,6 +65,22 @@ def test_further_candidates_agree_with_the_literal_equation():
     query, key, others = vectors(B, P, D), vectors(B, P, D, seed=1), vectors(3, D, seed=2)
     expected = literal(query, key, 0.1, 0.07, others=others)
     assert run(query, key, other_keys=others).item() == pytest.approx(expected, abs=1e-11)
+
+
+@pytest.mark.parametrize("strategy", [1, 2, 3])
+@pytest.mark.parametrize("exclude_self", [False, True])
+def test_candidates_of_the_own_image_agree_with_the_literal_equation(strategy, exclude_self):
+    query, key = vectors(B, P, D), vectors(B, P, D, seed=1)
+    valid = torch.tensor([[True, True, False, True, True], [True, False, True, False, True]])
+    got = run(query, key, strategy, valid=valid, negatives="image", exclude_self=exclude_self)
+    expected = 0.0
+    for i in range(B):
+        points = query[i][valid[i]][None], key[i][valid[i]][None]
+        expected += len(points[0][0]) * literal(*points, 0.1, 0.07, strategy, exclude_self=exclude_self)  # noqa: E501  # fmt: skip
+    assert got.item() == pytest.approx(expected / valid.sum().item(), abs=1e-10)
+    nothing = run(query.requires_grad_(), key, strategy, valid=valid & False, negatives="image")
+    nothing.backward()
+    assert nothing.item() == 0 and not query.grad.any()
 
 
 def test_lowest_where_student_and_teacher_agree():

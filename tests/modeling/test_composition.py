@@ -113,7 +113,12 @@ def test_weights_scale_the_losses_of_their_objective():
     ((), (), "MODEL.SSL.OBJECTIVES is empty"),
     (("SwAVObjective",), (), "MODEL.SSL.OBJECTIVES"),
     (("SCRLObjective", "SCRLObjective"), (), "MODEL.SSL.OBJECTIVES"),
-    (("SCRLObjective@p3",), (), "MODEL.SCRL.IN_FEATURE"),
+    (("SCRLObjective@p3",), (), "MODEL.SSL.OBJECTIVES has 'SCRLObjective@p3'.*res5"),
+    (("SCRLObjective@", "SCRLObjective"), (), "MODEL.SSL.OBJECTIVES"),
+    (("SelfEMDObjective", "LCObjective"), WHOLE, "MODEL.LC_LOSS.WHOLE_VIEW 3"),
+    (("PointRegionObjective", "MoCoObjective"), ("MODEL.PLRC.SHARED_HEAD", True),
+     "MODEL.MOCO.POOL_AFTER_HEAD"),
+    (("LCObjective",), (*WHOLE, "INPUT.VIEWS.SIZE", (60,)), "INPUT.VIEWS.SIZE is 60.*make it 64"),
     (("DUPRObjective@res4",), NEEDS["DUPR"], "MODEL.DUPR.IN_FEATURES"),
     (("LCObjective",), (), "INPUT.VIEWS.NUM"),
     (("SelfEMDObjective",), (), "INPUT.VIEWS.NUM"),
@@ -124,9 +129,64 @@ def test_a_wrong_combination_is_refused_when_the_model_is_built(entries, options
         compose(*entries, options=tuple(options))
 
 
-def test_weights_of_the_wrong_length_are_refused():
+def test_weights_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="MODEL.SSL.OBJECTIVE_WEIGHTS has 2 entries"):
         compose("BYOLObjective", weights=(1.0, 2.0))
+    for weights in ((-1.0, 1.0), (0.0, 0.0)):
+        with pytest.raises(ValueError, match="MODEL.SSL.OBJECTIVE_WEIGHTS.*negative"):
+            compose("BYOLObjective", "SCRLObjective", weights=weights)
+
+
+def test_an_objective_of_weight_0_is_not_built():
+    model = compose("BYOLObjective", "SCRLObjective", weights=(1.0, 0.0))
+    assert set(model.objectives) == {"BYOLObjective"}
+
+
+@pytest.mark.parametrize("method, options, message", [
+    ("SCRL", ("MODEL.SSL.OBJECTIVES", ("SCRLObjective", "LCObjective")), "'MultiObjective'"),
+    ("LCLoss", ("MODEL.SSL.OBJECTIVE_WEIGHTS", (0.5, 0.5)), "MODEL.SSL.OBJECTIVE_WEIGHTS"),
+    ("PointRegionContrast", ("MODEL.SSL.OBJECTIVE_WEIGHTS", (0.5, 0.5)), "OBJECTIVE_WEIGHTS"),
+    ("LCLoss", ("MODEL.LC_LOSS.ALPHA", 1.5), "MODEL.LC_LOSS.ALPHA is 1.5"),
+    ("LCLoss", ("MODEL.LC_LOSS.TEMPERATURE", 0.0), "MODEL.LC_LOSS.TEMPERATURE is 0"),
+    ("MoCoV2", ("MODEL.MOCO.TEMPERATURE", 0.0), "MODEL.MOCO.TEMPERATURE is 0"),
+    ("DUPR", ("MODEL.DUPR.TEMPERATURE", -0.1), "MODEL.DUPR.TEMPERATURE is -0.1"),
+    ("PointRegionContrast", ("MODEL.PLRC.TEACHER_TEMPERATURE", 0.0), "TEACHER_TEMPERATURE is 0"),
+])  # fmt: skip
+def test_keys_that_would_do_nothing_or_harm_are_refused(method, options, message):
+    with pytest.raises(ValueError, match=message):
+        build(method, *options)
+
+
+def test_losses_of_one_name_are_refused():
+    model = compose("BYOLObjective", "SCRLObjective")
+    model.objectives["SCRLObjective"] = model.objectives["BYOLObjective"]
+    with pytest.raises(ValueError, match="both call a loss 'loss_byol'"):
+        model(random_batch(4))
+
+
+def test_self_emd_and_lc_loss_with_a_view_each():
+    views = ("INPUT.VIEWS.NUM", 4, "INPUT.VIEWS.CROP", ("random", "random", "random", "whole"),
+             "INPUT.VIEWS.FLIP_PROB", (0.5,), "INPUT.VIEWS.SIZE", (64, 64, 32, 64),
+             "MODEL.LC_LOSS.WHOLE_VIEW", 3)  # fmt: skip
+    model = compose("SelfEMDObjective", "LCObjective", options=views)
+    losses = model(random_batch(4, views=4, sizes=(64, 64, 32, 64)))
+    assert set(losses) == {"loss_emd", "loss_vector", "loss_local"}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_shared_queue_of_automatic_size_suits_all(order):
+    entries = ("BoxContrastObjective", "MoCoObjective")[::order]
+    cfg = tiny_config("MultiObjective", "unused", "unused", "MODEL.SSL.OBJECTIVES", entries,
+                      "MODEL.MOCO.QUEUE_SIZE", 0)  # fmt: skip
+    META_ARCH_REGISTRY.get("MultiObjective").resolve(cfg, 5000)
+    assert cfg.MODEL.MOCO.QUEUE_SIZE == 2500
+
+
+def test_a_composition_shares_heads_like_the_named_method():
+    options = ("MODEL.PLRC.SHARED_HEAD", True, "MODEL.MOCO.POOL_AFTER_HEAD", True)
+    model = compose("PointRegionObjective", "MoCoObjective", options=options)
+    objectives = model.objectives
+    assert objectives["PointRegionObjective"].projector is objectives["MoCoObjective"].projector
 
 
 def test_boxes_with_negatives_agree_with_the_equation():
@@ -178,7 +238,20 @@ def test_dense_cl_agrees_with_its_equation():
     views = model.gather_views(random_batch(3))
     assert dense(views, given)["loss_dense"].item() == pytest.approx(total / 12, abs=1e-10)
     dense.after_step()
-    assert dense.contrast.bank.enqueued == 3  # one averaged key per image
+    assert dense.contrast.bank.enqueued == 3  # one key per image: the mean over its cells
+    projected = dense.target_projector(second.flatten(2).transpose(1, 2).flatten(0, 1))
+    mean = torch.nn.functional.normalize(projected.view(3, 4, -1).mean(dim=1), dim=1)
+    assert torch.allclose(dense.contrast.bank.keys[:3], mean, atol=1e-6)
+
+
+def test_dense_cl_in_both_directions_is_the_mean_of_one_and_the_other():
+    batch = random_batch(4)
+    turned = [{**x, "views": x["views"][::-1]} for x in batch]
+    one, both = build("DenseCL"), build("DenseCL", "MODEL.MOCO.SYMMETRIC", True)
+    expected = (one(batch)["loss_dense"] + one(turned)["loss_dense"]) / 2
+    assert both(batch)["loss_dense"].item() == pytest.approx(expected.item(), rel=1e-4)
+    both.after_step()
+    assert both.objectives["DenseCLObjective"].contrast.bank.enqueued == 8
 
 
 def test_dense_cl_matches_what_looks_alike():

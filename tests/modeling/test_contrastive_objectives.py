@@ -239,6 +239,17 @@ def test_dupr_builds_nothing_for_a_weight_of_zero(alpha, beta, branches):
     assert set(losses) == {f"loss_{x}" for x in branches}
 
 
+@pytest.mark.parametrize("weight, unbuilt", [("ALPHA", "QUEUE_SIZE"), ("BETA", "PATCH_QUEUE_SIZE")])
+def test_dupr_does_not_ask_for_images_to_fill_queues_that_it_does_not_build(weight, unbuilt):
+    cfg = base_config(f"MODEL.DUPR.{weight}", (0.0,) * 4, "MODEL.DUPR.QUEUE_SIZE", 100,
+                      "MODEL.DUPR.PATCH_QUEUE_SIZE", 100)  # fmt: skip
+    cfg.MODEL.DUPR[unbuilt] = 10**6
+    DUPRObjective.resolve(cfg, 1000)
+    cfg.MODEL.DUPR[weight] = (0.0, 0.0, 0.0, 1.0)
+    with pytest.raises(ValueError, match=unbuilt):
+        DUPRObjective.resolve(cfg, 1000)
+
+
 def test_dupr_without_any_overlap_trains_on():
     dupr = objective(DUPRObjective, *LEVELS)
     losses = dupr(make_views(0, dict.fromkeys(range(N), DISJOINT)), GivenFeatures(8))

@@ -100,6 +100,19 @@ def test_size_by_the_data(size, images, per_image, expected):
         assert cfg.MODEL.MOCO.QUEUE_SIZE == expected
 
 
+def test_a_queue_of_another_size_starts_anew():
+    saved = MemoryBank(8, 4)
+    saved.enqueue(keys(5))
+    bank = MemoryBank(6, 4)
+    start = bank.keys.clone()
+    with recorded_log("dense_ssl.modeling.memory_bank", logging.WARNING) as messages:
+        bank.load_state_dict(saved.state_dict(), strict=False)
+    assert bank.enqueued == 0 and torch.equal(bank.keys, start) and "another size" in messages[0]
+    same = MemoryBank(8, 4)
+    same.load_state_dict(saved.state_dict())
+    assert same.enqueued == 5 and torch.equal(same.keys, saved.keys)
+
+
 @pytest.mark.parametrize("size, images", [(1001, 1000), (65536, 3000), (-1, 1000)])
 def test_a_queue_that_the_data_cannot_fill_is_refused(size, images):
     with pytest.raises(ValueError, match="MODEL.MOCO.QUEUE_SIZE.*0 for a size that suits"):

@@ -98,6 +98,20 @@ def test_views_without_a_common_region():
         assert all(torch.isfinite(x).all() for x in sample.points)
 
 
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_region_of_which_one_view_shows_a_sliver_is_not_drawn(paired):
+    slivers = 0
+    first, second = make_views(count=400, seed=5)
+    for i in range(len(first)):  # alone, so that no other image shows the region either
+        alone = [Views(x.images[:1], x.affine[i:][:1], x.seeds[i:][:1], x.image_size[:1])
+                 for x in (first, second)]  # fmt: skip
+        sample = sampler(resolution=16, paired=paired).sample(*alone)
+        shown = [set(x[0].tolist()) for x in sample.region_maps]
+        slivers += max(shown[0], default=-1) > max(shown[1], default=-1)
+        assert set(sample.drawn[0].tolist()) - {-1} <= shown[0] & shown[1]
+    assert slivers > 3
+
+
 def test_samples_depend_on_the_seed_of_an_image_alone():
     first, second = make_views(6)
     whole = sampler().sample(first, second)

@@ -41,7 +41,10 @@ def build_region_source(node):
 
 
 class LabelFiles:
-    """Label maps in PNG files that are called as the images are."""
+    """Label maps in PNG files that are called as the images are, in the same folders or in one.
+
+    Of the image ``photos/a/1.jpg`` it is ``a/1.png`` if there is one, otherwise ``1.png``.
+    """
 
     def __init__(self, folder):
         """
@@ -51,8 +54,7 @@ class LabelFiles:
         self.folder = folder
 
     def __call__(self, dataset_dict, height, width):
-        stem = os.path.splitext(os.path.basename(dataset_dict["file_name"]))[0]
-        path = os.path.join(self.folder, stem + ".png")
+        path = self._path(dataset_dict["file_name"])
         labels = cv2.imread(path, cv2.IMREAD_UNCHANGED)
         if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
             raise ValueError(
@@ -60,8 +62,25 @@ class LabelFiles:
                 "image of one channel: mend it, or change INPUT.REGIONS.FOLDER."
             )
         if labels.shape != (height, width):
+            _check_aspect(path, labels.shape, (height, width))
             labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
         return labels
+
+    def _path(self, file_name):
+        """The file with the longest end of the image's path; the shortest where there is none."""
+        parts = os.path.splitext(os.path.abspath(file_name))[0].split(os.sep)[1:]
+        paths = [os.path.join(self.folder, *parts[i:]) + ".png" for i in range(len(parts))]
+        return next((x for x in paths if os.path.exists(x)), paths[-1])
+
+
+def _check_aspect(path, labels, image):
+    """Raise where a label map would be stretched: it is of another image, or not turned like it."""
+    if abs(labels[0] * image[1] - labels[1] * image[0]) > 0.05 * labels[0] * image[1]:
+        raise ValueError(
+            f"{path} has {labels[1]} x {labels[0]} pixels, the image {image[1]} x {image[0]} "
+            "(turned as its EXIF data say), another shape: it belongs to another image or is not "
+            "turned. Mend it, or change INPUT.REGIONS.FOLDER."
+        )
 
 
 class AnnotatedRegions:

@@ -25,6 +25,11 @@ class ViewSettings:
     photometry: PhotometrySettings
 
 
+def entry_of_view(values, view):
+    """What a key of INPUT.VIEWS says of a view: an entry of its own, or the one for all."""
+    return values[view] if len(values) > max(view, 1) else values[0]
+
+
 def view_settings(node):
     """The settings of every view.
 
@@ -42,7 +47,7 @@ def view_settings(node):
                 f"INPUT.VIEWS.{key} has {len(values)} entries for INPUT.VIEWS.NUM {node.NUM} "
                 "views: give one per view, or a single one for all."
             )
-        return values[view] if len(values) > 1 else values[0]
+        return entry_of_view(values, view)
 
     settings = []
     for view in range(node.NUM):

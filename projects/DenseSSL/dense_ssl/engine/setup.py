@@ -113,6 +113,13 @@ def check_pretraining(cfg):
     _refuse_frozen_norm(cfg, "pre-training needs norm statistics that move")
     if cfg.INPUT.VIEWS.NUM < 1:
         raise ValueError("INPUT.VIEWS.NUM must be at least 1.")
+    norms = comm.get_world_size() if cfg.MODEL.SSL.HEAD_NORM == "BN" else 1  # that see a part each
+    if cfg.MODEL.SSL.HEAD_NORM and cfg.SOLVER.IMS_PER_BATCH < 2 * norms * cfg.SOLVER.ACCUMULATE:
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}, in {cfg.SOLVER.ACCUMULATE} parts "
+            f"(SOLVER.ACCUMULATE) and {comm.get_world_size()} processes: the norms of the heads "
+            "(MODEL.SSL.HEAD_NORM) would see a single image. Raise it, or lower ACCUMULATE."
+        )
 
 
 def check_finetuning(cfg):

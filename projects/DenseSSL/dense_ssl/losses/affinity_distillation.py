@@ -17,6 +17,7 @@ def affinity_distillation(
     candidates=None,
     teacher_candidates=None,
     valid=None,
+    negatives="batch",
     other_keys=None,
     exclude_self=False,
     max_entries=None,
@@ -45,6 +46,7 @@ def affinity_distillation(
         candidates: (B, P, D), what the student compares with; None: ``key``.
         teacher_candidates: (B, P, D), what the teacher compares with; None: ``key``.
         valid: (B, P) bool; a point that is not valid is neither i nor k. None: all are.
+        negatives: "batch": candidates are the points of all images. "image": of the own image.
         other_keys: (M, D), further candidates of both sides, such as the keys of other processes.
         exclude_self: leave the pair of a point with itself out of both distributions.
         max_entries: largest number of similarities that are held at once.
@@ -56,6 +58,12 @@ def affinity_distillation(
     candidates = key.detach() if candidates is None else candidates
     teacher = key if teacher is None else teacher
     teacher_candidates = key if teacher_candidates is None else teacher_candidates
+    if negatives == "image":
+        valid = torch.ones(query.shape[:2]).bool().to(query.device) if valid is None else valid
+        points = query, key, teacher, candidates, teacher_candidates, valid
+        return _over_images(
+            points, student_temperature, teacher_temperature, other_keys, exclude_self, max_entries
+        )
     keep = slice(None) if valid is None else valid.flatten()
     prepared = at_least_float32(query, candidates, teacher.detach(), teacher_candidates.detach())
     query, candidates, teacher, teacher_candidates = (
@@ -84,3 +92,26 @@ def affinity_distillation(
     with torch.autocast(query.device.type, enabled=False):
         total = over_chunks(summed, (query, teacher, index), len(candidates), max_entries)
     return total / max(len(query), 1)
+
+
+def _over_images(
+    points, student_temperature, teacher_temperature, other_keys, exclude_self, max_entries
+):
+    """The mean over all valid points where the candidates are those of the own image."""
+    total, count = points[0].sum() * 0, 0
+    for query, key, teacher, candidates, teacher_candidates, valid in zip(*points):
+        loss = affinity_distillation(
+            query[None],
+            key[None],
+            student_temperature,
+            teacher_temperature,
+            teacher=teacher[None],
+            candidates=candidates[None],
+            teacher_candidates=teacher_candidates[None],
+            valid=valid[None],
+            other_keys=other_keys,
+            exclude_self=exclude_self,
+            max_entries=max_entries,
+        )
+        total, count = total + loss * valid.sum(), count + valid.sum()
+    return total / torch.as_tensor(count).clamp(min=1)

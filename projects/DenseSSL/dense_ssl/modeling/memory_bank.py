@@ -54,6 +54,16 @@ class MemoryBank(nn.Module):
         """Share of the queue that holds keys of images, as a scalar tensor."""
         return (self.enqueued / len(self)).clamp(max=1)
 
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
+        keys = state_dict.get(f"{prefix}keys")
+        if f"{prefix}enqueued" in state_dict and (keys is None or keys.shape != self.keys.shape):
+            logger.warning(
+                "%skeys has another size in the checkpoint: the queue starts anew.", prefix
+            )
+            state_dict.pop(f"{prefix}keys", None)
+            state_dict[f"{prefix}enqueued"] = torch.zeros_like(self.enqueued)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
     @torch.no_grad()
     def enqueue(self, keys, valid=None):
         """Replace the oldest keys.

@@ -9,9 +9,16 @@ from torch import nn
 
 from ..data.batch import stack_samples
 from ..structures import Views
-from ..utils.events import is_drawn
+from ..utils.events import is_drawn, iteration_or_none
 from .backbones import extract_features, feature_shapes
-from .composition import build_objectives, check_views, objective_class, objective_names
+from .composition import (
+    build_objectives,
+    check_ownership,
+    check_views,
+    check_weights,
+    objective_class,
+    objective_names,
+)
 from .momentum import momentum_copy, update_momentum
 from .passes import Passes
 
@@ -23,8 +30,8 @@ class Pretrainer(nn.Module):
     """Pre-train ``backbone`` with some objectives.
 
     ``backbone`` is the online encoder, the one that is exported; ``target_backbone`` follows it
-    by :meth:`update_target`, which the trainer calls after each optimizer step. A named method is
-    a subclass that fixes the objectives.
+    by :meth:`update_target`, and :meth:`after_step` moves the queues; the trainer calls both after
+    each optimizer step. A named method is a subclass that fixes the objectives.
     """
 
     # Names of the objectives in OBJECTIVE_REGISTRY; None: those of the config.
@@ -67,6 +74,7 @@ class Pretrainer(nn.Module):
         self.shuffle_target = shuffle_target
         self.channels_last = channels_last
         self.vis_period = vis_period
+        self._drawn_at = None
         self.input_format = input_format
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
@@ -94,22 +102,29 @@ class Pretrainer(nn.Module):
         }
 
     @classmethod
+    def own_weights(cls, cfg):
+        """Weights of the objectives where a method has keys of its own for them; else ()."""
+        return ()
+
+    @classmethod
     def objective_weights(cls, cfg):
-        """{entry of MODEL.SSL.OBJECTIVES: weight} of the objectives that a config asks for."""
+        """{entry of MODEL.SSL.OBJECTIVES: weight} of the objectives that a config asks for.
+
+        One of weight 0 is left out: it needs neither heads nor passes.
+        """
+        check_ownership(cls, cfg)
         names = cls.objective_names or objective_names(cfg)
-        weights = cfg.MODEL.SSL.OBJECTIVE_WEIGHTS or (1.0,) * len(names)
-        if len(weights) != len(names):
-            raise ValueError(
-                f"MODEL.SSL.OBJECTIVE_WEIGHTS has {len(weights)} entries for the {len(names)} "
-                f"objectives {tuple(names)}: give one each, or none."
-            )
-        return dict(zip(names, weights))
+        weights = cls.own_weights(cfg) or cfg.MODEL.SSL.OBJECTIVE_WEIGHTS or (1.0,) * len(names)
+        check_weights(names, weights)
+        return {name: x for name, x in zip(names, weights) if x > 0}
 
     @classmethod
     def resolve(cls, cfg, num_images):
         """Turn the keys of the objectives that depend on the data into numbers, in place."""
-        for name in cls.objective_weights(cfg):
-            objective_class(name).resolve(cfg, num_images)
+        kinds = [objective_class(x) for x in cls.objective_weights(cfg)]
+        # an automatic queue that several share must suit the one that fills it least
+        for kind in sorted(kinds, key=lambda x: x.queue_keys(cfg)):
+            kind.resolve(cfg, num_images)
 
     @property
     def device(self):
@@ -147,8 +162,12 @@ class Pretrainer(nn.Module):
         for name, objective in self.objectives.items():
             suffix = name.partition("@")[2]  # the level that tells two of a kind apart
             for key, loss in objective(views, passes).items():
-                losses[f"{key}_{suffix}" if suffix else key] = loss * self.weights[name]
-        if is_drawn(self.vis_period):
+                key = f"{key}_{suffix}" if suffix else key
+                if key in losses:
+                    raise ValueError(f"{name} and another objective both call a loss {key!r}.")
+                losses[key] = loss * self.weights[name]
+        if is_drawn(self.vis_period) and self._drawn_at != iteration_or_none():
+            self._drawn_at = iteration_or_none()  # once, however many parts a batch has
             self._draw(views, passes)
         return losses
 

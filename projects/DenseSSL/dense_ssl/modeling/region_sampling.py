@@ -75,18 +75,21 @@ class RegionSampler:
             ]
         number = max(int(x.max()) for x in maps) + 1
         counts = [region_ops.count_cells(x, max(number, 1)) for x in maps]
-        # of paired points the first view alone decides: they are drawn there
-        visible = counts[0] > 0 if self.paired else (counts[0] > 0) & (counts[1] > 0)
+        # a sliver of overlap may hold a cell's centre in one view and none in the other
+        visible = (counts[0] > 0) & (counts[1] > 0)
         drawn = region_ops.draw_regions(visible, self._numbers(first, 1, self.num_regions))
-        shape = (self.num_regions, self.num_points)
-        points = []
-        for index, (centre, region_map) in enumerate(zip(centres, maps)):
-            numbers = self._numbers(first, 2 + index, *shape)
-            cells = region_ops.draw_cells(region_map, drawn, numbers)
-            points.append(centre.gather(1, cells[..., None].expand(-1, -1, 2)))
+        points = [self._draw_points(first, 2, centres[0], maps[0], drawn)]
         if self.paired:
-            points[1] = second.to_view(first.to_image(points[0]))
+            points.append(second.to_view(first.to_image(points[0])))
+        else:
+            points.append(self._draw_points(first, 3, centres[1], maps[1], drawn))
         return RegionSample(drawn, points, maps, visible)
+
+    def _draw_points(self, first, stream, centres, region_map, drawn):
+        """(N, S * P, 2), P cell centres in each of the regions ``drawn``."""
+        numbers = self._numbers(first, stream, self.num_regions, self.num_points)
+        cells = region_ops.draw_cells(region_map, drawn, numbers)
+        return centres.gather(1, cells[..., None].expand(-1, -1, 2))
 
     def _cells(self, view):
         return (self.resolution,) * 2 if view.regions is None else view.regions.shape[1:]

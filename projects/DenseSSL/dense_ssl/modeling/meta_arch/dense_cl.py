@@ -24,14 +24,19 @@ class DenseCLObjective(MoCoObjective):
     label = "dense_cl"
 
     def forward(self, views, passes):
-        query_map, key_map = (x[self.in_feature] for x in (passes.online(0), passes.target(1)))
-        query = cells(on_cells(self.projector, query_map))  # (N, H * W, D)
-        with torch.no_grad():
-            key = cells(on_cells(self.target_projector, key_map))
-            match = most_alike(cells(query_map), cells(key_map))  # (N, H * W)
-            positive = key.gather(1, match[..., None].expand_as(query))
-        self.contrast.hold(F.normalize(key.float(), dim=2).mean(dim=1))
-        loss = self.contrast(query.flatten(0, 1), positive.flatten(0, 1), self.label)
+        loss = 0
+        for online, target in self.directions:
+            query_map, key_map = (
+                x[self.in_feature] for x in (passes.online(online), passes.target(target))
+            )
+            query = cells(on_cells(self.projector, query_map))  # (N, H * W, D)
+            with torch.no_grad():
+                key = cells(on_cells(self.target_projector, key_map))
+                match = most_alike(cells(query_map), cells(key_map))  # (N, H * W)
+                positive = key.gather(1, match[..., None].expand_as(query))
+            found = self.contrast(query.flatten(0, 1), positive.flatten(0, 1), self.label)
+            loss = loss + found / len(self.directions)
+            self.contrast.hold(key.float().mean(dim=1))
         return {"loss_dense": loss}
 
 

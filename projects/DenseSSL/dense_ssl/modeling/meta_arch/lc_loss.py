@@ -12,8 +12,9 @@ class LCLoss(Pretrainer):
     objective_names = ("BYOLObjective", "LCObjective")
 
     @classmethod
-    def objective_weights(cls, cfg):
+    def own_weights(cls, cfg):
         alpha = cfg.MODEL.LC_LOSS.ALPHA
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"MODEL.LC_LOSS.ALPHA is {alpha}; it must lie between 0 and 1.")
         # Eq. 1 is one direction of BYOL, whose objective sums both: its mean keeps the balance
-        weights = dict(zip(cls.objective_names, ((1 - alpha) / 2, alpha)))
-        return {name: x for name, x in weights.items() if x > 0}
+        return (1 - alpha) / 2, alpha

@@ -4,8 +4,17 @@ from fvcore.common.registry import Registry
 from torch import nn
 
 from ...visualization.matches import draw_matches
+from ..backbone_keys import value_of
 from ..momentum import momentum_copy
 from ..queue_contrast import QueueContrast
+
+
+def require_positive(cfg, *keys):
+    """Raise, naming the key, where a number of the config is not above 0."""
+    for key in keys:
+        if value_of(cfg, key) <= 0:
+            raise ValueError(f"{key} is {value_of(cfg, key)}; it must be above 0.")
+
 
 OBJECTIVE_REGISTRY = Registry("OBJECTIVE")
 OBJECTIVE_REGISTRY.__doc__ = """
@@ -77,6 +86,18 @@ class Objective(nn.Module):
 
         Args:
             cfg: config, not frozen. num_images: images of an epoch.
+        """
+
+    @classmethod
+    def queue_keys(cls, cfg):
+        """How many keys an image puts into the queue of MODEL.MOCO, if it has one."""
+        return 0
+
+    def join(self, objectives):
+        """Look at the other objectives of the model, once all are built.
+
+        Args:
+            objectives: {entry of MODEL.SSL.OBJECTIVES: objective}.
         """
 
     def after_step(self):

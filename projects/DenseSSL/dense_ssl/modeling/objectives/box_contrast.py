@@ -6,7 +6,7 @@ from torch import nn
 
 from ..memory_bank import MemoryBank, resolve_queue_size
 from ..queue_contrast import QueueContrast
-from .base import OBJECTIVE_REGISTRY
+from .base import OBJECTIVE_REGISTRY, require_positive
 from .scrl import SCRLObjective
 
 # Boxes of an image that enter the queue, as many as patches in DUPR.
@@ -41,6 +41,7 @@ class BoxContrastObjective(SCRLObjective):
     @classmethod
     def from_config(cls, cfg, shapes):
         node = cfg.MODEL.MOCO
+        require_positive(cfg, "MODEL.MOCO.TEMPERATURE")
         return {
             **super().from_config(cfg, shapes),
             "queue_size": node.QUEUE_SIZE,
@@ -49,10 +50,13 @@ class BoxContrastObjective(SCRLObjective):
         }
 
     @classmethod
-    def resolve(cls, cfg, num_images):
+    def queue_keys(cls, cfg):
         # both directions put keys in
-        keys = 2 * min(_KEYS_PER_IMAGE, cfg.MODEL.SCRL.NUM_BOXES)
-        resolve_queue_size(cfg, "MODEL.MOCO.QUEUE_SIZE", num_images, keys)
+        return 2 * min(_KEYS_PER_IMAGE, cfg.MODEL.SCRL.NUM_BOXES)
+
+    @classmethod
+    def resolve(cls, cfg, num_images):
+        resolve_queue_size(cfg, "MODEL.MOCO.QUEUE_SIZE", num_images, cls.queue_keys(cfg))
 
     def forward(self, views, passes):
         boxes, usable = self.sample(views)

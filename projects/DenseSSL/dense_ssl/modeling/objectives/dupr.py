@@ -14,7 +14,7 @@ from ..heads import MLPHead
 from ..memory_bank import MemoryBank, resolve_queue_size
 from ..queue_contrast import QueueContrast
 from ..random_stream import uniform
-from .base import OBJECTIVE_REGISTRY, Objective
+from .base import OBJECTIVE_REGISTRY, Objective, require_positive
 
 
 @OBJECTIVE_REGISTRY.register()
@@ -84,6 +84,7 @@ class DUPRObjective(Objective):
     def from_config(cls, cfg, shapes):
         node = cfg.MODEL.DUPR
         _check_levels(node)
+        require_positive(cfg, "MODEL.DUPR.TEMPERATURE")
         return {
             "levels": {
                 x: feature_shape(shapes, x, "MODEL.DUPR.IN_FEATURES") for x in node.IN_FEATURES
@@ -102,9 +103,12 @@ class DUPRObjective(Objective):
 
     @classmethod
     def resolve(cls, cfg, num_images):
-        resolve_queue_size(cfg, "MODEL.DUPR.QUEUE_SIZE", num_images)
-        keys = cfg.MODEL.DUPR.KEYS_PER_IMAGE
-        resolve_queue_size(cfg, "MODEL.DUPR.PATCH_QUEUE_SIZE", num_images, keys)
+        node = cfg.MODEL.DUPR
+        if any(node.ALPHA):  # only queues that will be built
+            resolve_queue_size(cfg, "MODEL.DUPR.QUEUE_SIZE", num_images)
+        if any(node.BETA):
+            keys = node.KEYS_PER_IMAGE
+            resolve_queue_size(cfg, "MODEL.DUPR.PATCH_QUEUE_SIZE", num_images, keys)
 
     def forward(self, views, passes):
         query_maps, key_maps = passes.online(0), passes.target(1)

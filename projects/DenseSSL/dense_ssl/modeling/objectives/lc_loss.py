@@ -3,6 +3,7 @@
 import torch
 from detectron2.config import configurable
 
+from ...data.view_settings import entry_of_view
 from ...losses import cosine_distance, local_contrast, read_cells
 from ...losses.precision import at_least_float32
 from ...utils.distributed import weigh_by_count
@@ -11,7 +12,7 @@ from ..backbones import feature_shape
 from ..correspondence import corresponding_points, share_found
 from ..heads import MLPHead, on_cells
 from ..regions import cell_centres
-from .base import OBJECTIVE_REGISTRY, Objective
+from .base import OBJECTIVE_REGISTRY, Objective, require_positive
 
 LOSSES = ("contrast", "mse")
 # So many of the squares that mark corresponding cells in pictures are as wide as a view.
@@ -56,6 +57,7 @@ class LCObjective(Objective):
         """
         super().__init__()
         self.in_feature = in_feature
+        self.whole_view = whole_view
         # (whose cells are looked for, through the target; in whose cells, through the online one)
         self.pairs = [(whole_view, x) for x in crop_views]
         if symmetric:
@@ -78,8 +80,10 @@ class LCObjective(Objective):
                 f"MODEL.LC_LOSS.CROP_VIEWS is {tuple(node.CROP_VIEWS)}: name at least one view, "
                 f"other than MODEL.LC_LOSS.WHOLE_VIEW {node.WHOLE_VIEW}."
             )
+        require_positive(cfg, "MODEL.LC_LOSS.TEMPERATURE")
         _check_whole(cfg, node.WHOLE_VIEW)
         shape = feature_shape(shapes, node.IN_FEATURE, "MODEL.LC_LOSS.IN_FEATURE")
+        _check_sizes(cfg, (node.WHOLE_VIEW, *node.CROP_VIEWS), shape.stride)
         return {
             "in_feature": node.IN_FEATURE,
             "in_channels": shape.channels,
@@ -155,11 +159,23 @@ def _squares(centres, shown, size):
 
 def _check_whole(cfg, view):
     """Raise where the view that shall show the whole image is a crop."""
-    crops = tuple(cfg.INPUT.VIEWS.CROP)
-    flips = tuple(cfg.INPUT.VIEWS.FLIP_PROB)
-    crop, flip = (x[view] if len(x) > view else x[0] for x in (crops, flips))
+    crop, flip = (entry_of_view(cfg.INPUT.VIEWS[x], view) for x in ("CROP", "FLIP_PROB"))
     if view < cfg.INPUT.VIEWS.NUM and crop != "whole":
         raise ValueError(
-            f"MODEL.LC_LOSS.WHOLE_VIEW is {view}, but INPUT.VIEWS.CROP is {crops}: make entry "
-            f"{view} 'whole' (and its FLIP_PROB 0, now {flip})."
+            f"MODEL.LC_LOSS.WHOLE_VIEW is {view}, but INPUT.VIEWS.CROP is "
+            f"{tuple(cfg.INPUT.VIEWS.CROP)}: make entry {view} 'whole' (and its FLIP_PROB 0, now "
+            f"{flip})."
         )
+
+
+def _check_sizes(cfg, views, stride):
+    """Raise where the cells of a view do not divide it evenly: their places would be wrong."""
+    for view in views:
+        size = entry_of_view(cfg.INPUT.VIEWS.SIZE, view)
+        if size % stride:
+            raise ValueError(
+                f"INPUT.VIEWS.SIZE is {size} for view {view}, no multiple of the stride {stride} "
+                f"of MODEL.LC_LOSS.IN_FEATURE {cfg.MODEL.LC_LOSS.IN_FEATURE!r}: make it "
+                f"{max(round(size / stride), 1) * stride}, so that cells lie where they are "
+                "thought to."
+            )

@@ -7,7 +7,7 @@ from ..backbones import feature_shape
 from ..heads import MLPHead, on_cells
 from ..memory_bank import MemoryBank, resolve_queue_size
 from ..queue_contrast import QueueContrast
-from .base import OBJECTIVE_REGISTRY, Objective
+from .base import OBJECTIVE_REGISTRY, Objective, require_positive
 
 
 @OBJECTIVE_REGISTRY.register()
@@ -56,6 +56,7 @@ class MoCoObjective(Objective):
     @classmethod
     def from_config(cls, cfg, shapes):
         node = cfg.MODEL.MOCO
+        require_positive(cfg, "MODEL.MOCO.TEMPERATURE")
         shape = feature_shape(shapes, node.IN_FEATURE, "MODEL.MOCO.IN_FEATURE")
         return {
             "in_feature": node.IN_FEATURE,
@@ -70,9 +71,12 @@ class MoCoObjective(Objective):
         }
 
     @classmethod
+    def queue_keys(cls, cfg):
+        return 2 if cfg.MODEL.MOCO.SYMMETRIC else 1
+
+    @classmethod
     def resolve(cls, cfg, num_images):
-        keys_per_image = 2 if cfg.MODEL.MOCO.SYMMETRIC else 1
-        resolve_queue_size(cfg, "MODEL.MOCO.QUEUE_SIZE", num_images, keys_per_image)
+        resolve_queue_size(cfg, "MODEL.MOCO.QUEUE_SIZE", num_images, cls.queue_keys(cfg))
 
     def forward(self, views, passes):
         loss = 0

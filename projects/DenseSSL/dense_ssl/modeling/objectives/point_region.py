@@ -14,10 +14,9 @@ from ..heads import MLPHead, on_cells
 from ..points import mean_over_regions, read_points
 from ..region_sampling import RegionSampler
 from .base import OBJECTIVE_REGISTRY, Objective
+from .moco import MoCoObjective
+from .point_region_keys import check_point_region_keys
 
-LEVELS = ("point", "region")
-NEGATIVES = ("image", "batch", "all")
-WARMUP_MODES = ("off", "teacher_temp")
 # The teacher's temperature at the start of a warm-up of mode "teacher_temp".
 _FIRST_TEACHER_TEMPERATURE = 0.04
 # The log looks at so many points.
@@ -56,6 +55,7 @@ class PointRegionObjective(Objective):
         alpha,
         warmup_iters,
         warmup_mode,
+        shared_head=False,
     ):
         """
         Args:
@@ -71,6 +71,7 @@ class PointRegionObjective(Objective):
             alpha: weight of Eq. 2 against Eq. 4.
             warmup_iters: length of the warm-up.
             warmup_mode: "off": Eq. 2 alone; "teacher_temp": the teacher's temperature rises.
+            shared_head: use the head of the image loss.
         """
         super().__init__()
         self.online_views, self.target_views = (0,), (0, 1) if strategy == 3 else (1,)
@@ -88,11 +89,12 @@ class PointRegionObjective(Objective):
         self.alpha = alpha
         self.warmup_iters = warmup_iters
         self.warmup_mode = warmup_mode
+        self.shared_head = shared_head
 
     @classmethod
     def from_config(cls, cfg, shapes):
         node = cfg.MODEL.PLRC
-        _check(node)
+        check_point_region_keys(cfg)
         shape = feature_shape(shapes, node.IN_FEATURE, "MODEL.PLRC.IN_FEATURE")
         return {
             "in_feature": node.IN_FEATURE,
@@ -116,6 +118,7 @@ class PointRegionObjective(Objective):
             "alpha": node.ALPHA,
             "warmup_iters": node.WARMUP_ITERS,
             "warmup_mode": node.WARMUP_MODE,
+            "shared_head": node.SHARED_HEAD,
         }
 
     @classmethod
@@ -124,6 +127,17 @@ class PointRegionObjective(Objective):
         if node.WARMUP_EPOCHS > 0:
             per_epoch = num_images / cfg.SOLVER.IMS_PER_BATCH
             node.WARMUP_ITERS = round(node.WARMUP_EPOCHS * per_epoch)
+
+    def join(self, objectives):
+        images = [x for x in objectives.values() if type(x) is MoCoObjective]
+        if not self.shared_head or not images:  # without the image loss the head is its own
+            return
+        if not images[0].pool_after_head:
+            raise ValueError(
+                "MODEL.PLRC.SHARED_HEAD True needs MODEL.MOCO.POOL_AFTER_HEAD True: a head that is "
+                "shared runs on the map, and the image's vector is the mean of that."
+            )
+        self.share_heads(images[0])
 
     def forward(self, views, passes):
         sample = self.sampler.sample(*views[:2])
@@ -152,6 +166,7 @@ class PointRegionObjective(Objective):
                 self.student_temperature,
                 teacher_temperature,
                 valid=valid,
+                negatives="image" if self.negatives == "image" else "batch",
                 other_keys=others,
                 exclude_self=self.exclude_self,
                 **self._strategy(query, views, passes, sample),
@@ -222,32 +237,3 @@ class PointRegionObjective(Objective):
             "views": draw_regions(images[:2], sample, scale),
             "affinity": draw_affinity(images[0], dense, vectors, points, scale),
         }
-
-
-def _check(node):
-    """Raise where keys of MODEL.PLRC are unknown or do not fit together."""
-    allowed = {
-        "LEVEL": LEVELS,
-        "NEGATIVES": NEGATIVES,
-        "WARMUP_MODE": WARMUP_MODES,
-        "STRATEGY": (1, 2, 3),
-    }
-    for key, values in allowed.items():
-        if node[key] not in values:
-            raise ValueError(f"MODEL.PLRC.{key} is {node[key]!r}; it must be one of {values}.")
-    for key in ("GRID", "NUM_REGIONS", "NUM_POINTS", "RESOLUTION"):
-        if node[key] < 1:
-            raise ValueError(f"MODEL.PLRC.{key} is {node[key]}; it must be at least 1.")
-    if not (0 <= node.ALPHA <= 1 and 0 <= node.BETA <= 1):
-        raise ValueError("MODEL.PLRC.ALPHA and MODEL.PLRC.BETA must lie between 0 and 1.")
-    distils = node.ALPHA < 1
-    if distils and node.LEVEL == "point" and not node.PAIRED_POINTS:
-        raise ValueError(
-            "MODEL.PLRC.PAIRED_POINTS is False: distillation compares the same place in both "
-            "views. Set it to True, or MODEL.PLRC.ALPHA to 1 for the contrast alone."
-        )
-    if distils and node.NEGATIVES == "all" and node.STRATEGY != 1:
-        raise ValueError(
-            f"MODEL.PLRC.STRATEGY {node.STRATEGY} compares query points with each other, which are "
-            "not exchanged between processes: set MODEL.PLRC.NEGATIVES to 'batch'."
-        )

@@ -104,6 +104,17 @@ class SelfEMDObjective(Objective):
             },
         }
 
+    def join(self, objectives):
+        for entry, other in objectives.items():
+            whole = getattr(other, "whole_view", None)
+            if whole in self.online_views:
+                count = len(self.online_views)
+                raise ValueError(
+                    f"View {whole} is the whole image for {entry} and a crop for SelfEMDObjective: "
+                    f"give the whole image a view of its own, with INPUT.VIEWS.NUM {count + 1} and "
+                    f"MODEL.LC_LOSS.WHOLE_VIEW {count}."
+                )
+
     def forward(self, views, passes):
         online = {i: self._online(passes.online(i)) for i in self.online_views}
         with torch.no_grad():
