@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from .chunks import over_chunks
+from .point_region_contrast import NEGATIVES
 from .precision import at_least_float32
 
 
@@ -58,28 +59,54 @@ def affinity_distillation(
     candidates = key.detach() if candidates is None else candidates
     teacher = key if teacher is None else teacher
     teacher_candidates = key if teacher_candidates is None else teacher_candidates
-    if negatives == "image":
-        valid = torch.ones(query.shape[:2]).bool().to(query.device) if valid is None else valid
-        points = query, key, teacher, candidates, teacher_candidates, valid
-        return _over_images(
-            points, student_temperature, teacher_temperature, other_keys, exclude_self, max_entries
-        )
-    keep = slice(None) if valid is None else valid.flatten()
+    if valid is None:
+        valid = torch.ones(query.shape[:2], dtype=torch.bool, device=query.device)
     prepared = at_least_float32(query, candidates, teacher.detach(), teacher_candidates.detach())
-    query, candidates, teacher, teacher_candidates = (
-        F.normalize(x.flatten(0, 1)[keep], dim=1)
-        for x in prepared  # (B, P, D) -> (n, D)
-    )
+    points = [F.normalize(x, dim=2) for x in prepared]
     if other_keys is not None:
         other_keys = F.normalize(at_least_float32(other_keys), dim=1)
+    if negatives == "batch":
+        groups = [(*(x.flatten(0, 1) for x in points), valid.flatten())]
+    elif negatives == "image":
+        groups = list(zip(*points, valid))
+    else:
+        raise ValueError(f"negatives is {negatives!r}; it must be one of {NEGATIVES}.")
+    temperatures = student_temperature, teacher_temperature
+    total, count = points[0].sum() * 0, 0
+    with torch.autocast(query.device.type, enabled=False):
+        for *group, keep in groups:
+            group = [x[keep] for x in group]
+            total = total + _sum_over_points(
+                *group, temperatures, other_keys, exclude_self, max_entries
+            )
+            count += len(group[0])
+    return total / max(count, 1)
+
+
+def _sum_over_points(
+    query,
+    candidates,
+    teacher,
+    teacher_candidates,
+    temperatures,
+    other_keys,
+    exclude_self,
+    max_entries,
+):
+    """Sum of the cross-entropies of the points of a group.
+
+    Shapes: query, candidates, teacher, teacher_candidates (n, D), other_keys (M, D) or None.
+    """
+    if other_keys is not None:
         candidates, teacher_candidates = (
             torch.cat([x, other_keys.to(x)]) for x in (candidates, teacher_candidates)
         )
-    index = torch.arange(len(query), device=query.device)
+    if len(candidates) <= exclude_self:  # a point alone has nothing to compare with
+        return query.sum() * 0
 
     def summed(query, teacher, index):
-        student = query @ candidates.T / student_temperature  # (n, K)
-        wanted = teacher @ teacher_candidates.T / teacher_temperature
+        student = query @ candidates.T / temperatures[0]  # (n, K)
+        wanted = teacher @ teacher_candidates.T / temperatures[1]
         if exclude_self:
             rows = torch.arange(len(index), device=index.device)
             wanted = wanted.index_put((rows, index), wanted.new_tensor(-torch.inf))
@@ -87,31 +114,5 @@ def affinity_distillation(
             student = student.index_put((rows, index), student.new_tensor(-1e4))
         return F.cross_entropy(student, wanted.softmax(dim=1), reduction="sum")
 
-    if len(candidates) <= exclude_self:  # a point alone has nothing to compare with
-        return query.sum() * 0
-    with torch.autocast(query.device.type, enabled=False):
-        total = over_chunks(summed, (query, teacher, index), len(candidates), max_entries)
-    return total / max(len(query), 1)
-
-
-def _over_images(
-    points, student_temperature, teacher_temperature, other_keys, exclude_self, max_entries
-):
-    """The mean over all valid points where the candidates are those of the own image."""
-    total, count = points[0].sum() * 0, 0
-    for query, key, teacher, candidates, teacher_candidates, valid in zip(*points):
-        loss = affinity_distillation(
-            query[None],
-            key[None],
-            student_temperature,
-            teacher_temperature,
-            teacher=teacher[None],
-            candidates=candidates[None],
-            teacher_candidates=teacher_candidates[None],
-            valid=valid[None],
-            other_keys=other_keys,
-            exclude_self=exclude_self,
-            max_entries=max_entries,
-        )
-        total, count = total + loss * valid.sum(), count + valid.sum()
-    return total / torch.as_tensor(count).clamp(min=1)
+    index = torch.arange(len(query), device=query.device)
+    return over_chunks(summed, (query, teacher, index), len(candidates), max_entries)
