@@ -91,7 +91,7 @@ def add_contrastive_config(cfg):
     plrc.PAIRED_POINTS = True
     # "point", or "region": one vector per region, the mean over its cells.
     plrc.LEVEL = "point"
-    # Negatives from the own "image", the "batch" of the process, or "all" processes.
+    # Negatives of both losses from the own "image", the "batch" of the process, or "all" processes.
     plrc.NEGATIVES = "batch"
     plrc.TEMPERATURE = 0.2
     # Affinity distillation: temperatures; strategy 1, 2 or 3 (section 4.5.2); leave out the pair
@@ -100,7 +100,8 @@ def add_contrastive_config(cfg):
     plrc.TEACHER_TEMPERATURE = 0.07
     plrc.STRATEGY = 1
     plrc.EXCLUDE_SELF = False
-    # Weight of the contrast against distillation (alpha), of both against the image loss (beta).
+    # Weight of the contrast against distillation (alpha), of both against the image loss (beta, of
+    # META_ARCHITECTURE "PointRegionContrast").
     plrc.ALPHA = 0.5
     plrc.BETA = 0.7
     # Warm-up in epochs (above 0 it replaces WARMUP_ITERS): no distillation ("off"), or one with a
