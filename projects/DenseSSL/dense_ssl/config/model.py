@@ -17,8 +17,8 @@ def add_model_config(cfg):
 
     ssl = cfg.MODEL.SSL = CN()
     # For META_ARCHITECTURE "MultiObjective": names in the OBJECTIVE registry, each with the feature
-    # map it works on or its own ("SCRLObjective@p3"), and their weights (one each; empty: all 1; one
-    # of weight 0 is not built).
+    # map it works on or its own ("SCRLObjective@p3"), and their weights (one each; empty: all 1; an
+    # objective of weight 0 is not built).
     ssl.OBJECTIVES = ()
     ssl.OBJECTIVE_WEIGHTS = ()
     # Norm of projection and prediction heads.
