@@ -134,6 +134,11 @@ def random_batch(count=4, size=64, views=2, seed=0, sizes=None):
     return batch
 
 
+def batch_for(method, count=4):
+    """A list of inputs with the views that a method of METHODS needs."""
+    return random_batch(count, views=3, sizes=(64, 64, 32) if method == "SelfEMD" else None)
+
+
 class Killed(Exception):
     """What ends a run in the middle."""
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from detectron2.engine import HookBase
 from detectron2.modeling import build_model
-from helpers import METHODS, Killed, build_trainer, random_batch, tiny_config, train
+from helpers import METHODS, Killed, batch_for, build_trainer, tiny_config, train
 
 
 def load(folder, name="model_final.pth"):
@@ -199,8 +199,7 @@ def test_float16_autocast_gives_nearly_the_same_losses(method):
     torch.manual_seed(0)
     model = build_model(tiny_config(method, "unused", "unused", "MODEL.RESNETS.DEPTH", 18,
                                     "MODEL.RESNETS.RES2_OUT_CHANNELS", 64))  # fmt: skip
-    sizes = (64, 64, 32) if method == "SelfEMD" else None
-    batch = random_batch(8, views=3, sizes=sizes)
+    batch = batch_for(method, 8)
     with torch.no_grad():
         expected = model(batch)
         with torch.autocast("cpu", torch.float16):

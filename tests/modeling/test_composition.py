@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from detectron2.modeling import META_ARCH_REGISTRY, build_model
-from helpers import CONFIGS, METHODS, NEEDS, TINY, load_config, random_batch, tiny_config
+from helpers import CONFIGS, METHODS, NEEDS, TINY, batch_for, load_config, random_batch, tiny_config
 
 from dense_ssl.modeling import passes as passes_module
 from dense_ssl.modeling.meta_arch.dense_cl import most_alike
@@ -29,12 +29,6 @@ def compose(*entries, weights=(), options=()):
                  "MODEL.SSL.OBJECTIVE_WEIGHTS", weights, *options)  # fmt: skip
 
 
-def views_of(method):
-    """A batch with the views that a method needs."""
-    sizes = (64, 64, 32) if method == "SelfEMD" else None
-    return random_batch(4, views=3, sizes=sizes)
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_a_named_method_is_a_composition(method):
     needs = tuple(NEEDS.get(method, ()))
@@ -42,7 +36,7 @@ def test_a_named_method_is_a_composition(method):
     weights = META_ARCH_REGISTRY.get(method).objective_weights(cfg)
     named = build(method)
     composed = compose(*weights, weights=tuple(weights.values()), options=needs)
-    batch = views_of(method)
+    batch = batch_for(method)
     a, b = named(batch), composed(batch)
     assert {k: x.item() for k, x in a.items()} == {k: x.item() for k, x in b.items()}
     for x in (a, b):

@@ -147,6 +147,7 @@ class PointRegionObjective(Objective):
         regions = sample.drawn if self.level == "region" else sample.point_regions
         valid = regions >= 0
         others = other_rows(key.detach(), valid) if self.negatives == "all" else None
+        negatives = "image" if self.negatives == "image" else "batch"  # of this process
         alpha, teacher_temperature = self._schedule()
         losses = {}
         if alpha > 0:
@@ -156,7 +157,7 @@ class PointRegionObjective(Objective):
                 regions,
                 regions,
                 self.temperature,
-                negatives="image" if self.negatives == "image" else "batch",
+                negatives=negatives,
                 other_keys=others,
             )
         if alpha < 1:
@@ -166,7 +167,7 @@ class PointRegionObjective(Objective):
                 self.student_temperature,
                 teacher_temperature,
                 valid=valid,
-                negatives="image" if self.negatives == "image" else "batch",
+                negatives=negatives,
                 other_keys=others,
                 exclude_self=self.exclude_self,
                 **self._strategy(query, views, passes, sample),
