@@ -23,12 +23,7 @@ import time
 import torch
 from torch.nn import functional as F
 
-from dense_ssl.losses import (
-    affinity_distillation,
-    info_nce,
-    local_contrast,
-    point_region_contrast,
-)
+from dense_ssl.losses import affinity_distillation, info_nce, local_contrast, point_region_contrast
 
 IMAGES, POINTS, DIM, PATCHES, QUEUE = 32, 256, 128, 196, 65536
 WHOLE = 2**40  # entries that always fit: nothing is cut

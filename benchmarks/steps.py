@@ -26,10 +26,10 @@ from detectron2.config import get_cfg
 from detectron2.utils.events import EventStorage
 
 from dense_ssl import add_dense_ssl_config
-from dense_ssl.data.batch import stack_samples
-from dense_ssl.data.geometry import crop_affine, draw_crop
+from dense_ssl.data.views.batch import stack_samples
+from dense_ssl.data.views.crops import crop_affine, draw_crop
 from dense_ssl.engine import Trainer
-from dense_ssl.modeling.boxes import pool_boxes
+from dense_ssl.modeling.geometry.boxes import pool_boxes
 from dense_ssl.utils.allocator import tune_allocator
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "Base-Pretrain.yaml"

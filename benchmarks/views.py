@@ -27,9 +27,9 @@ import torch
 from PIL import Image, ImageFilter
 from torchvision import transforms as T
 
-from dense_ssl.data.geometry import draw_crop
-from dense_ssl.data.photometry import PhotometrySettings, draw_photometry
-from dense_ssl.data.render import get_renderer
+from dense_ssl.data.views.crops import draw_crop
+from dense_ssl.data.views.photometry import PhotometrySettings, draw_photometry
+from dense_ssl.data.views.render import get_renderer
 
 SCALE, RATIO, FLIP_PROB = (0.08, 1.0), (3 / 4, 4 / 3), 0.5
 # (blur, solarise) probabilities of the two views.

@@ -117,7 +117,7 @@ def photo(rng, width, height):
 
 def random_batch(count=4, size=64, views=2, seed=0, sizes=None):
     """A list of inputs of a pre-training model, with plausible geometry."""
-    from dense_ssl.data.geometry import crop_affine, draw_crop
+    from dense_ssl.data.views.crops import crop_affine, draw_crop
 
     rng = np.random.default_rng(seed)
     batch = []

@@ -13,11 +13,11 @@ from detectron2.structures import BitMasks, Boxes, Instances, Keypoints
 from detectron2.utils.events import EventStorage
 from helpers import CONFIGS, load_config, short_name
 
-import dense_ssl.modeling.roi_heads  # noqa: F401  (only registration)
-from dense_ssl.data.label_subsets import subset_ids
+import dense_ssl.modeling.detectors.roi_heads  # noqa: F401  (only registration)
+from dense_ssl.data.sources.subsets import subset_ids
 from dense_ssl.engine import Trainer
 from dense_ssl.engine.setup import resolve_norms
-from dense_ssl.modeling.freeze import freeze_parameters, hold_frozen
+from dense_ssl.modeling.detectors.freeze import freeze_parameters, hold_frozen
 
 # those of semantic segmentation are in test_semantic_configs.py
 LARGE = sorted(x for x in CONFIGS.glob("finetune/*/*.yaml") if "Semantic" not in str(x))

@@ -7,7 +7,7 @@ import pytest
 from detectron2.modeling import build_model
 from helpers import CONFIGS, ROOT, base_config
 
-from dense_ssl.data.mapper import MultiViewMapper
+from dense_ssl.data.views.mapper import MultiViewMapper
 from dense_ssl.engine.setup import check_pretraining, is_pretraining
 from dense_ssl.modeling import Pretrainer
 from dense_ssl.modeling.momentum import momentum_at

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dense_ssl.data.geometry import crop_affine, draw_crop, overlap_in_view
+from dense_ssl.data.views.crops import crop_affine, draw_crop, overlap_in_view
 from dense_ssl.structures import Views, overlap
 
 

@@ -18,16 +18,16 @@ import signal
 import sys
 from pathlib import Path
 
-from dense_ssl.transfer.comparison import compare
-from dense_ssl.transfer.comparison_files import markdown_report, write_reports
-from dense_ssl.transfer.comparison_runs import (
+from dense_ssl.reports.comparison import compare
+from dense_ssl.reports.comparison_files import markdown_report, write_reports
+from dense_ssl.reports.comparison_runs import (
     Backbone,
     check_comparable,
     find_runs,
     plan_runs,
     protocol_name,
 )
-from dense_ssl.transfer.comparison_training import run_missing, state_of, train_command
+from dense_ssl.reports.comparison_training import run_missing, state_of, train_command
 
 TRAIN_NET = [sys.executable, str(Path(__file__).resolve().parents[1] / "train_net.py")]
 

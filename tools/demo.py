@@ -81,7 +81,7 @@ def parse_arguments():
 
 def generate_scenes(folder, shorten):
     """Draw the scenes, once; returns their folder."""
-    from dense_ssl.data.scenes import SceneSpec, write_scenes
+    from dense_ssl.scenes import SceneSpec, write_scenes
 
     counts = {key: max(math.ceil(x / shorten), 8) for key, x in SCENES.items()}
     write_scenes(folder, SceneSpec(), **counts)
@@ -127,7 +127,7 @@ def shortened(config, factor):
 
 def read_results(folder):
     """The last AP values of a run."""
-    from dense_ssl.transfer.run_results import final_evaluation
+    from dense_ssl.reports.run_results import final_evaluation
 
     metrics, _ = final_evaluation(folder, tasks=("bbox", "segm"))
     return {key: round(metrics[key], 2) for key in METRICS}
@@ -158,7 +158,7 @@ def draw_found(output, scenes, count=6):
     from detectron2.modeling import build_model
 
     import dense_ssl
-    from dense_ssl.data.datasets import resolve_dataset
+    from dense_ssl.data.sources.entries import resolve_dataset
     from dense_ssl.visualization.detections import draw_detections, predict
 
     columns, name = {}, resolve_dataset(labelled(scenes)[3][2:-3])

@@ -11,7 +11,7 @@ import argparse
 import re
 import sys
 
-from dense_ssl.data.scenes import CLASS_NAMES, MAX_CLASSES, SceneSpec, write_scenes
+from dense_ssl.scenes import CLASS_NAMES, MAX_CLASSES, SceneSpec, write_scenes
 
 
 def image_size(text):

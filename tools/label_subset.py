@@ -4,15 +4,15 @@
     python tools/label_subset.py coco_2017_train_1pct_seed0 > ids.txt
     python tools/label_subset.py coco:/path/annotations.json:/path/images_10pct_seed3
 
-The rule is in dense_ssl/data/label_subsets.py; nothing but the image ids goes into it.
+The rule is in dense_ssl/data/sources/subsets.py; nothing but the image ids goes into it.
 """
 
 import argparse
 
 from detectron2.data import DatasetCatalog
 
-from dense_ssl.data.datasets import resolve_dataset
-from dense_ssl.data.label_subsets import parse_subset
+from dense_ssl.data.sources.entries import resolve_dataset
+from dense_ssl.data.sources.subsets import parse_subset
 
 
 def main():

@@ -18,9 +18,9 @@ import warnings
 
 from tqdm import tqdm
 
-from dense_ssl.transfer.comparison_runs import protocol_name
-from dense_ssl.transfer.protocol_cost import GPUS, measured_seconds, protocol_costs
-from dense_ssl.transfer.run_settings import read_config
+from dense_ssl.reports.comparison_runs import protocol_name
+from dense_ssl.reports.protocol_cost import GPUS, measured_seconds, protocol_costs
+from dense_ssl.reports.run_settings import read_config
 from dense_ssl.utils.allocator import tune_allocator
 
 COLUMNS = (

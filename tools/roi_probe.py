@@ -15,9 +15,9 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_backbone
 
 from dense_ssl import add_dense_ssl_config
+from dense_ssl.analysis.roi_probe import BoxFeatures, roi_linear
 from dense_ssl.checkpoint import Checkpointer, backbone_settings
-from dense_ssl.data.datasets import register_datasets
-from dense_ssl.evaluation.roi_probe import BoxFeatures, roi_linear
+from dense_ssl.data.sources.entries import register_datasets
 
 
 def main():

@@ -17,12 +17,7 @@ from weight_files import (
     wrapped,
 )
 
-from dense_ssl.checkpoint.formats import (
-    LAYOUTS,
-    CheckpointError,
-    extract_backbone,
-    read_checkpoint,
-)
+from dense_ssl.checkpoint.formats import LAYOUTS, CheckpointError, extract_backbone, read_checkpoint
 
 RGB_IMAGENET = {
     "INPUT.FORMAT": "RGB",

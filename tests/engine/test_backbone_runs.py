@@ -12,11 +12,11 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 from helpers import CONFIGS, METHODS, base_config, build_trainer, random_batch, tiny_config, train
 
-from dense_ssl.data.datasets import register_datasets
-from dense_ssl.data.scenes import SceneSpec, write_scenes
+from dense_ssl.data.sources.entries import register_datasets
 from dense_ssl.engine.hooks import FreezeBackbone
 from dense_ssl.engine.setup import check_finetuning, check_pretraining, resolve_norms
-from dense_ssl.modeling.freeze import freeze_parameters, frozen_modules, hold_frozen
+from dense_ssl.modeling.detectors.freeze import freeze_parameters, frozen_modules, hold_frozen
+from dense_ssl.scenes import SceneSpec, write_scenes
 
 VIEWS = {"SelfEMD": (64, 64, 32), "LCLoss": (64, 64, 64)}
 

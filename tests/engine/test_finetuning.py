@@ -8,8 +8,8 @@ import torch
 from detectron2.engine import HookBase
 from helpers import CONFIGS, base_config, build_trainer, final_weights, train
 
-from dense_ssl.data.datasets import register_datasets
-from dense_ssl.data.scenes import SceneSpec, write_scenes
+from dense_ssl.data.sources.entries import register_datasets
+from dense_ssl.scenes import SceneSpec, write_scenes
 
 
 @pytest.fixture(scope="module")

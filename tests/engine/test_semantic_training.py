@@ -22,7 +22,7 @@ from helpers import (
 )
 
 from dense_ssl.checkpoint import Checkpointer, backbone_settings
-from dense_ssl.data.datasets import register_datasets
+from dense_ssl.data.sources.entries import register_datasets
 from dense_ssl.engine import Trainer, setup
 
 MINI = CONFIGS / "mini" / "finetune" / "CamVid-SemanticSegmentation" / "fcn_R_18.yaml"

@@ -12,7 +12,7 @@ from detectron2.evaluation import COCOEvaluator, PascalVOCDetectionEvaluator
 from detectron2.structures import Boxes, Instances
 from PIL import Image
 
-from dense_ssl.data.datasets import resolve_dataset
+from dense_ssl.data.sources.entries import resolve_dataset
 from dense_ssl.evaluation import build_evaluator, check_evaluators
 
 FULL = "<pose>Left</pose><truncated>0</truncated><difficult>{}</difficult>"

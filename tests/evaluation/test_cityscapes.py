@@ -13,8 +13,8 @@ from detectron2.structures import Instances
 from helpers import CONFIGS, base_config, train
 from PIL import Image
 
-from dense_ssl.data.datasets import register_datasets
-from dense_ssl.data.label_space import resolve_labels
+from dense_ssl.data.finetune.label_space import resolve_labels
+from dense_ssl.data.sources.entries import register_datasets
 from dense_ssl.evaluation import build_evaluator, check_evaluators
 
 pytestmark = pytest.mark.usefixtures("restore_catalogs")

@@ -9,8 +9,8 @@ from dataset_files import make_cfg, make_image, make_labels
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import SemSegEvaluator
 
-from dense_ssl.data.datasets import resolve_dataset
-from dense_ssl.data.label_maps import LabelReader
+from dense_ssl.data.sources.entries import resolve_dataset
+from dense_ssl.data.sources.label_maps import LabelReader
 from dense_ssl.evaluation import build_evaluator
 from dense_ssl.evaluation.sem_seg import OldSemSegEvaluator
 

@@ -8,7 +8,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from helpers import CONFIGS, METHODS, NEEDS, TINY, batch_for, load_config, random_batch, tiny_config
 
 from dense_ssl.modeling import passes as passes_module
-from dense_ssl.modeling.meta_arch.dense_cl import most_alike
+from dense_ssl.modeling.methods.dense_cl import most_alike
 
 PYRAMID = (
     "MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone", "MODEL.FPN.OUT_CHANNELS", 8,

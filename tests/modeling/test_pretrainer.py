@@ -9,8 +9,8 @@ from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 from helpers import random_batch, tiny_config
 
-from dense_ssl.data.batch import stack_samples
-from dense_ssl.modeling.objectives import base as base_module
+from dense_ssl.data.views.batch import stack_samples
+from dense_ssl.modeling import objective as base_module
 from dense_ssl.modeling.passes import Passes
 
 BOTH = ("MODEL.SSL.OBJECTIVES", ("BYOLObjective", "SCRLObjective"))

@@ -12,7 +12,7 @@ from helpers import CONFIGS, base_config
 from tool_helpers import load_tool, wait_for
 
 from dense_ssl.checkpoint.handover import backbone_settings, export_backbone
-from dense_ssl.data.scenes import SceneSpec, write_scenes
+from dense_ssl.scenes import SceneSpec, write_scenes
 
 PROTOCOL = CONFIGS / "demo" / "mask_rcnn.yaml"
 

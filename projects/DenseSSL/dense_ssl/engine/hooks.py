@@ -8,7 +8,7 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 
-from ..modeling.freeze import frozen_modules, hold_frozen
+from ..modeling.detectors.freeze import frozen_modules, hold_frozen
 from ..modeling.momentum import momentum_at
 from ..utils.events import is_logged, put_scalar
 

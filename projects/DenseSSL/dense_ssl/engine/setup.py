@@ -10,10 +10,10 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from ..config import add_dense_ssl_config
-from ..data.datasets import register_datasets
-from ..data.label_space import resolve_labels
-from ..data.loader import pretrain_dataset_dicts
-from ..data.semantic_mapper import check_semantic, is_semantic
+from ..data.finetune.label_space import resolve_labels
+from ..data.finetune.semantic_mapper import check_semantic, is_semantic
+from ..data.sources.entries import register_datasets
+from ..data.views.loader import pretrain_dataset_dicts
 from ..evaluation import check_evaluators
 from ..modeling import Pretrainer
 from ..modeling.backbone_keys import NORM_KEYS, norm_key, value_of, weight_keys

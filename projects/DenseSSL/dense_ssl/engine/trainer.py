@@ -13,11 +13,11 @@ from detectron2.utils.events import JSONWriter, TensorboardXWriter
 from fvcore.nn.precise_bn import get_bn_modules
 
 from ..checkpoint import Checkpointer, backbone_settings
-from ..data.finetune_loader import build_evaluation_loader, build_finetune_loader
-from ..data.loader import BrokenImages, build_pretrain_loader
+from ..data.finetune.loader import build_evaluation_loader, build_finetune_loader
+from ..data.views.loader import BrokenImages, build_pretrain_loader
 from ..evaluation import build_evaluator
 from ..modeling.backbones import feature_shapes
-from ..modeling.freeze import freeze_parameters
+from ..modeling.detectors.freeze import freeze_parameters
 from ..modeling.pretrainer import Pretrainer
 from ..solver import build_lr_scheduler, build_optimizer
 from ..utils.events import LOG_PERIOD

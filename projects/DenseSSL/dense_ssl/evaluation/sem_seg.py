@@ -6,7 +6,7 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import SemSegEvaluator
 
-from ..data.label_maps import IGNORED, LabelReader
+from ..data.sources.label_maps import IGNORED, LabelReader
 
 
 def build_sem_seg_evaluator(dataset_name, output_folder):
@@ -28,7 +28,7 @@ class OldSemSegEvaluator(SemSegEvaluator):
         """
         Args:
             dataset_name, output_folder: see SemSegEvaluator.
-            reader: :class:`~dense_ssl.data.label_maps.LabelReader`.
+            reader: :class:`~dense_ssl.data.sources.label_maps.LabelReader`.
         """
         super().__init__(dataset_name, output_dir=output_folder)
         self._reader = reader

@@ -10,7 +10,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import PascalVOCDetectionEvaluator
 from detectron2.utils import comm
 
-from ..data.voc_datasets import BOX_TAGS, read_objects, read_split
+from ..data.sources.voc import BOX_TAGS, read_objects, read_split
 
 logger = logging.getLogger(__name__)
 

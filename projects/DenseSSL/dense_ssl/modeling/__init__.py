@@ -1,7 +1,9 @@
 """Pre-training models, their objectives, and what detectors need beside detectron2's own parts."""
 
-from . import architectures, dilated_resnet, roi_heads, sem_seg_head  # only registration
-from .meta_arch import (
+from . import architectures  # only registration
+from .architectures import dilated_resnet  # only registration
+from .detectors import roi_heads, sem_seg_head  # only registration
+from .methods import (
     BYOL,
     DUPR,
     SCRL,
@@ -12,7 +14,7 @@ from .meta_arch import (
     PointRegionContrast,
     SelfEMD,
 )
-from .objectives import OBJECTIVE_REGISTRY, Objective
+from .objective import OBJECTIVE_REGISTRY, Objective
 from .pretrainer import Pretrainer
 
 __all__ = [

@@ -5,7 +5,7 @@ feature map that it works on in place of its own key, "SCRLObjective@p3"; so one
 on several levels.
 """
 
-from .objectives import OBJECTIVE_REGISTRY
+from .objective import OBJECTIVE_REGISTRY
 
 
 def objective_class(entry):

@@ -7,7 +7,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
-from ..data.batch import stack_samples
+from ..data.views.batch import stack_samples
 from ..structures import Views
 from ..utils.events import is_drawn, iteration_or_none
 from .backbones import extract_features, feature_shapes
@@ -56,7 +56,7 @@ class Pretrainer(nn.Module):
         Args:
             backbone: a backbone of detectron2.
             objectives: {entry of MODEL.SSL.OBJECTIVES:
-                :class:`~dense_ssl.modeling.objectives.Objective`}.
+                :class:`~dense_ssl.modeling.methods.Objective`}.
             weights: {entry: weight of the objective's losses}.
             pixel_mean, pixel_std: per channel, in the order of ``input_format``.
             concatenate_views: run the views of one size as one batch.
@@ -137,7 +137,7 @@ class Pretrainer(nn.Module):
             batched_inputs: a list of dicts with ``"views": [{"image": uint8 (3, H, W), "affine":
                 float (4,)}, ...]`` and optionally ``"seed": int``, ``"width"`` and ``"height"`` of
                 the image and in each view ``"regions": uint8 (R, R)``; or the same stacked by
-                :func:`~dense_ssl.data.batch.stack_samples`.
+                :func:`~dense_ssl.data.views.batch.stack_samples`.
 
         Returns:
             In training a dict of scalar losses named ``loss_*``; otherwise a list with one dict

@@ -18,7 +18,7 @@ def draw_comparison(comparison, path):
     The mean of the first backbone goes through the whole panel, for the eye.
 
     Args:
-        comparison: :class:`~dense_ssl.transfer.comparison.Comparison`, not empty.
+        comparison: :class:`~dense_ssl.reports.comparison.Comparison`, not empty.
         path: PNG file to write.
     """
     protocols = comparison.protocols

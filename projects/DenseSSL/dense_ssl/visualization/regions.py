@@ -15,7 +15,7 @@ def draw_regions(images, sample, scale=1):
 
     Args:
         images: list of the two views, each (n, 3, H, W) float, RGB, 0 to 255.
-        sample: :class:`~dense_ssl.modeling.region_sampling.RegionSample`.
+        sample: :class:`~dense_ssl.modeling.geometry.region_sampling.RegionSample`.
         scale: integer, drawing pixels per view pixel.
 
     Returns:

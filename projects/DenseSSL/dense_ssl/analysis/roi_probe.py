@@ -1,0 +1,117 @@
+"""Linear classification of ground-truth boxes by a frozen backbone.
+
+What SCRL (Roh et al. 2021) reports as RoI-linear evaluation, in a form that takes a minute: boxes
+are pooled from a feature map by 1 x 1 RoIAlign and told apart by logistic regression. It shows what
+a backbone has learned where too few labels or steps are at hand to train a detector.
+"""
+
+import cv2
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog
+from detectron2.layers import ROIAlign
+from detectron2.structures import BoxMode
+from fvcore.nn.precise_bn import update_bn_stats
+from torch import nn
+
+from ..data.image_io import read_image
+from ..modeling.backbones import extract_features, feature_shape, feature_shapes
+from ..modeling.geometry.boxes import pool_boxes
+
+
+class BoxFeatures(nn.Module):
+    """Pools the features of boxes from a backbone."""
+
+    def __init__(self, backbone, in_feature, pixel_mean, pixel_std, side, input_format="RGB"):
+        """
+        Args:
+            backbone: a backbone of detectron2.
+            in_feature: name of the feature map.
+            pixel_mean, pixel_std: per channel, in the order of ``input_format``.
+            side: images are resized to this many pixels on each side (aspect given up).
+            input_format: "RGB" or "BGR".
+        """
+        super().__init__()
+        shape = feature_shape(feature_shapes(backbone), in_feature, "--feature")
+        self.backbone = backbone
+        self.in_feature = in_feature
+        self.pooler = ROIAlign(1, 1.0 / shape.stride, 0, True)
+        self.side = side
+        self.input_format = input_format
+        self.register_buffer("mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    def forward(self, dataset_dict):
+        """(K, C) features of the boxes of one image, a dict of detectron2."""
+        image = read_image(dataset_dict["file_name"])
+        height, width = image.shape[:2]
+        if self.input_format == "BGR":
+            image = image[:, :, ::-1]
+        image = cv2.resize(image, (self.side, self.side), interpolation=cv2.INTER_AREA)
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).to(self.mean)
+        features = extract_features(self.backbone, ((pixels - self.mean) / self.std)[None])
+        boxes = torch.tensor(_boxes(dataset_dict), dtype=torch.float32).view(1, -1, 4)
+        boxes = boxes * boxes.new_tensor([self.side / width, self.side / height] * 2)
+        return pool_boxes(self.pooler, features[self.in_feature], boxes.to(self.mean.device))
+
+
+def _counted(dataset_dict):
+    """Annotations that are neither crowds nor difficult."""
+    return [x for x in dataset_dict["annotations"]
+            if not x.get("iscrowd", 0) and not x.get("difficult", 0)]  # fmt: skip
+
+
+def _boxes(dataset_dict):
+    return [BoxMode.convert(list(x["bbox"]), x["bbox_mode"], BoxMode.XYXY_ABS)
+            for x in _counted(dataset_dict)]  # fmt: skip
+
+
+@torch.no_grad()
+def collect(model, dataset_dicts):
+    """Features (K, C) and labels (K,) of all boxes of a data set, as numpy arrays."""
+    model.eval()
+    features, labels = [], []
+    for dataset_dict in dataset_dicts:
+        wanted = [x["category_id"] for x in _counted(dataset_dict)]
+        if wanted:
+            features.append(model(dataset_dict).float().cpu().numpy())
+            labels += wanted
+    return np.concatenate(features), np.array(labels)
+
+
+def roi_linear(model, train, test, norm_images=200):
+    """Accuracy of logistic regression on the boxes of two data sets.
+
+    Norm statistics are estimated anew on training images, so that a backbone at random has some.
+
+    Args:
+        model: :class:`BoxFeatures`.
+        train, test: names of registered data sets.
+        norm_images: images for the estimate.
+
+    Returns:
+        dict: ``accuracy`` and ``class_accuracy`` (the mean over classes that the training data
+        has) in percent, ``majority``: the share of the most frequent class in the test data,
+        ``train_boxes``, ``test_boxes``.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    dicts = [x for x in DatasetCatalog.get(train) if _counted(x)]
+    model.train()
+    count = min(norm_images, len(dicts))
+    update_bn_stats(model, dicts[:count], count)
+    x, y = collect(model, dicts)
+    x_test, y_test = collect(model, DatasetCatalog.get(test))
+    known = np.isin(y_test, y)
+    x_test, y_test = x_test[known], y_test[known]
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
+    found = classifier.fit(x, y).predict(x_test) == y_test
+    return {
+        "accuracy": 100 * found.mean(),
+        "class_accuracy": 100 * np.mean([found[y_test == c].mean() for c in np.unique(y_test)]),
+        "majority": 100 * np.bincount(y_test).max() / len(y_test),
+        "train_boxes": len(y),
+        "test_boxes": len(y_test),
+    }

@@ -1,0 +1,1 @@
+"""Loaders and mappers of labelled data."""

@@ -1,0 +1,171 @@
+"""Label maps: images that hold one class number per pixel."""
+
+import contextlib
+import os
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.utils.file_io import PathManager
+from PIL import Image, UnidentifiedImageError
+
+from ..image_io import BrokenImageError
+
+# Pixels without a label, here and (by default) in files.
+IGNORED = 255
+# What the table of a data set holds for values that are no class of it; class numbers lie below.
+_UNKNOWN = 254
+MAX_CLASSES = _UNKNOWN
+_NUM_VALUES = 2**16  # files have 8 or 16 bits per pixel
+_ONE_CHANNEL = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
+
+
+class LabelReader:
+    """Reads the label maps of one data set as contiguous class numbers.
+
+    What the metadata of the data set say: ``stuff_classes``, the names; ``label_values``, the value
+    in files of each class (default: 0, 1, 2, ...); ``ignored_values``, those without a label, or
+    None for all that are no class (default: ``ignore_label``, 255).
+    """
+
+    def __init__(self, dataset_name, key, ignore_value=IGNORED):
+        """
+        Args:
+            dataset_name: of a registered data set with ``stuff_classes``.
+            key: config key to name in errors.
+            ignore_value: what pixels without a label become.
+        """
+        meta = MetadataCatalog.get(dataset_name)
+        classes = meta.stuff_classes
+        self.dataset_name = dataset_name
+        self.key = key
+        self.ignore_value = ignore_value
+        self.num_classes = len(classes)
+        if self.num_classes > MAX_CLASSES:
+            raise ValueError(
+                f"{key}: {dataset_name!r} has {len(classes)} classes; label maps are read with at "
+                f"most {MAX_CLASSES}."
+            )
+        values = meta.get("label_values", range(len(classes)))
+        ignored = meta.get("ignored_values", (meta.get("ignore_label", IGNORED),))
+        self._table = np.full(_NUM_VALUES, IGNORED if ignored is None else _UNKNOWN, np.uint8)
+        self._table[list(values)] = np.arange(len(classes))
+        self._table[[x for x in ignored or () if x >= 0]] = IGNORED
+
+    def __call__(self, path, copy=False, dtype=None):
+        """Read one label map; the arguments are those of detectron2's ``sem_seg_loading_fn``.
+
+        Args:
+            path: of the label map.
+            copy: of no effect; the result is always the caller's own.
+            dtype: of the result; default: uint8, or int64 where IGNORE_VALUE does not fit.
+
+        Returns:
+            (H, W) array of class numbers, and ``ignore_value`` where there is no label.
+        """
+        del copy
+        values = read_label_map(path, self.key)
+        labels = self._table[values]
+        if (labels == _UNKNOWN).any():
+            self._refuse(path, np.unique(values[labels == _UNKNOWN]))
+        if dtype is None:
+            dtype = np.uint8 if 0 <= self.ignore_value < 256 else np.int64
+        labels = labels.astype(dtype, copy=False)
+        if self.ignore_value != IGNORED:
+            labels[labels == IGNORED] = self.ignore_value
+        return labels
+
+    def _refuse(self, path, values):
+        shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
+        raise ValueError(
+            f"{self.key}: the label map {path!r} has the values {shown}, which are no class of "
+            f"{self.dataset_name!r} ({self.num_classes} classes). Mend the file, or name the "
+            "values in the file of the classes, as the third part of 'semseg:IMAGES:LABELS:"
+            "CLASSES.txt'; a line '7 border (ignore)' leaves pixels of value 7 out."
+        )
+
+
+def read_label_map(path, key):
+    """The values of a label map as they stand in the file: of a palette image, its indices.
+
+    Args:
+        path: PNG (or other lossless) file with one channel. key: config key to name in errors.
+
+    Returns:
+        (H, W) array, uint8 or uint16.
+    """
+    with _opened(path, key) as image:
+        if image.mode not in _ONE_CHANNEL:
+            raise ValueError(
+                f"{key}: {path!r} has colours (mode {image.mode}), but a label map holds one class "
+                "number per pixel: an 8-bit grey or palette PNG. Convert the colours to numbers."
+            )
+        values = np.asarray(image)
+    if values.dtype == bool:
+        return values.astype(np.uint8)
+    if values.dtype == np.uint8:
+        return values
+    if values.min() < 0 or values.max() >= _NUM_VALUES:
+        raise ValueError(
+            f"{key}: {path!r} has values from {values.min()} to {values.max()}; those of a label "
+            f"map lie between 0 and {_NUM_VALUES - 1}."
+        )
+    return values.astype(np.uint16)
+
+
+def check_label_size(path, image_file, height, width, key):
+    """Raise where a label map has another size than its image; only its header is read."""
+    with _opened(path, key) as image:
+        size = image.size
+    if size != (width, height):
+        raise ValueError(
+            f"{key}: the label map {path!r} has {size[0]} x {size[1]} pixels, its image "
+            f"{image_file!r} has {width} x {height} (its EXIF orientation applied). Give the label "
+            "map the size of the image."
+        )
+
+
+@contextlib.contextmanager
+def _opened(path, key):
+    """A PIL image, not decoded yet; what goes wrong with the file names it."""
+    try:
+        with PathManager.open(str(path), "rb") as file, Image.open(file) as image:
+            yield image
+    except UnidentifiedImageError as error:
+        raise BrokenImageError(f"{key}: the label map {path!r} is no known image") from error
+    except (OSError, SyntaxError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BrokenImageError(f"{key}: the label map {path!r} cannot be read: {reason}") from error
+
+
+def read_classes_file(path, key):
+    """The classes of label maps, from a text file.
+
+    One class per line, with or without its value in front: ``3 road``, or ``road`` in the fourth
+    line. A line that ends in ``(ignore)`` names a value whose pixels have no label.
+
+    Args:
+        path: text file. key: config key to name in errors.
+
+    Returns:
+        (names, values of the classes in files, values that are ignored), lists.
+    """
+    path = os.path.expanduser(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{key}: the file of class names {path!r} does not exist.")
+    with open(path, encoding="utf-8") as file:
+        lines = [line.split() for line in file if line.strip() and line[0] != "#"]
+    if all(len(x) > 1 and x[0].isdigit() for x in lines):
+        entries = [(int(x[0]), x[1:]) for x in lines]
+    else:
+        entries = list(enumerate(lines))
+    ignored = [value for value, words in entries if words[-1] == "(ignore)"]
+    classes = {value: " ".join(words) for value, words in entries if words[-1] != "(ignore)"}
+    values = [value for value, _ in entries]
+    if len(set(values)) < len(values) or len(set(classes.values())) < len(classes) or not classes:
+        raise ValueError(
+            f"{key}: {path!r} must name each class and each value once, one per line; has "
+            f"{[' '.join(x) for x in lines]}."
+        )
+    if max(values) >= _NUM_VALUES:
+        raise ValueError(f"{key}: {path!r} has the value {max(values)}, above {_NUM_VALUES - 1}.")
+    return list(classes.values()), list(classes), ignored

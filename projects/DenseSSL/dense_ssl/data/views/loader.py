@@ -1,0 +1,126 @@
+"""The loader of pre-training."""
+
+import functools
+import logging
+from collections import Counter
+
+import cv2
+import torch
+from detectron2.data import DatasetCatalog
+from torch.utils.data import DataLoader
+
+from ..sampler import build_stream
+from ..sources.entries import register_datasets
+from .batch import stack_samples
+from .mapper import MultiViewMapper
+from .region_sources import ANNOTATED
+from .view_dataset import ViewDataset
+
+logger = logging.getLogger(__name__)
+
+# The share of broken images is looked at once this many were read.
+MIN_READS = 200
+
+
+def pretrain_dataset_dicts(cfg):
+    """The images of DATASETS.TRAIN, without their annotations.
+
+    Returns:
+        list of dicts with ``file_name`` and ``source``, in the order of DATASETS.TRAIN; with
+        INPUT.REGIONS.SOURCE "boxes" or "masks" also with ``annotations``.
+    """
+    register_datasets(cfg)
+    fields = ["file_name"]
+    if cfg.INPUT.REGIONS.SOURCE in ANNOTATED:
+        fields.append("annotations")
+    return list(_load_dicts(tuple(cfg.DATASETS.TRAIN), tuple(fields)))
+
+
+@functools.lru_cache(maxsize=1)
+def _load_dicts(names, fields):
+    if not names:
+        raise ValueError(
+            "DATASETS.TRAIN is empty: name the images to pre-train on, for example "
+            "DATASETS.TRAIN \"('folder:/path/to/images',)\"."
+        )
+    dicts = [
+        {"source": name, **{key: x[key] for key in fields if key in x}}
+        for name in names
+        for x in DatasetCatalog.get(name)
+    ]
+    if "annotations" in fields and not any(x.get("annotations") for x in dicts):
+        raise ValueError(
+            "INPUT.REGIONS.SOURCE takes its regions from annotations, but no image of "
+            "DATASETS.TRAIN has any: name labelled data sets, or set it to 'grid'."
+        )
+    counts = Counter(x["source"] for x in dicts)
+    for name in names:
+        if not counts[name]:
+            raise ValueError(f"The data set {name!r} of DATASETS.TRAIN holds no image.")
+    logger.info(
+        "Pre-training on %d images: %s",
+        len(dicts),
+        ", ".join(f"{name} {counts[name]}" for name in names),
+    )
+    return dicts
+
+
+def build_pretrain_loader(cfg, seed):
+    """The loader of pre-training: an endless iterable of stacked batches.
+
+    Args:
+        cfg: config.
+        seed: of the image order and the views.
+
+    Returns:
+        torch DataLoader; its ``batch_sampler`` is a :class:`~dense_ssl.data.sampler.StreamBatches`,
+        its ``dataset`` a :class:`~dense_ssl.data.views.view_dataset.ViewDataset`.
+    """
+    dataset = ViewDataset(pretrain_dataset_dicts(cfg), MultiViewMapper(cfg), seed)
+    workers = cfg.DATALOADER.NUM_WORKERS
+    return DataLoader(
+        dataset,
+        batch_sampler=build_stream(cfg, len(dataset), seed),
+        num_workers=workers,
+        collate_fn=stack_samples,
+        pin_memory=cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available(),
+        worker_init_fn=_start_worker,
+        persistent_workers=workers > 0,
+        # its own, so that starting to iterate leaves the random numbers of the step alone
+        generator=torch.Generator(),
+    )
+
+
+def _start_worker(worker_id):
+    cv2.setNumThreads(0)  # the workers are the threads
+
+
+class BrokenImages:
+    """Counts unreadable images, names each once, and stops where they are too many."""
+
+    def __init__(self, max_share):
+        """
+        Args:
+            max_share: DATALOADER.MAX_BROKEN_SHARE.
+        """
+        self.max_share = max_share
+        self.names = set()
+        self.reads = 0
+        self.failures = 0
+
+    def report(self, batch):
+        """Take note of a batch of :func:`~dense_ssl.data.views.batch.stack_samples`."""
+        reports = [x for sample in batch.get("broken", ()) for x in sample]
+        self.reads += len(batch.get("broken", ())) + len(reports)
+        self.failures += len(reports)
+        for name, reason in reports:
+            if name not in self.names:
+                self.names.add(name)
+                logger.warning("Unreadable image, another one stands in: %s", reason)
+        if self.reads >= MIN_READS and self.failures > self.max_share * self.reads:
+            raise RuntimeError(
+                f"{self.failures} of {self.reads} images read could not be decoded "
+                f"({len(self.names)} files, each named in log.txt): more than the share of "
+                f"DATALOADER.MAX_BROKEN_SHARE {self.max_share}. Mend or remove the files of "
+                "DATASETS.TRAIN, or raise the key."
+            )

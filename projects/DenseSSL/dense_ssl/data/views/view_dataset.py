@@ -1,0 +1,59 @@
+"""The images of pre-training, with a stand-in for every one that cannot be read."""
+
+import numpy as np
+from detectron2.data.common import DatasetFromList
+from torch.utils.data import Dataset
+
+from ..image_io import BrokenImageError
+
+# After this many unreadable images in a row there is nothing to stand in.
+MAX_ATTEMPTS = 20
+
+
+class ViewDataset(Dataset):
+    """Maps (position in the stream, index of the image) to the views of the image.
+
+    An unreadable image is replaced by another one of the same source, drawn from the position, and
+    reported in the sample under ``broken``: a list of (file name, reason).
+    """
+
+    def __init__(self, dataset_dicts, mapper, seed):
+        """
+        Args:
+            dataset_dicts: list of dicts with ``file_name`` and ``source`` (name of the data set),
+                grouped by source.
+            mapper: :class:`~dense_ssl.data.views.mapper.MultiViewMapper`.
+            seed: with the position, the seed of the views.
+        """
+        self.seed = seed
+        self._mapper = mapper
+        names = [x["source"] for x in dataset_dicts]
+        _, starts, counts = np.unique(names, return_index=True, return_counts=True)
+        self._ranges = sorted(zip(starts.tolist(), counts.tolist()))
+        # one serialised array instead of a million objects, shared by all workers
+        self._dicts = DatasetFromList(dataset_dicts, copy=False)
+
+    def __len__(self):
+        return len(self._dicts)
+
+    def __getitem__(self, item):
+        position, index = item
+        broken = []
+        for attempt in range(MAX_ATTEMPTS):
+            dataset_dict = self._dicts[index]
+            try:
+                sample = self._mapper(dataset_dict, seed=[self.seed, position])
+            except BrokenImageError as error:
+                broken.append((dataset_dict["file_name"], str(error)))
+                index = self._stand_in(index, position, attempt)
+            else:
+                sample["broken"] = broken
+                return sample
+        raise RuntimeError(
+            f"{MAX_ATTEMPTS} images in a row could not be read, the last one: {broken[-1][1]}. "
+            "Check the data sets of DATASETS.TRAIN."
+        )
+
+    def _stand_in(self, index, position, attempt):
+        start, count = max(x for x in self._ranges if x[0] <= index)
+        return start + int(np.random.default_rng([self.seed, position, attempt]).integers(count))

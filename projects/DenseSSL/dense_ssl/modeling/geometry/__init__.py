@@ -1,0 +1,1 @@
+"""Boxes, regions, points and cells of views, and random numbers by seed."""

@@ -1,0 +1,33 @@
+"""The methods, one per file: keys, objective, META_ARCHITECTURE."""
+
+from .box_contrast import BoxContrastObjective
+from .byol import BYOL, BYOLObjective
+from .dense_cl import DenseCL, DenseCLObjective
+from .dupr import DUPR, DUPRObjective
+from .lc_loss import LCLoss, LCObjective
+from .moco_v2 import MoCoObjective, MoCoV2
+from .multi_objective import MultiObjective
+from .point_region_contrast import PointRegionContrast, PointRegionObjective
+from .scrl import SCRL, SCRLObjective
+from .self_emd import SelfEMD, SelfEMDObjective
+
+__all__ = [
+    "BYOL",
+    "BYOLObjective",
+    "BoxContrastObjective",
+    "DUPR",
+    "DUPRObjective",
+    "DenseCL",
+    "DenseCLObjective",
+    "LCLoss",
+    "LCObjective",
+    "MoCoObjective",
+    "MoCoV2",
+    "MultiObjective",
+    "PointRegionContrast",
+    "PointRegionObjective",
+    "SCRL",
+    "SCRLObjective",
+    "SelfEMD",
+    "SelfEMDObjective",
+]

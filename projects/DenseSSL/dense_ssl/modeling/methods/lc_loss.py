@@ -1,0 +1,198 @@
+"""LC-loss (Islam et al. 2022): the cells of an uncropped view find their places in a crop."""
+
+import torch
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+
+from ...data.views.settings import entry_of_view
+from ...losses import cosine_distance, local_contrast, read_cells
+from ...losses.precision import at_least_float32
+from ...utils.distributed import weigh_by_count
+from ...utils.events import is_logged, log_feature_std, put_scalar
+from ..backbones import feature_shape
+from ..geometry.correspondence import corresponding_points, share_found
+from ..geometry.regions import cell_centres
+from ..heads import MLPHead, on_cells
+from ..objective import OBJECTIVE_REGISTRY, Objective, require_positive
+from ..pretrainer import Pretrainer
+
+LOSSES = ("contrast", "mse")
+# So many of the squares that mark corresponding cells in pictures are as wide as a view.
+_MARKS = 24
+
+
+@OBJECTIVE_REGISTRY.register()
+class LCObjective(Objective):
+    """The local loss of Eq. 4 between the whole image and each of some crops of it.
+
+    The whole image goes through the target network, the crops through the online network; the
+    loss is the mean over the crops. The global loss of Eq. 5 is another objective, BYOL's in the
+    paper.
+    """
+
+    node, label = "LC_LOSS", "lc_loss"
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        in_feature,
+        in_channels,
+        hidden_dim,
+        out_dim,
+        norm,
+        whole_view,
+        crop_views,
+        temperature,
+        symmetric,
+        loss,
+    ):
+        """
+        Args:
+            in_feature, in_channels: name of the feature map, and its channels.
+            hidden_dim, out_dim, norm: of the local branch; a hidden width of 0 is that of the map.
+            whole_view: index of the view that shows the whole image.
+            crop_views: indices of the crops.
+            temperature: of Eq. 3.
+            symmetric: let the cells of each crop find their places in the whole image as well.
+            loss: "contrast", or "mse": the distance of corresponding cells (Table 6).
+        """
+        super().__init__()
+        self.in_feature = in_feature
+        self.whole_view = whole_view
+        # (whose cells are looked for, through the target; in whose cells, through the online one)
+        self.pairs = [(whole_view, x) for x in crop_views]
+        if symmetric:
+            self.pairs += [(x, whole_view) for x in crop_views]
+        self.target_views, self.online_views = (tuple(dict.fromkeys(x)) for x in zip(*self.pairs))
+        self.temperature = temperature
+        self.loss = loss
+        self.projector = MLPHead(
+            in_channels, hidden_dim or in_channels, out_dim, norm, output_bias=True
+        )
+        self.add_target("projector")
+
+    @classmethod
+    def from_config(cls, cfg, shapes):
+        node = cfg.MODEL.LC_LOSS
+        if node.LOSS not in LOSSES:
+            raise ValueError(f"MODEL.LC_LOSS.LOSS is {node.LOSS!r}; it must be one of {LOSSES}.")
+        if not node.CROP_VIEWS or node.WHOLE_VIEW in node.CROP_VIEWS:
+            raise ValueError(
+                f"MODEL.LC_LOSS.CROP_VIEWS is {tuple(node.CROP_VIEWS)}: name at least one view, "
+                f"other than MODEL.LC_LOSS.WHOLE_VIEW {node.WHOLE_VIEW}."
+            )
+        require_positive(cfg, "MODEL.LC_LOSS.TEMPERATURE")
+        _check_whole(cfg, node.WHOLE_VIEW)
+        shape = feature_shape(shapes, node.IN_FEATURE, "MODEL.LC_LOSS.IN_FEATURE")
+        _check_sizes(cfg, (node.WHOLE_VIEW, *node.CROP_VIEWS), shape.stride)
+        return {
+            "in_feature": node.IN_FEATURE,
+            "in_channels": shape.channels,
+            "hidden_dim": node.HIDDEN_DIM,
+            "out_dim": node.OUT_DIM,
+            "norm": cfg.MODEL.SSL.HEAD_NORM,
+            "whole_view": node.WHOLE_VIEW,
+            "crop_views": tuple(node.CROP_VIEWS),
+            "temperature": node.TEMPERATURE,
+            "symmetric": node.SYMMETRIC,
+            "loss": node.LOSS,
+        }
+
+    def forward(self, views, passes):
+        loss = 0
+        with torch.no_grad():
+            target = {
+                i: on_cells(self.target_projector, passes.target(i)[self.in_feature])
+                for i in self.target_views
+            }
+        online = {
+            i: on_cells(self.projector, passes.online(i)[self.in_feature])
+            for i in self.online_views
+        }
+        for number, (sought, where) in enumerate(self.pairs):
+            anchors, candidates = target[sought], online[where]
+            points, valid = corresponding_points(
+                views[sought], views[where], anchors.shape[2:], candidates.shape[2:]
+            )
+            term = self._compare(anchors, candidates, points, valid)
+            loss = loss + weigh_by_count(term, valid.sum().to(term)) / len(self.pairs)
+            if number == 0 and is_logged():
+                self._log(anchors, candidates, points, valid)
+        return {"loss_local": loss}
+
+    @torch.no_grad()
+    def _log(self, anchors, candidates, points, valid):
+        put_scalar(f"{self.label}/valid_cells", valid.float().mean())
+        log_feature_std(f"{self.label}/feature_std", candidates.flatten(2).mean(dim=2))
+        if valid.any():
+            put_scalar(f"{self.label}/top1", share_found(anchors, candidates, points, valid))
+            put_scalar(f"{self.label}/chance", 1 / candidates[0, 0].numel())
+
+    def _compare(self, anchors, candidates, points, valid):
+        if self.loss == "contrast":
+            return local_contrast(anchors, candidates, points, valid, self.temperature)
+        anchors, candidates = at_least_float32(anchors, candidates)
+        with torch.autocast(anchors.device.type, enabled=False):
+            read = read_cells(candidates, points)  # (N, h * w, D)
+        sought = anchors.flatten(2).transpose(1, 2)
+        return cosine_distance(read.flatten(0, 1), sought.flatten(0, 1), valid.flatten())
+
+    def matches(self, views):
+        """Squares around the cells of a 7 x 7 map of the whole image and their places in crops."""
+        whole = self.pairs[0][0]
+        centres = cell_centres(views[whole].size, (7, 7), views[whole].affine)
+        centres = centres.expand(len(views[whole]), -1, 2)
+        squares, found = {}, 0
+        for crop in [where for sought, where in self.pairs if sought == whole]:
+            places = views[crop].to_view(views[whole].to_image(centres))
+            shown = views[crop].shows(places)
+            squares[crop] = _squares(places, shown, views[crop].size)
+            found = shown | found
+        squares[whole] = _squares(centres, found, views[whole].size)
+        return squares
+
+
+def _squares(centres, shown, size):
+    """Boxes (N, P, 4) around points (N, P, 2) of a view; without area where not ``shown``."""
+    half = max(size) / _MARKS / 2
+    return torch.cat([centres - half, centres + half], dim=2) * shown[:, :, None]
+
+
+def _check_whole(cfg, view):
+    """Raise where the view that shall show the whole image is a crop."""
+    crop, flip = (entry_of_view(cfg.INPUT.VIEWS[x], view) for x in ("CROP", "FLIP_PROB"))
+    if view < cfg.INPUT.VIEWS.NUM and crop != "whole":
+        raise ValueError(
+            f"MODEL.LC_LOSS.WHOLE_VIEW is {view}, but INPUT.VIEWS.CROP is "
+            f"{tuple(cfg.INPUT.VIEWS.CROP)}: make entry {view} 'whole' (and its FLIP_PROB 0, now "
+            f"{flip})."
+        )
+
+
+def _check_sizes(cfg, views, stride):
+    """Raise where the cells of a view do not divide it evenly: their places would be wrong."""
+    for view in views:
+        size = entry_of_view(cfg.INPUT.VIEWS.SIZE, view)
+        if size % stride:
+            raise ValueError(
+                f"INPUT.VIEWS.SIZE is {size} for view {view}, no multiple of the stride {stride} "
+                f"of MODEL.LC_LOSS.IN_FEATURE {cfg.MODEL.LC_LOSS.IN_FEATURE!r}: make it "
+                f"{max(round(size / stride), 1) * stride}, so that cells lie where they are "
+                "thought to."
+            )
+
+
+@META_ARCH_REGISTRY.register()
+class LCLoss(Pretrainer):
+    """Eq. 5: 1 - alpha times BYOL's loss plus alpha times the local loss."""
+
+    objective_names = ("BYOLObjective", "LCObjective")
+
+    @classmethod
+    def own_weights(cls, cfg):
+        alpha = cfg.MODEL.LC_LOSS.ALPHA
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"MODEL.LC_LOSS.ALPHA is {alpha}; it must lie between 0 and 1.")
+        # Eq. 1 is one direction of BYOL, whose objective sums both: its mean keeps the balance
+        return (1 - alpha) / 2, alpha

@@ -1,0 +1,238 @@
+"""Self-EMD (Liu et al. 2021): maps of two views are compared by optimal transport."""
+
+import torch
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import nn
+from torch.nn import functional as F
+
+from ...losses import cosine_distance, emd_distance, marginal_weights, sinkhorn
+from ...losses.precision import at_least_float32
+from ...utils.events import is_logged, log_feature_std, put_scalar
+from ...visualization.transport import draw_transport
+from ..backbones import feature_shape
+from ..geometry.correspondence import corresponding_points, share_transported
+from ..heads import MLPHead, on_cells
+from ..objective import OBJECTIVE_REGISTRY, Objective
+from ..pretrainer import Pretrainer
+
+MARGINALS = ("vector", "mean", "uniform")
+PYRAMIDS = ("union", "levels", "none")
+# Average pooling of the spatial pyramid: (kernel, stride), 7 x 7 cells to 5 x 5 and 3 x 3.
+_POOLS = ((3, 1), (3, 2))
+
+
+@OBJECTIVE_REGISTRY.register()
+class SelfEMDObjective(Objective):
+    """Eq. 13 on the maps, with BYOL's loss on the vectors that give the marginals (Eq. 15).
+
+    Correspondence comes from transport, so views need no overlap and no image is skipped. The
+    losses are means over the ordered pairs (online view, target view) of different views; the
+    first two views are online and target, further (smaller) ones online alone.
+    """
+
+    node, label = "SELF_EMD", "self_emd"
+    target_views = (0, 1)
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        in_feature,
+        in_channels,
+        hidden_dim,
+        out_dim,
+        norm,
+        num_views,
+        marginals,
+        normalize_nodes,
+        pyramid,
+        vector_weight,
+        transport,
+    ):
+        """
+        Args:
+            in_feature, in_channels: name of the feature map, and its channels.
+            hidden_dim, out_dim, norm: of projectors and predictors.
+            num_views: 2, or more with smaller views.
+            marginals: weights of the nodes by the other view's "vector" (Eq. 15), by the "mean" of
+                its nodes (Eq. 14), or "uniform".
+            normalize_nodes: L2-normalise nodes before they are weighed.
+            pyramid: pooled nodes in one transport with the others ("union"), in one of their own
+                ("levels"), or "none".
+            vector_weight: weight of BYOL's loss; at 0 there is no vector branch.
+            transport: keyword arguments of :func:`~dense_ssl.losses.emd_distance`.
+        """
+        super().__init__()
+        self.in_feature = in_feature
+        self.online_views = tuple(range(num_views))
+        self.pairs = [(o, t) for o in self.online_views for t in self.target_views if o != t]
+        self.marginals = marginals
+        self.normalize_nodes = normalize_nodes
+        self.pyramid = pyramid
+        self.vector_weight = vector_weight
+        self.transport = transport
+        branches = ("map", "vector") if vector_weight > 0 else ("map",)
+        self.projector = nn.ModuleDict(
+            {x: MLPHead(in_channels, hidden_dim, out_dim, norm) for x in branches}
+        )
+        self.predictor = nn.ModuleDict(
+            {x: MLPHead(out_dim, hidden_dim, out_dim, norm) for x in branches}
+        )
+        self.add_target("projector")
+        self._drawn = None
+
+    @classmethod
+    def from_config(cls, cfg, shapes):
+        node = cfg.MODEL.SELF_EMD
+        _check(node)
+        shape = feature_shape(shapes, node.IN_FEATURE, "MODEL.SELF_EMD.IN_FEATURE")
+        return {
+            "in_feature": node.IN_FEATURE,
+            "in_channels": shape.channels,
+            "hidden_dim": node.HIDDEN_DIM,
+            "out_dim": node.OUT_DIM,
+            "norm": cfg.MODEL.SSL.HEAD_NORM,
+            "num_views": node.NUM_VIEWS,
+            "marginals": node.MARGINALS,
+            "normalize_nodes": node.NORMALIZE_NODES,
+            "pyramid": node.PYRAMID,
+            "vector_weight": node.VECTOR_LOSS_WEIGHT,
+            "transport": {
+                "regularization": node.REGULARIZATION,
+                "iterations": node.ITERATIONS,
+                "tolerance": node.TOLERANCE if node.TOLERANCE > 0 else None,
+                "differentiate_plan": node.DIFFERENTIATE_PLAN,
+            },
+        }
+
+    def join(self, objectives):
+        for entry, other in objectives.items():
+            whole = getattr(other, "whole_view", None)
+            if whole in self.online_views:
+                count = len(self.online_views)
+                raise ValueError(
+                    f"View {whole} is the whole image for {entry} and a crop for SelfEMDObjective: "
+                    f"give the whole image a view of its own, with INPUT.VIEWS.NUM {count + 1} and "
+                    f"MODEL.LC_LOSS.WHOLE_VIEW {count}."
+                )
+
+    def forward(self, views, passes):
+        online = {i: self._online(passes.online(i)) for i in self.online_views}
+        with torch.no_grad():
+            target = {i: self._heads(self.target_projector, passes.target(i)) for i in (0, 1)}
+        # for pictures: run again, the norms of the heads would count the batch twice
+        self._drawn = {k: x.detach() for k, x in online[0].items()}, target[1]
+        losses = {
+            "loss_emd": sum(self._emd(online[o], target[t]) for o, t in self.pairs)
+            / len(self.pairs)
+        }
+        if self.vector_weight > 0:
+            terms = [cosine_distance(online[o]["vector"], target[t]["vector"])
+                     for o, t in self.pairs]  # fmt: skip
+            losses["loss_vector"] = self.vector_weight * sum(terms) / len(terms)
+        if is_logged():
+            self._log(views, online[0], target[1])
+        return losses
+
+    def _online(self, features):
+        """Predictions {"map": (N, D, H, W), "vector": (N, D)}."""
+        projected = self._heads(self.projector, features)
+        result = {"map": on_cells(self.predictor["map"], projected["map"])}
+        if "vector" in self.predictor:
+            result["vector"] = self.predictor["vector"](projected["vector"])
+        return result
+
+    def _heads(self, projector, features):
+        """Projections, in the form of :meth:`_online`."""
+        feature_map = features[self.in_feature]
+        result = {"map": on_cells(projector["map"], feature_map)}
+        if "vector" in projector:
+            result["vector"] = projector["vector"](feature_map.mean(dim=(2, 3)))
+        return result
+
+    def _emd(self, online, target):
+        """Eq. 13 for one pair of views."""
+        x_levels, y_levels = (self._levels(z) for z in (online, target))
+        if self.pyramid == "union":
+            x_levels, y_levels = ([torch.cat(z, dim=1)] for z in (x_levels, y_levels))
+        distances = [
+            emd_distance(x, y, *self._masses(x, y, online, target), **self.transport)
+            for x, y in zip(x_levels, y_levels)  # a small view has fewer levels than a large one
+        ]
+        return sum(distances) / len(distances)
+
+    def _levels(self, view):
+        """Nodes of a view, level by level: list of (N, n, D)."""
+        feature_map = at_least_float32(view["map"])  # (N, D, H, W)
+        maps = [feature_map]
+        # what the pools are made for has 7 cells a side; a small view's 4 are not pooled further
+        if self.pyramid != "none" and min(feature_map.shape[2:]) >= 5:
+            maps += [F.avg_pool2d(feature_map, *pool) for pool in _POOLS]
+        return [x.flatten(2).transpose(1, 2) for x in maps]
+
+    def _masses(self, x, y, online, target):
+        """Marginals of two sets of nodes (N, n, D) and (N, m, D)."""
+        if self.marginals == "uniform":
+            return [z.new_full(z.shape[:2], 1 / z.shape[1]) for z in (x, y)]
+        if self.marginals == "mean":
+            vectors = y.mean(dim=1), x.mean(dim=1)
+        else:
+            vectors = target["vector"], online["vector"]
+        if self.normalize_nodes:
+            x, y = F.normalize(x, dim=2), F.normalize(y, dim=2)
+        return marginal_weights(x, vectors[0]), marginal_weights(y, vectors[1])
+
+    def _plan(self, online, target):
+        """The transport (N, h * w, h' * w') between the cells of two views, without the pyramid."""
+        x, y = (self._levels(z)[0] for z in (online, target))
+        masses = self._masses(x, y, online, target)
+        cost = 1 - F.normalize(x, dim=2) @ F.normalize(y, dim=2).transpose(1, 2)
+        settings = self.transport["regularization"], self.transport["iterations"]
+        return sinkhorn(cost, *masses, *settings)
+
+    @torch.no_grad()
+    def _log(self, views, online, target):
+        """``online``, ``target``: of the first and the second view."""
+        if "vector" in online:
+            log_feature_std(f"{self.label}/feature_std", online["vector"])
+        nodes = online["map"].flatten(2).transpose(1, 2)  # (N, h * w, D)
+        log_feature_std(f"{self.label}/node_std", nodes.flatten(0, 1))
+        shapes = [z["map"].shape[2:] for z in (online, target)]
+        points, valid = corresponding_points(*views[:2], *shapes)
+        if valid.any():
+            with torch.autocast(nodes.device.type, enabled=False):
+                plan = self._plan(online, target)
+            arrived, chance = share_transported(plan, points, valid, shapes[1])
+            put_scalar(f"{self.label}/arrived", arrived)
+            put_scalar(f"{self.label}/chance", chance)
+
+    def pictures(self, views, images, passes, scale):
+        online, target = self._drawn
+        shapes = [z["map"].shape[2:] for z in (online, target)]
+        plan = self._plan(online, target)[: len(images[0])].cpu()
+        return {"transport": draw_transport(images[:2], plan, *shapes, scale)}
+
+
+def _check(node):
+    """Raise where keys of MODEL.SELF_EMD are unknown or do not fit together."""
+    for key, values in (("MARGINALS", MARGINALS), ("PYRAMID", PYRAMIDS)):
+        if node[key] not in values:
+            raise ValueError(f"MODEL.SELF_EMD.{key} is {node[key]!r}; it must be one of {values}.")
+    if node.NUM_VIEWS < 2 or node.ITERATIONS < 1 or node.REGULARIZATION <= 0:
+        raise ValueError(
+            "MODEL.SELF_EMD.NUM_VIEWS must be at least 2, ITERATIONS at least 1 and "
+            "REGULARIZATION above 0."
+        )
+    if node.MARGINALS == "vector" and node.VECTOR_LOSS_WEIGHT <= 0:
+        raise ValueError(
+            "MODEL.SELF_EMD.MARGINALS 'vector' weighs nodes by the vector branch, which nothing "
+            "trains at VECTOR_LOSS_WEIGHT 0: raise it, or set MARGINALS to 'mean' or 'uniform'."
+        )
+
+
+@META_ARCH_REGISTRY.register()
+class SelfEMD(Pretrainer):
+    """The maps of two views are compared by optimal transport."""
+
+    objective_names = ("SelfEMDObjective",)

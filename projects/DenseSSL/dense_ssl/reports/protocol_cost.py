@@ -1,0 +1,156 @@
+"""What a fine-tuning protocol costs in GPU hours: estimated from FLOPs, or measured."""
+
+import logging
+import statistics
+from dataclasses import dataclass
+
+import numpy as np
+from detectron2.modeling import META_ARCH_REGISTRY, SemanticSegmentor, build_model
+
+from ..engine.setup import resolve_norms
+from ..modeling.detectors.freeze import freeze_parameters
+from ..utils.metrics_file import read_records
+from .dummy_inputs import dummy_inputs
+from .flops import MultiplyAdds, count_forward
+
+logger = logging.getLogger(__name__)
+
+# Peak of dense products in TFLOP/s, from NVIDIA's data sheets (SXM modules).
+GPUS = {
+    "V100-fp32": 15.7,
+    "A100-tf32": 156.0,
+    "A100-bf16": 312.0,
+    "H100-tf32": 494.0,
+    "H100-bf16": 989.0,
+}
+
+# Width and height of a typical image by a part of the data set's name; for COCO and VOC the longer
+# side is as many times the shorter one as it is on average.
+IMAGE_SIZES = {
+    "cityscapes": (2048, 1024),
+    "camvid": (480, 360),
+    "voc": (500, 363),
+    "coco": (640, 452),
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one protocol costs.
+
+    Attributes:
+        iterations, batch: SOLVER.MAX_ITER and IMS_PER_BATCH.
+        size: (height, width) of a training image, of the mean area.
+        multiply_adds: of the forward pass of such an image.
+    """
+
+    iterations: int
+    batch: int
+    size: tuple
+    multiply_adds: MultiplyAdds
+
+    @property
+    def flops(self):
+        """FLOPs of the whole training."""
+        return self.multiply_adds.training_flops * self.batch * self.iterations
+
+    def estimated_hours(self, flops_per_second):
+        """GPU hours at a rate that one GPU is assumed to sustain."""
+        return self.flops / flops_per_second / 3600
+
+    def measured_hours(self, seconds_per_iteration, num_gpus):
+        """GPU hours from the time of an iteration on so many GPUs."""
+        return seconds_per_iteration * self.iterations * num_gpus / 3600
+
+
+def protocol_costs(cfgs, image_size=None):
+    """Build the models of configs and count them; models that are alike are counted once.
+
+    Left out, being little: evaluation, norm statistics before it, and the padding of a batch's
+    images to the size of the largest.
+
+    Args:
+        cfgs: configs of detectors or segmentors.
+        image_size: (width, height) of the images of the data sets; default: see IMAGE_SIZES.
+
+    Yields:
+        :class:`Cost` of each.
+    """
+    known = {}
+    for cfg in cfgs:
+        size = training_size(cfg, image_size or typical_size(cfg.DATASETS.TRAIN))
+        model = cfg.MODEL.clone()
+        model.defrost()
+        model.WEIGHTS = ""
+        key = (model.dump(), size)
+        if key not in known:
+            known[key] = count_training(cfg, size)
+        yield Cost(cfg.SOLVER.MAX_ITER, cfg.SOLVER.IMS_PER_BATCH, size, known[key])
+
+
+def count_training(cfg, size):
+    """Multiply-adds of the forward pass of one training image.
+
+    Args:
+        cfg: config. size: (height, width) of the image.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "cpu"
+    resolve_norms(cfg, logger)  # SyncBN needs a GPU; no norm is counted
+    model = build_model(cfg).train()
+    if cfg.MODEL.FREEZE_BACKBONE:
+        freeze_parameters(model)
+    return count_forward(model, dummy_inputs(cfg, *size))
+
+
+def measured_seconds(text):
+    """Seconds per iteration: a number, or the median of the times in a run's metrics.json."""
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    # the first record has what happens once: memory, libraries' choice of algorithms
+    times = [x["time"] for x in read_records(text) if "time" in x][1:]
+    if not times:
+        raise ValueError(f"{text}: a run of so few iterations says nothing of their time")
+    return statistics.median(times)
+
+
+def typical_size(names):
+    """(width, height) of the images of data sets, by their names; COCO's if nothing is known."""
+    text = " ".join(names)
+    return next((size for part, size in IMAGE_SIZES.items() if part in text), IMAGE_SIZES["coco"])
+
+
+def training_size(cfg, image_size):
+    """Height and width of a training image, of the mean area over the sizes that are drawn.
+
+    Args:
+        cfg: config. image_size: (width, height) of the images of the data set.
+
+    Returns:
+        (height, width).
+
+    Raises:
+        ValueError: crops of no fixed size.
+    """
+    crop = cfg.INPUT.CROP
+    if crop.ENABLED:
+        is_semantic = issubclass(
+            META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), SemanticSegmentor
+        )
+        # for detectors detectron2 crops first and resizes then
+        if crop.TYPE == "absolute" and is_semantic:
+            return tuple(int(x) for x in crop.SIZE)
+        raise ValueError(
+            f"INPUT.CROP.TYPE {crop.TYPE!r} with MODEL.META_ARCHITECTURE "
+            f"{cfg.MODEL.META_ARCHITECTURE!r}: what size is trained on depends on chance."
+        )
+    width, height = image_size
+    short = np.asarray(cfg.INPUT.MIN_SIZE_TRAIN, dtype=float)
+    if cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range":
+        short = np.arange(short[0], short[-1] + 1)
+    scale = np.minimum(short / min(width, height), cfg.INPUT.MAX_SIZE_TRAIN / max(width, height))
+    mean = np.sqrt((scale**2).mean())
+    return round(height * mean), round(width * mean)

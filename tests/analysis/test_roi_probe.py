@@ -1,0 +1,101 @@
+"""The linear probe on boxes: what it can tell apart, and what it leaves out."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_model
+from detectron2.structures import BoxMode
+from helpers import CONFIGS, ROOT, TINY, tiny_config
+from torch import nn
+
+from dense_ssl.analysis.roi_probe import BoxFeatures, collect, roi_linear
+from dense_ssl.checkpoint import Checkpointer, backbone_settings
+from dense_ssl.scenes import SceneSpec, write_scenes
+
+pytest.importorskip("sklearn")
+
+COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+BOXES = [(0, 0, 40, 30), (40, 0, 80, 30), (0, 30, 80, 60)]
+
+
+class Colours(nn.Module):
+    """A backbone whose features are the colours of 8 x 8 pixels."""
+
+    def forward(self, x):
+        return {"colour": nn.functional.avg_pool2d(x, 8)}
+
+    def output_shape(self):
+        return {"colour": ShapeSpec(channels=3, stride=8)}
+
+
+def paint(folder, name, classes, **more):
+    image = np.zeros((60, 80, 3), np.uint8)
+    annotations = []
+    for c, (x1, y1, x2, y2) in zip(classes, BOXES):
+        image[y1:y2, x1:x2] = COLOURS[c]
+        annotations.append({"bbox": [x1, y1, x2, y2], "bbox_mode": BoxMode.XYXY_ABS,
+                            "category_id": c, **more})  # fmt: skip
+    cv2.imwrite(str(folder / name), image[:, :, ::-1])
+    return {"file_name": str(folder / name), "annotations": annotations}
+
+
+@pytest.fixture
+def painted(tmp_path, restore_catalogs):
+    rng = np.random.default_rng(0)
+    for name, count in (("probe_train", 12), ("probe_test", 6)):
+        dicts = [paint(tmp_path, f"{name}{i}.png", rng.integers(0, 3, 3)) for i in range(count)]
+        DatasetCatalog.register(name, lambda dicts=dicts: dicts)
+    return tmp_path
+
+
+def model():
+    return BoxFeatures(Colours(), "colour", [127.0] * 3, [64.0] * 3, 64)
+
+
+def test_boxes_are_pooled_from_where_they_are(painted):
+    features, labels = collect(model(), DatasetCatalog.get("probe_train"))
+    assert features.shape == (36, 3) and labels.shape == (36,)
+    assert (features.argmax(axis=1) == labels).all()
+
+
+def test_what_can_be_told_apart_is_told_apart(painted):
+    result = roi_linear(model(), "probe_train", "probe_test", norm_images=4)
+    assert result["accuracy"] == result["class_accuracy"] == 100
+    assert result["train_boxes"] == 36 and result["test_boxes"] == 18
+
+
+def test_blind_features_find_the_majority_at_best(painted):
+    blind = model()
+    blind.backbone.forward = lambda x: {"colour": torch.zeros(len(x), 3, 8, 8)}
+    result = roi_linear(blind, "probe_train", "probe_test")
+    assert result["accuracy"] <= result["majority"] + 1e-6
+
+
+@pytest.mark.parametrize("flag", ["iscrowd", "difficult"])
+def test_crowds_and_difficult_boxes_do_not_count(painted, flag):
+    dicts = [paint(painted, "x.png", (0, 1, 2)), paint(painted, "y.png", (0, 1, 2), **{flag: 1})]
+    features, labels = collect(model(), dicts)
+    assert len(features) == len(labels) == 3
+
+
+def test_the_tool_on_scenes(tmp_path):
+    write_scenes(tmp_path, SceneSpec(), num_unlabeled=0, num_train=10, num_val=5)
+    names = {x: f"('coco:{tmp_path}/annotations/instances_{x}.json:{tmp_path}/{x}',)"
+             for x in ("train", "val")}  # fmt: skip
+    cfg = tiny_config("BYOL", "unused", tmp_path)
+    Checkpointer(build_model(cfg), str(tmp_path), settings=backbone_settings(cfg)).save("model")
+    command = [sys.executable, str(ROOT / "tools" / "roi_probe.py"), "--side", "64",
+               "--config-file", str(CONFIGS / "Base-Pretrain.yaml"), *map(str, TINY),
+               "MODEL.WEIGHTS", str(tmp_path / "backbone.pkl"),
+               "DATASETS.TRAIN", names["train"], "DATASETS.TEST", names["val"]]  # fmt: skip
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr[-2000:]
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert 0 <= found["accuracy"] <= 100 and found["test_boxes"] > 0

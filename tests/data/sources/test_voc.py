@@ -1,0 +1,100 @@
+"""Folders in the layout of VOC, of any origin."""
+
+import os
+
+import pytest
+from dataset_files import OBJECT, make_voc
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets.pascal_voc import CLASS_NAMES, load_voc_instances
+
+from dense_ssl.data.sources.entries import resolve_dataset
+
+ROOT = os.environ.get("DETECTRON2_DATASETS", "")
+
+
+pytestmark = pytest.mark.usefixtures("restore_catalogs")
+
+
+def test_voc_equals_detectron2(tmp_path):
+    root = make_voc(
+        tmp_path, {"1": [("cat", "", 1, 2, 30, 20)], "2": [], "3": [("dog", "", 5, 5, 9, 9)]}
+    )
+    name = resolve_dataset(f"voc:{root}:train")
+    assert DatasetCatalog.get(name) == load_voc_instances(str(root), "train", CLASS_NAMES)
+    meta = MetadataCatalog.get(name)
+    assert meta.evaluator_type == "pascal_voc" and meta.thing_classes == list(CLASS_NAMES)
+    assert (meta.dirname, meta.split) == (str(root), "train")
+
+
+@pytest.mark.parametrize(("suffix", "year"), [("", 2012), (":2012", 2012), (":2007", 2007)])
+def test_voc_year_selects_the_metric(tmp_path, suffix, year):
+    root = make_voc(tmp_path, {"1": []})
+    assert MetadataCatalog.get(resolve_dataset(f"voc:{root}:train{suffix}")).year == year
+
+
+def test_voc_with_own_classes_one_image_and_no_size(tmp_path):
+    root = make_voc(tmp_path, {"1": [("robin", "", 1, 1, 20.5, 10)]}, size="")
+    (root / "classes.txt").write_text("wren\nrobin\n\n")
+    (root / "JPEGImages" / "1.jpg").rename(root / "JPEGImages" / "1.jpeg")
+    name = resolve_dataset(f"voc:{root}:train")
+    assert MetadataCatalog.get(name).thing_classes == ["wren", "robin"]
+    (image,) = DatasetCatalog.get(name)
+    assert (image["width"], image["height"]) == (40, 30)
+    assert image["annotations"][0]["category_id"] == 1
+    assert image["annotations"][0]["bbox"] == [0, 0, 20.5, 10]
+
+
+def test_voc_layout_is_checked(tmp_path):
+    root = make_voc(tmp_path, {"1": []})
+    with pytest.raises(FileNotFoundError, match=r"val\.txt.*Splits there: \['train'\]"):
+        resolve_dataset(f"voc:{root}:val")
+    (root / "ImageSets/Main/none.txt").write_text("\n")
+    with pytest.raises(ValueError, match="names no images"):
+        resolve_dataset(f"voc:{root}:none")
+    (root / "classes.txt").write_text("a\na\n")
+    with pytest.raises(ValueError, match="each class once"):
+        resolve_dataset(f"voc:{root}:train")
+    (root / "Annotations").rename(root / "annotations")
+    with pytest.raises(FileNotFoundError, match="Annotations"):
+        resolve_dataset(f"voc:{root}:train")
+    with pytest.raises(FileNotFoundError, match="root of a VOC data set"):
+        resolve_dataset(f"voc:{tmp_path}/x:train:2007")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("<annotation>", "no valid xml"),
+        ("<a>" + OBJECT.format("unicorn", "", 1, 1, 2, 2) + "</a>", "'unicorn'.*classes.txt"),
+        (
+            "<a>" + OBJECT.format("cat", "", 1, "x", 2, 2) + "</a>",
+            "object 1 .*'x' in <bndbox><ymin",
+        ),
+        ("<a><object><name>cat</name></object></a>", "object 1 .* no <bndbox><xmin>"),
+        (None, "annotation file .* does not exist"),
+    ],
+)
+def test_voc_annotation_faults_are_named(tmp_path, content, message):
+    root = make_voc(tmp_path, {"1": []})
+    path = root / "Annotations" / "1.xml"
+    path.unlink() if content is None else path.write_text(content)
+    name = resolve_dataset(f"voc:{root}:train")
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
+        DatasetCatalog.get(name)
+    assert "DATASETS.TRAIN" in str(error.value) and "1.xml" in str(error.value)
+
+
+def test_voc_image_must_exist(tmp_path):
+    root = make_voc(tmp_path, {"1": []})
+    (root / "JPEGImages" / "1.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no image .*1\.jpg"):
+        DatasetCatalog.get(resolve_dataset(f"voc:{root}:train"))
+
+
+@pytest.mark.skipif(
+    not os.path.isfile(f"{ROOT}/VOC2012/ImageSets/Main/trainval.txt"),
+    reason="DETECTRON2_DATASETS does not point at a folder with VOC2012/",
+)
+def test_real_voc_string_equals_the_builtin_name():
+    name = resolve_dataset(f"voc:{ROOT}/VOC2012:trainval")
+    assert DatasetCatalog.get(name) == DatasetCatalog.get("voc_2012_trainval")

@@ -1,0 +1,135 @@
+"""GPU hours of protocols: sizes, arithmetic by hand, published times, every kind of model."""
+
+import json
+
+import numpy as np
+import pytest
+from detectron2 import model_zoo
+from detectron2.data import transforms as T
+from helpers import CONFIGS, base_config
+
+from dense_ssl.reports.flops import MultiplyAdds
+from dense_ssl.reports.protocol_cost import (
+    GPUS,
+    Cost,
+    measured_seconds,
+    protocol_costs,
+    training_size,
+    typical_size,
+)
+
+MASK_RCNN = CONFIGS / "finetune" / "COCO-InstanceSegmentation" / "mask_rcnn_R_50_FPN_1x.yaml"
+MINI = sorted(CONFIGS.glob("mini/finetune/*/*.yaml"))
+
+
+def load(path, *options):
+    cfg = base_config()
+    cfg.merge_from_file(str(path))
+    cfg.merge_from_list(list(options))
+    cfg.freeze()
+    return cfg
+
+
+def test_hours_by_hand():
+    # 3 x 10 - 2 x 4 multiply-adds, two FLOPs each, 5 images, 100 iterations
+    cost = Cost(iterations=100, batch=5, size=(1, 1), multiply_adds=MultiplyAdds(10, 4))
+    assert cost.flops == 22 * 2 * 5 * 100
+    assert cost.estimated_hours(flops_per_second=2.0) == 22000 / 2 / 3600
+    assert cost.measured_hours(seconds_per_iteration=0.36, num_gpus=8) == pytest.approx(0.08)
+
+
+@pytest.mark.parametrize("sampling, sizes", [("choice", (480, 640, 800)), ("range", (480, 800))])
+@pytest.mark.parametrize("width, height", [(640, 480), (500, 900)])
+def test_the_area_is_the_mean_of_what_detectron2_draws(sampling, sizes, width, height):
+    cfg = load(MASK_RCNN, "INPUT.MIN_SIZE_TRAIN", sizes, "INPUT.MIN_SIZE_TRAIN_SAMPLING", sampling,
+               "INPUT.MAX_SIZE_TRAIN", 1000)  # fmt: skip
+    np.random.seed(0)
+    resize = T.ResizeShortestEdge(sizes, 1000, sampling)
+    image = np.zeros((height, width, 3), np.uint8)
+    drawn = [resize.get_transform(image) for _ in range(3000)]
+    area = np.mean([x.new_h * x.new_w for x in drawn])
+    h, w = training_size(cfg, (width, height))
+    assert h * w == pytest.approx(area, rel=0.02) and w / h == pytest.approx(
+        width / height, rel=0.01
+    )
+
+
+def test_crops_for_segmentation_have_their_own_size():
+    options = [
+        "INPUT.CROP.ENABLED",
+        True,
+        "INPUT.CROP.TYPE",
+        "absolute",
+        "INPUT.CROP.SIZE",
+        [512, 768],
+    ]
+    segmentor = load(MASK_RCNN, "MODEL.META_ARCHITECTURE", "SemanticSegmentor", *options)
+    assert training_size(segmentor, (2048, 1024)) == (512, 768)
+    with pytest.raises(ValueError, match="INPUT.CROP.TYPE"):
+        training_size(load(MASK_RCNN, *options), (2048, 1024))
+
+
+def test_images_are_as_large_as_those_of_the_data_set():
+    assert typical_size(("cityscapes_fine_instance_seg_train",)) == (2048, 1024)
+    assert typical_size(("voc_2007_trainval", "voc_2012_trainval"))[0] == 500
+    assert typical_size(("keypoints_coco_2017_train",)) == typical_size(("mine",)) == (640, 452)
+
+
+@pytest.mark.parametrize(
+    "name, seconds",  # per iteration on 8 V100s, from detectron2's MODEL_ZOO.md
+    [
+        ("COCO-Keypoints/keypoint_rcnn_R_50_FPN_1x", 0.315),
+        ("COCO-Detection/retinanet_R_50_FPN_1x", 0.200),
+    ],
+)
+def test_estimates_agree_with_published_times(name, seconds):
+    (cost,) = protocol_costs([load(model_zoo.get_config_file(f"{name}.yaml"))])
+    published = cost.measured_hours(seconds, num_gpus=8)
+    assert cost.estimated_hours(0.5 * 1e12 * GPUS["V100-fp32"]) == pytest.approx(published, rel=0.3)
+
+
+def test_every_kind_of_model_is_counted():
+    costs = list(protocol_costs([load(x) for x in MINI]))
+    assert len(costs) == len(MINI) > 5
+    for path, cost in zip(MINI, costs):
+        assert 1e8 < cost.multiply_adds.total < 1e11, path
+        assert cost.multiply_adds.frozen == 0 and cost.flops > 0, path
+
+
+def test_a_frozen_backbone_costs_its_forward_pass_alone_and_schedules_share_a_count(monkeypatch):
+    from dense_ssl.reports import protocol_cost
+
+    counted = []
+    count = protocol_cost.count_training
+    monkeypatch.setattr(
+        protocol_cost, "count_training", lambda *x: counted.append(x) or count(*x)
+    )  # fmt: skip
+    path = CONFIGS / "mini" / "finetune" / "COCO-Detection" / "retinanet_R_18_FPN.yaml"
+    options = ["MODEL.FREEZE_BACKBONE", True]
+    plain, longer, frozen = protocol_costs(
+        [
+            load(path),
+            load(path, "SOLVER.MAX_ITER", 60, "SOLVER.IMS_PER_BATCH", 2),
+            load(path, *options),
+        ]
+    )
+    assert len(counted) == 2
+    assert longer.multiply_adds == plain.multiply_adds and longer.flops * 2 == plain.flops * 3
+    assert frozen.multiply_adds.total == plain.multiply_adds.total
+    assert 0 < frozen.multiply_adds.frozen < frozen.multiply_adds.total
+    assert frozen.flops < plain.flops
+
+
+def test_seconds_are_read_from_a_run(tmp_path):
+    path = tmp_path / "metrics.json"
+    times = [9.0, 0.25, 0.75, 0.5]  # the first has the start in it
+    path.write_text(
+        "".join(json.dumps({"iteration": i, "time": x}) + "\n" for i, x in enumerate(times))
+    )
+    assert measured_seconds(str(path)) == 0.5
+    assert measured_seconds("0.26") == 0.26
+    path.write_text('{"iteration": 19, "time": 9.0}\n{"iteration": 20, "bbox/AP": 1}\n')
+    with pytest.raises(ValueError, match="so few iterations"):
+        measured_seconds(str(path))
+    with pytest.raises(FileNotFoundError):
+        measured_seconds("nowhere.json")
