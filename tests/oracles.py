@@ -49,9 +49,9 @@ def read(feature_map, y, x):
     return top * (1 - b) + bottom * b
 
 
-def literal_align(feature_map, box, aligned):
+def literal_align(feature_map, box, aligned, stride=STRIDE):
     """1 x 1 RoIAlign of one box (x1, y1, x2, y2) in view pixels, with adaptive sampling."""
-    x1, y1, x2, y2 = (value / STRIDE - (0.5 if aligned else 0.0) for value in box)
+    x1, y1, x2, y2 = (value / stride - (0.5 if aligned else 0.0) for value in box)
     width, height = x2 - x1, y2 - y1
     if not aligned:
         width, height = max(width, 1.0), max(height, 1.0)

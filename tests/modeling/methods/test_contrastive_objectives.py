@@ -159,14 +159,7 @@ def literal_dupr(dupr, views, passes, aligned=True):
 
 def patch_of_map(feature_map, view, row, cell, stride):
     """One RoIAlign bin of a part of the image. With 1 x 1 bins it is a RoIAlign of that part."""
-    import test_objectives
-
-    before = test_objectives.STRIDE
-    test_objectives.STRIDE = stride
-    try:
-        return literal_align(feature_map, literal_box(view, row, cell), True)
-    finally:
-        test_objectives.STRIDE = before
+    return literal_align(feature_map, literal_box(view, row, cell), True, stride)
 
 
 def test_dupr_agrees_with_its_equations():
