@@ -1,7 +1,7 @@
 import os
 import signal
 
-# before torch is imported: the suite runs one thread per process, several processes at times
+# before torch is imported: one thread per process, as several processes share the cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import cv2
@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from helpers import photo, tiny_config
+from isolation import restored_process
+from process_pool import ProcessPool
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +24,17 @@ def image_folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def process_pool(tmp_path_factory):
+    """Two processes that run picklable functions together; see :class:`ProcessPool`."""
+    pool = ProcessPool(tmp_path_factory.mktemp("process_pool"))
+    yield pool
+    pool.stop()
+
+
 @pytest.fixture
 def pretrain_config(image_folder, tmp_path):
-    """A function giving the config of a tiny pre-training, with overrides as yacs pairs."""
+    """A function that returns the config of a tiny pre-training, with overrides as yacs pairs."""
 
     def build(method="SCRL", *options):
         return tiny_config(method, image_folder, tmp_path / "output", *options)
@@ -34,14 +44,21 @@ def pretrain_config(image_folder, tmp_path):
 
 @pytest.fixture
 def restore_catalogs(monkeypatch):
-    """Data sets that a test registers are gone after it."""
+    """Remove the data sets that a test registers."""
     for catalog in (DatasetCatalog, MetadataCatalog):
         monkeypatch.setattr(catalog, "data", dict(catalog.data))
 
 
 @pytest.fixture
+def restore_process():
+    """Restore what ``setup`` changes in the process."""
+    with restored_process():
+        yield
+
+
+@pytest.fixture
 def interruptible():
-    """Ctrl-C reaches the test, also where the suite runs in a shell's background."""
+    """Let Ctrl-C reach the test, also where the suite runs in the background of a shell."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

@@ -1,86 +1,65 @@
 """One process against two: the same losses, gradients and weights for the same global batch."""
 
+import functools
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
+import torch.distributed as dist
+from detectron2.engine import default_argument_parser
 from helpers import CONFIGS, METHODS, NEEDS, ROOT, TINY
+from isolation import restored_process
+from process_pool import ProcessPool
+from recorded_run import recorded_run, save_record
 
-WORKER = """
-import sys, torch
-import dense_ssl.engine as engine
-from detectron2.engine import HookBase, default_argument_parser
-from detectron2.utils import comm
+from dense_ssl.engine import launch
 
-class Record(HookBase):
-    def __init__(self):
-        self.gradients, self.queues = [], None
-    def after_step(self):
-        model = self.trainer.model
-        model = getattr(model, "module", model)
-        if self.queues is None:
-            self.queues = {k: x.clone() for k, x in model.state_dict().items() if ".bank." in k}
-        self.gradients.append({k: p.grad.clone() for k, p in model.named_parameters()
-                               if p.grad is not None})
-
-class DoubleTrainer(engine.Trainer):
-    @classmethod
-    def build_model(cls, cfg):
-        # float32 noise grows through fifty layers of batch norm; the claim is about the algorithm
-        return super().build_model(cfg).double()
-
-def main(args):
-    cfg = engine.setup(args)
-    trainer = DoubleTrainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
-    record = Record()
-    trainer.register_hooks([record])
-    trainer.train()
-    if comm.is_main_process():
-        model = getattr(trainer.model, "module", trainer.model)
-        losses = [x for x, _ in trainer.storage.history("total_loss").values()]
-        torch.save({"gradients": record.gradients, "losses": losses, "queues": record.queues,
-                    "model": model.state_dict()}, cfg.OUTPUT_DIR + "/record.pt")
-    # the queues of all processes hold the same to the bit
-    queues = {k: x for k, x in trainer.model.state_dict().items() if ".bank." in k}
-    for other in comm.all_gather(queues):
-        assert all(torch.equal(x, other[k]) for k, x in queues.items())
-
-if __name__ == "__main__":
-    args = default_argument_parser().parse_args()
-    engine.launch(main, args)
-"""
+CONFIG = str(CONFIGS / "Base-Pretrain.yaml")
+SCRIPT = os.path.join(os.path.dirname(__file__), "recorded_run.py")
 
 
-def run(folder, images, processes, method, *options, launcher=()):
-    script = folder / "worker.py"
-    script.write_text(WORKER)
-    output = folder / f"{method}-{processes}-{len(launcher)}"
-    command = [sys.executable, *launcher, str(script), "--config-file",
-               str(CONFIGS / "Base-Pretrain.yaml")]  # fmt: skip
-    if not launcher:
-        command += ["--num-gpus", str(processes), "--dist-url", "auto"]
+def options_of(method, images, output, *options):
+    """The yacs pairs of a run as strings."""
     pairs = [*TINY, *NEEDS.get(method, ()), "MODEL.META_ARCHITECTURE", method,
              "MODEL.RESNETS.NORM", "SyncBN", "MODEL.SSL.HEAD_NORM", "SyncBN",
              "DATASETS.TRAIN", (f"folder:{images}",), "OUTPUT_DIR", str(output),
              "SOLVER.MAX_ITER", 3, "VIS_PERIOD", 2, *options]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        command + [str(x) for x in pairs], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    return torch.load(output / "record.pt", weights_only=True)
+    return [str(x) for x in pairs]
+
+
+@pytest.fixture(scope="module")
+def run_alone(image_folder, tmp_path_factory):
+    """A function that gives the record of a run in this process."""
+
+    @functools.lru_cache(None)
+    def run(method, *options):
+        output = tmp_path_factory.mktemp("one")
+        with restored_process():
+            return recorded_run(CONFIG, options_of(method, image_folder, output, *options))
+
+    return run
+
+
+@pytest.fixture
+def run_in_two(image_folder, tmp_path, process_pool):
+    """A function that gives the record of a run in two processes."""
+
+    def run(method, *options):
+        all_options = options_of(method, image_folder, tmp_path, *options)
+        return process_pool.run(recorded_run, CONFIG, all_options)[0]
+
+    return run
 
 
 def assert_alike(one, two):
     assert one["losses"] == pytest.approx(two["losses"], abs=1e-5)
-    first = one["gradients"][0]
-    assert first.keys() == two["gradients"][0].keys()
-    scale = max(x.abs().max() for x in first.values())
-    for key, value in first.items():
-        assert (value - two["gradients"][0][key]).abs().max() <= 1e-5 * max(scale, 1), key
+    assert one["gradients"].keys() == two["gradients"].keys()
+    scale = max(x.abs().max() for x in one["gradients"].values())
+    for key, value in one["gradients"].items():
+        assert (value - two["gradients"][key]).abs().max() <= 1e-5 * max(scale, 1), key
     # in float32 the queues of the first step are the same to the bit, later ones as the weights are
     for key, value in one["queues"].items():
         assert torch.equal(value, two["queues"][key]), key
@@ -93,42 +72,66 @@ CASES = [
     *((method, ()) for method in METHODS if method != "PointRegionContrast"),
     *((method, SMALL_CROPS) for method in ("SCRL", "DUPR")),
     ("MoCoV2", ("MODEL.MOCO.SYMMETRIC", True)),
-    # nothing asks for res5: its weights take no gradient
+    # no loss on res5: its weights take no gradient
     ("DUPR", ("MODEL.DUPR.ALPHA", "(0.,0.,1.,0.)", "MODEL.DUPR.BETA", "(0.,1.,0.,0.)")),
-    (
-        "MultiObjective",
-        (
-            "MODEL.SSL.OBJECTIVES",
-            "('BoxContrastObjective','LCObjective')",
-            *NEEDS["LCLoss"],
-            *SMALL_CROPS,
-        ),
-    ),  # fmt: skip
+    ("MultiObjective", ("MODEL.SSL.OBJECTIVES", "('BoxContrastObjective','LCObjective')",
+                        *NEEDS["LCLoss"], *SMALL_CROPS)),
     # the negatives of a process are those of all
     ("PointRegionContrast", ("MODEL.PLRC.NEGATIVES", "all", *SMALL_CROPS)),
     ("PointRegionContrast", ("MODEL.PLRC.NEGATIVES", "image", "MODEL.PLRC.ALPHA", 1.0)),
-]
+    # batch norm of one process would see other images; without it nothing may change
+    ("MoCoV2", ("MODEL.SSL.SHUFFLE_TARGET", True, "MODEL.RESNETS.NORM", "",
+                "SOLVER.BASE_LR", 0.001)),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("method, options", CASES)
-def test_two_processes_equal_one(tmp_path, image_folder, method, options):
-    one = run(tmp_path, image_folder, 1, method, *options)
-    two = run(tmp_path, image_folder, 2, method, *options)
-    assert_alike(one, two)
+def test_two_processes_equal_one(run_alone, run_in_two, method, options):
+    options = [str(x) for x in options]
+    assert_alike(run_alone(method, *options), run_in_two(method, *options))
 
 
-def test_images_shuffled_between_processes_give_the_same_without_norms(tmp_path, image_folder):
-    # norms of a process see other images then; without norms nothing may change
-    options = ("MODEL.SSL.SHUFFLE_TARGET", True, "MODEL.RESNETS.NORM", "", "SOLVER.BASE_LR", 0.001)
-    assert_alike(
-        run(tmp_path, image_folder, 1, "MoCoV2", *options),
-        run(tmp_path, image_folder, 2, "MoCoV2", *options),
-    )
+def test_detectron2s_launcher(tmp_path, image_folder, run_alone, monkeypatch):
+    start = functools.partial(torch.multiprocessing.start_processes, start_method="forkserver")
+    monkeypatch.setattr(torch.multiprocessing, "start_processes", start)
+    options = options_of("BYOL", image_folder, tmp_path)
+    command = ["--num-gpus", "2", "--dist-url", "auto", "--config-file", CONFIG, *options]
+    launch(save_record, default_argument_parser().parse_args(command))
+    assert_alike(run_alone("BYOL"), torch.load(tmp_path / "record.pt", weights_only=True))
 
 
-def test_torchrun(tmp_path, image_folder):
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    assert_alike(
-        run(tmp_path, image_folder, 2, "BYOL"),
-        run(tmp_path, image_folder, 2, "BYOL", launcher=launcher),
-    )
+def test_torchrun(tmp_path, image_folder, run_alone):
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    options = options_of("BYOL", image_folder, tmp_path)
+    command = [sys.executable, *torchrun, SCRIPT, "--config-file", CONFIG, *options]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    assert_alike(run_alone("BYOL"), torch.load(tmp_path / "record.pt", weights_only=True))
+
+
+def fail_in_one(how):
+    if dist.get_rank() == 1:
+        if how == "raise":
+            raise ValueError("the reason")
+        if how == "exit":
+            os._exit(3)
+        time.sleep(60)
+    dist.barrier()
+    return dist.get_rank()
+
+
+@pytest.mark.parametrize("how, reason", [
+    ("raise", "process 1: .*ValueError: the reason"), ("exit", "process 1: ended with 3"),
+    ("hang", "process 1: gave no answer.*in fail_in_one"),
+])  # fmt: skip
+def test_a_failed_case_is_reported_and_the_next_one_runs(tmp_path, how, reason):
+    pool = ProcessPool(tmp_path, timeout=60)
+    try:
+        assert pool.run(dist.get_rank) == [0, 1]
+        pool.timeout = 3
+        with pytest.raises(AssertionError, match=f"(?s){reason}"):
+            pool.run(fail_in_one, how)
+        pool.timeout = 60
+        assert pool.run(dist.get_rank) == [0, 1]
+    finally:
+        pool.stop()

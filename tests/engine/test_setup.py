@@ -1,7 +1,6 @@
 """What setup makes of a config on this machine, and how processes are started."""
 
 import argparse
-import logging
 import os
 import sys
 import types
@@ -51,19 +50,6 @@ def arguments(config, *options):
     return argparse.Namespace(
         config_file=str(CONFIGS / config), opts=[str(x) for x in options], eval_only=False
     )
-
-
-@pytest.fixture
-def quiet_log():
-    """Undoes what setup() does to the loggers of the process."""
-    names = ("dense_ssl", "detectron2", "fvcore")
-    states = [(logging.getLogger(x), list(logging.getLogger(x).handlers)) for x in names]
-    flags = [logger.propagate for logger, _ in states]
-    deterministic = torch.backends.cudnn.benchmark
-    yield
-    torch.backends.cudnn.benchmark = deterministic
-    for (logger, handlers), propagate in zip(states, flags):
-        logger.handlers[:], logger.propagate = handlers, propagate
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -236,7 +222,8 @@ def test_glibc_is_asked_to_keep_its_memory(monkeypatch):
     assert all(0 < value < 2**31 for _, value in calls)  # mallopt takes an int
 
 
-def test_setup_resolves_and_freezes(image_folder, tmp_path, monkeypatch, quiet_log):
+@pytest.mark.usefixtures("restore_process")
+def test_setup_resolves_and_freezes(image_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(SETUP, "tune_allocator", lambda: None)
     cfg = setup(
         arguments(
@@ -264,14 +251,16 @@ def test_setup_resolves_and_freezes(image_folder, tmp_path, monkeypatch, quiet_l
     ("mini/pretrain/moco_v2_R_18.yaml", "MOCO.QUEUE_SIZE", 12),
     ("mini/pretrain/dupr_R_18.yaml", "DUPR.PATCH_QUEUE_SIZE", 48),
 ])  # fmt: skip
-def test_an_automatic_queue_suits_the_data(image_folder, tmp_path, quiet_log, config, key, size):
+@pytest.mark.usefixtures("restore_process")
+def test_an_automatic_queue_suits_the_data(image_folder, tmp_path, config, key, size):
     cfg = setup(arguments(config, "DATASETS.TRAIN", (f"folder:{image_folder}",),
                           "OUTPUT_DIR", tmp_path))  # fmt: skip
     node, name = key.split(".")
     assert cfg.MODEL[node][name] == size
 
 
-def test_a_queue_longer_than_the_data_stops_the_run(image_folder, tmp_path, quiet_log):
+@pytest.mark.usefixtures("restore_process")
+def test_a_queue_longer_than_the_data_stops_the_run(image_folder, tmp_path):
     options = ("DATASETS.TRAIN", (f"folder:{image_folder}",), "OUTPUT_DIR", tmp_path)
     for config, key in (
         ("pretrain/moco_v2_R_50_coco.yaml", "MODEL.MOCO.QUEUE_SIZE"),
@@ -281,7 +270,8 @@ def test_a_queue_longer_than_the_data_stops_the_run(image_folder, tmp_path, quie
             setup(arguments(config, *options))
 
 
-def test_the_warm_up_of_distillation_is_given_in_epochs(image_folder, tmp_path, quiet_log):
+@pytest.mark.usefixtures("restore_process")
+def test_the_warm_up_of_distillation_is_given_in_epochs(image_folder, tmp_path):
     cfg = setup(arguments("mini/pretrain/point_region_contrast_R_18.yaml", "DATASETS.TRAIN",
                           (f"folder:{image_folder}",), "OUTPUT_DIR", tmp_path,
                           "SOLVER.IMS_PER_BATCH", 8))  # fmt: skip
