@@ -10,6 +10,7 @@ except ImportError as error:
         "pure-Python build of it for any Python and torch version."
     ) from error
 
+from . import modeling  # registers every META_ARCHITECTURE, objective and backbone
 from .config import add_dense_ssl_config
 
-__all__ = ["add_dense_ssl_config"]
+__all__ = ["add_dense_ssl_config", "modeling"]

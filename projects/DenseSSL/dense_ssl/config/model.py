@@ -7,12 +7,12 @@ def add_model_config(cfg):
     """All models, and all pre-training."""
     # Run convolutions in channels-last memory format.
     cfg.MODEL.CHANNELS_LAST = False
-    # Freeze the whole backbone, its norm statistics included (fine-tuning of heads only).
+    # Freeze the whole backbone, its batch-norm statistics included (fine-tuning of heads only).
     cfg.MODEL.FREEZE_BACKBONE = False
-    # Refuse weights whose colour order, pixel mean or std, stride placement or norm differ from
-    # this config, or of which nothing fits the backbone.
+    # Refuse weights whose colour order, pixel mean or std, stride placement or normalisation differ
+    # from this config, or of which nothing fits the backbone.
     cfg.MODEL.CHECK_WEIGHTS = True
-    # Let a weights file run code while it is read. False reads tensors and plain values alone.
+    # Let a weights file run code while it is read. False: only tensors and plain values are read.
     cfg.MODEL.TRUST_WEIGHTS = False
 
     ssl = cfg.MODEL.SSL = CN()
@@ -21,13 +21,13 @@ def add_model_config(cfg):
     # objective of weight 0 is not built).
     ssl.OBJECTIVES = ()
     ssl.OBJECTIVE_WEIGHTS = ()
-    # Norm of projection and prediction heads.
+    # Normalisation layers of projection and prediction heads.
     ssl.HEAD_NORM = "SyncBN"
-    # Run all views of the same size as one batch (norm statistics over all of them) instead of
-    # one after the other.
+    # Run all views of the same size as one batch (batch norm sees all of them) instead of one after
+    # the other.
     ssl.CONCATENATE_VIEWS = False
-    # Deal the images of all processes out anew for the target encoder (MoCo's shuffled BN): for
-    # norms that each process computes for itself ("BN"); synchronised norms need no shuffling.
+    # Shuffle the images over all processes for the target encoder (MoCo's shuffled BN). For "BN",
+    # which each process computes for itself; "SyncBN" needs no shuffling.
     ssl.SHUFFLE_TARGET = False
     # Momentum of the target network: from BASE to 1 by a cosine over the run, or "constant".
     ssl.MOMENTUM = CN()

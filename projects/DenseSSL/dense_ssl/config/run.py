@@ -3,17 +3,20 @@
 
 def add_run_config(cfg):
     """The process."""
+    # Modules, or Python files relative to the yaml that names them, that are imported before the
+    # other keys are read: objectives, META_ARCHITECTUREs, backbones, data sets of your own.
+    cfg.IMPORTS = ()
     # Keep freed memory in the process instead of returning it to the kernel (Linux with glibc
-    # only): large CPU activations are then not page-faulted anew at every step.
+    # only), so that large CPU activations cause no page faults at every step.
     cfg.TUNE_ALLOCATOR = True
 
 
 def add_solver_config(cfg):
     """Optimizer, schedule, precision."""
-    # detectron2 v0.6 does not have it yet: where a cosine ends.
+    # Where a cosine ends; detectron2 v0.6 does not have this key yet.
     cfg.SOLVER.setdefault("BASE_LR_END", 0.0)
-    # LR_SCHEDULER_NAME "WarmupPolyLR": what is left of the way, to this power, from BASE_LR to
-    # BASE_LR_END.
+    # LR_SCHEDULER_NAME "WarmupPolyLR": BASE_LR_END + (BASE_LR - BASE_LR_END) * (1 - t)^power,
+    # where t is the share of the training that is done.
     cfg.SOLVER.POLY_LR_POWER = 0.9
     # "SGD", "LARS" or "AdamW". The last two exclude biases, norms and positions from weight decay
     # (LARS also from its adaptation); SGD follows WEIGHT_DECAY_NORM and WEIGHT_DECAY_BIAS.

@@ -1,4 +1,4 @@
-"""A watch on the features: does a run collapse?"""
+"""A watch for collapse: the features of all images become the same."""
 
 import logging
 from collections import Counter
@@ -7,22 +7,23 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 
-from ..utils.events import LOG_PERIOD, is_logged
+from ..utils.checks import require_one_of
+from ..utils.events import LOG_PERIOD, is_logged, watched_names
 
 logger = logging.getLogger(__name__)
 
 ACTIONS = ("warn", "stop")
 # Below it the cosine of two images is above 0.9975 on average, see `log_feature_std`.
 COLLAPSED = 0.05
-# So many reports in a row: at the start features may come close for a moment, and part again.
+# Reports in a row: at the start features may come close for a moment, and separate again.
 PATIENCE = 10
 
 
 class WatchForCollapse(HookBase):
-    """Says it when the features of different images have become the same.
+    """Warns, or ends the run, when the features of different images have become the same.
 
-    It reads the spread that every objective logs ("byol/feature_std"). A run whose spread was below
-    :data:`COLLAPSED` in :data:`PATIENCE` reports in a row gets a warning, or ends.
+    It reads what objectives log by :func:`~dense_ssl.utils.events.log_feature_std`. A run whose
+    spread is below :data:`COLLAPSED` in :data:`PATIENCE` reports in a row has collapsed.
     """
 
     def __init__(self, action="warn"):
@@ -30,26 +31,25 @@ class WatchForCollapse(HookBase):
         Args:
             action: MODEL.SSL.ON_COLLAPSE, "warn" (once for each objective) or "stop".
         """
-        if action not in ACTIONS:
-            raise ValueError(f"MODEL.SSL.ON_COLLAPSE is {action!r}; it must be one of {ACTIONS}.")
+        require_one_of("MODEL.SSL.ON_COLLAPSE", action, ACTIONS)
         self.action = action
         self._low = Counter()  # reports in a row, by name
 
     def after_step(self):
         if not is_logged():
             return
-        messages = []
-        for name, history in get_event_storage().histories().items():
-            if name.endswith("_std"):
-                self._low[name] = self._low[name] + 1 if history.latest() < COLLAPSED else 0
-                if self._low[name] == PATIENCE:
-                    messages.append(self._message(name, history.latest()))
+        messages, storage = [], get_event_storage()
+        for name in sorted(watched_names(storage)):
+            latest = storage.history(name).latest()
+            self._low[name] = self._low[name] + 1 if latest < COLLAPSED else 0
+            if self._low[name] == PATIENCE:
+                messages.append(self._message(name, latest))
         for message in messages:
             logger.warning(message)
         # all processes end together: each sees its own images, the first one decides
         if self.action == "stop" and comm.all_gather(bool(messages))[0]:
             raise RuntimeError(
-                " ".join(messages) or "The run has collapsed, see the first process."
+                " ".join(messages) or "The run has collapsed, see the log of the first process."
             )
 
     def _message(self, name, value):

@@ -10,15 +10,16 @@ from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 
 from ..modeling.detectors.freeze import frozen_modules, hold_frozen
 from ..modeling.momentum import momentum_at
-from ..utils.events import is_logged, put_scalar
+from ..utils.events import put_scalar
 
 logger = logging.getLogger(__name__)
 
 
 class UpdateTarget(HookBase):
-    """Moves the momentum encoder after each optimizer step.
+    """Calls :meth:`~dense_ssl.modeling.Pretrainer.after_step` after each optimizer step.
 
-    The momentum depends on the iteration alone, so a resumed run continues exactly.
+    The momentum depends on the iteration alone, so a resumed run continues exactly. It suits every
+    trainer of detectron2, SimpleTrainer among them.
     """
 
     def __init__(self, model, base, schedule):
@@ -33,16 +34,14 @@ class UpdateTarget(HookBase):
 
     def after_step(self):
         momentum = momentum_at(self.trainer.iter, self.trainer.max_iter, self.base, self.schedule)
-        self.model.update_target(momentum)
-        self.model.after_step()
-        if is_logged():
-            put_scalar("momentum", momentum)
+        self.model.after_step(momentum)
+        put_scalar("momentum", momentum)
 
 
 class ReseedEveryStep(HookBase):
-    """Makes all random numbers of a step a function of the seed, the iteration and the process.
+    """Makes all random numbers of a step depend on the seed, the iteration and the process alone.
 
-    No random state needs to be kept for a resumed run to equal an uninterrupted one.
+    A resumed run then equals an uninterrupted one without any saved random state.
     """
 
     def before_step(self):
@@ -60,10 +59,11 @@ class RestartedPreciseBN(hooks.PreciseBN):
 
 
 class FreezeBackbone(HookBase):
-    """Freezes the backbone before training, its norm statistics estimated on the training images.
+    """Freezes the backbone before training, after estimating its batch-norm statistics.
 
-    A backbone at random has no statistics to freeze, and a pre-trained one those of its augmented
-    views; estimated anew for both, the comparison is fair.
+    They are estimated on the training images. A randomly initialised backbone has none to freeze,
+    and a pre-trained one has those of its augmented views; with new ones for both the comparison is
+    fair.
     """
 
     def __init__(self, model, build_loader, num_iter):
@@ -80,7 +80,11 @@ class FreezeBackbone(HookBase):
         if self.trainer.start_iter == 0:
             norms = [x for m in frozen_modules(self.model) for x in get_bn_modules(m)]
             if norms:
-                logger.info("Estimating %d frozen norms on %d batches", len(norms), self.num_iter)
+                logger.info(
+                    "Estimating the statistics of %d frozen batch norms on %d batches",
+                    len(norms),
+                    self.num_iter,
+                )
                 # the whole detector runs: C4 has a part of the backbone in its head
                 update_bn_stats(self.model, self.build_loader(), self.num_iter)
         hold_frozen(self.model)

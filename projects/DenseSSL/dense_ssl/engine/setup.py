@@ -3,22 +3,21 @@
 import os
 
 import torch
-from detectron2.config import get_cfg
 from detectron2.engine import default_setup
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from ..config import add_dense_ssl_config
+from ..config import load_config
 from ..data.finetune.label_space import resolve_labels
-from ..data.finetune.semantic_mapper import check_semantic, is_semantic
 from ..data.sources.entries import register_datasets
 from ..data.views.loader import pretrain_dataset_dicts
 from ..evaluation import check_evaluators
 from ..modeling import Pretrainer
-from ..modeling.backbone_keys import NORM_KEYS, norm_key, value_of, weight_keys
+from ..modeling.backbone_keys import NORM_KEYS, norm_key, weight_keys
 from ..solver import resolve_epochs
 from ..utils.allocator import tune_allocator
+from ..utils.checks import value_of
 
 _SYNC_BN = "SyncBN"
 _ALL_NORM_KEYS = (
@@ -41,11 +40,8 @@ def setup(args):
     Returns:
         frozen config.
     """
-    cfg = get_cfg()
-    add_dense_ssl_config(cfg)
-    cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
-    # before anything is logged, so that log.txt carries the package's own log from the start
+    cfg = load_config(args.config_file, args.opts)
+    # before anything is logged, so that log.txt has the package's own log from the start
     logger = setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="dense_ssl")
     resolve_device(cfg, logger)
     resolve_norms(cfg, logger)
@@ -53,12 +49,10 @@ def setup(args):
         check_pretraining(cfg)
         num_images = len(pretrain_dataset_dicts(cfg))
         resolve_epochs(cfg, num_images)
-        META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).resolve(cfg, num_images)
+        meta_architecture(cfg).resolve(cfg, num_images)
     else:
         register_datasets(cfg)
         resolve_labels(cfg, stated=args.opts[::2])
-        if is_semantic(cfg):
-            check_semantic(cfg)
         check_evaluators(cfg)
         check_finetuning(cfg)
     cfg.freeze()
@@ -68,9 +62,21 @@ def setup(args):
     return cfg
 
 
+def meta_architecture(cfg):
+    """Return the class of MODEL.META_ARCHITECTURE."""
+    name = cfg.MODEL.META_ARCHITECTURE
+    if name not in META_ARCH_REGISTRY:
+        raise ValueError(
+            f"MODEL.META_ARCHITECTURE is {name!r}, which is not registered. Correct the name or, "
+            "if it is one of your own, name its module in IMPORTS. Registered are "
+            f"{', '.join(sorted(x for x, _ in META_ARCH_REGISTRY))}."
+        )
+    return META_ARCH_REGISTRY.get(name)
+
+
 def is_pretraining(cfg):
-    """Is the META_ARCHITECTURE of the config one of pre-training?"""
-    return issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), Pretrainer)
+    """Return True if the META_ARCHITECTURE of the config pre-trains."""
+    return issubclass(meta_architecture(cfg), Pretrainer)
 
 
 def resolve_device(cfg, logger):
@@ -85,7 +91,7 @@ def resolve_device(cfg, logger):
 
 
 def resolve_norms(cfg, logger):
-    """Replace SyncBN where it cannot run: BN in one process, naiveSyncBN in several on CPUs."""
+    """Replace SyncBN where it cannot run: by BN in one process, by naiveSyncBN on several CPUs."""
     if comm.get_world_size() == 1:
         norm = "BN"
     elif cfg.MODEL.DEVICE == "cpu":
@@ -108,31 +114,32 @@ def check_pretraining(cfg):
     if cfg.MODEL.BACKBONE.FREEZE_AT > 0:
         raise ValueError(
             f"MODEL.BACKBONE.FREEZE_AT is {cfg.MODEL.BACKBONE.FREEZE_AT}: pre-training would leave "
-            "those stages at random. Set it to 0 (as configs/Base-Input.yaml does)."
+            "those stages randomly initialised. Set it to 0 (as configs/Base-Input.yaml does)."
         )
-    _refuse_frozen_norm(cfg, "pre-training needs norm statistics that move")
+    _refuse_frozen_norm(cfg, "pre-training must update the batch-norm statistics")
     if cfg.INPUT.VIEWS.NUM < 1:
         raise ValueError("INPUT.VIEWS.NUM must be at least 1.")
-    norms = comm.get_world_size() if cfg.MODEL.SSL.HEAD_NORM == "BN" else 1  # that see a part each
-    if cfg.MODEL.SSL.HEAD_NORM and cfg.SOLVER.IMS_PER_BATCH < 2 * norms * cfg.SOLVER.ACCUMULATE:
+    # plain batch norm sees the images of its own process alone
+    shares = comm.get_world_size() if cfg.MODEL.SSL.HEAD_NORM == "BN" else 1
+    if cfg.MODEL.SSL.HEAD_NORM and cfg.SOLVER.IMS_PER_BATCH < 2 * shares * cfg.SOLVER.ACCUMULATE:
         raise ValueError(
             f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}, in {cfg.SOLVER.ACCUMULATE} parts "
-            f"(SOLVER.ACCUMULATE) and {comm.get_world_size()} processes: the norms of the heads "
-            "(MODEL.SSL.HEAD_NORM) would see a single image. Raise it, or lower ACCUMULATE."
+            f"(SOLVER.ACCUMULATE) and {comm.get_world_size()} processes: the batch norms of the "
+            "heads (MODEL.SSL.HEAD_NORM) would see a single image. Raise it, or lower ACCUMULATE."
         )
 
 
 def check_finetuning(cfg):
-    """Raise where a detector from random weights would keep part of them frozen."""
+    """Raise where a randomly initialised detector would keep part of its weights frozen."""
     if cfg.MODEL.WEIGHTS or not weight_keys(cfg):
         return
     if cfg.MODEL.BACKBONE.FREEZE_AT > 0:
         raise ValueError(
             f"MODEL.WEIGHTS is empty and MODEL.BACKBONE.FREEZE_AT is "
-            f"{cfg.MODEL.BACKBONE.FREEZE_AT}: stages at random would never train. Give weights, or "
-            "set FREEZE_AT to 0."
+            f"{cfg.MODEL.BACKBONE.FREEZE_AT}: randomly initialised stages would never train. Give "
+            "weights, or set FREEZE_AT to 0."
         )
-    _refuse_frozen_norm(cfg, "from random weights its statistics would mean nothing")
+    _refuse_frozen_norm(cfg, "without weights its statistics would mean nothing")
 
 
 def _refuse_frozen_norm(cfg, reason):

@@ -5,9 +5,10 @@ import torch.nn.functional as F
 
 from .chunks import over_chunks
 from .point_region_contrast import NEGATIVES
-from .precision import at_least_float32
+from .precision import full_precision
 
 
+@full_precision
 def affinity_distillation(
     query,
     key,
@@ -28,9 +29,10 @@ def affinity_distillation(
     .. math:: L_a = -\sum_{i, k} A_{i'k'}(\tau_t) \log A_{ik'}(\tau_s), \qquad
               A_{ik'}(\tau) = \frac{\exp(p_i \cdot p'_k / \tau)}{\sum_j \exp(p_i \cdot p'_j / \tau)}
 
-    Point-level region contrast (Bai et al. 2022), Eq. 3 and 4; the sum over i is taken as a mean.
-    Point i of the student and point i' of the teacher are the same place of the image. Left at
-    None, the keyword arguments give the paper's default, its strategy 1 (section 4.5.2):
+    Point-level region contrast (Bai et al. 2022): Eq. 3 is the affinity A, Eq. 4 the loss, whose
+    sum over i is taken as a mean. Point i of the student and point i' of the teacher are the same
+    place of the image. Left at None, the keyword arguments give the paper's default, its strategy 1
+    (section 4.5.2):
 
     ======== ======================= =======================
     strategy teacher                 student
@@ -61,10 +63,10 @@ def affinity_distillation(
     teacher_candidates = key if teacher_candidates is None else teacher_candidates
     if valid is None:
         valid = torch.ones(query.shape[:2], dtype=torch.bool, device=query.device)
-    prepared = at_least_float32(query, candidates, teacher.detach(), teacher_candidates.detach())
-    points = [F.normalize(x, dim=2) for x in prepared]
+    sets = (query, candidates, teacher.detach(), teacher_candidates.detach())
+    points = [F.normalize(x, dim=2) for x in sets]
     if other_keys is not None:
-        other_keys = F.normalize(at_least_float32(other_keys), dim=1)
+        other_keys = F.normalize(other_keys.to(query.dtype), dim=1)
     if negatives == "batch":
         groups = [(*(x.flatten(0, 1) for x in points), valid.flatten())]
     elif negatives == "image":
@@ -73,13 +75,12 @@ def affinity_distillation(
         raise ValueError(f"negatives is {negatives!r}; it must be one of {NEGATIVES}.")
     temperatures = student_temperature, teacher_temperature
     total, count = points[0].sum() * 0, 0
-    with torch.autocast(query.device.type, enabled=False):
-        for *group, keep in groups:
-            group = [x[keep] for x in group]
-            total = total + _sum_over_points(
-                *group, temperatures, other_keys, exclude_self, max_entries
-            )
-            count += len(group[0])
+    for *group, keep in groups:
+        group = [x[keep] for x in group]
+        total = total + _sum_over_points(
+            *group, temperatures, other_keys, exclude_self, max_entries
+        )
+        count += len(group[0])
     return total / max(count, 1)
 
 
@@ -106,13 +107,13 @@ def _sum_over_points(
 
     def summed(query, teacher, index):
         student = query @ candidates.T / temperatures[0]  # (n, K)
-        wanted = teacher @ teacher_candidates.T / temperatures[1]
+        target = teacher @ teacher_candidates.T / temperatures[1]
         if exclude_self:
             rows = torch.arange(len(index), device=index.device)
-            wanted = wanted.index_put((rows, index), wanted.new_tensor(-torch.inf))
+            target = target.index_put((rows, index), target.new_tensor(-torch.inf))
             # the student's own entry is left out of its normaliser; its share is then 0 * finite
             student = student.index_put((rows, index), student.new_tensor(-1e4))
-        return F.cross_entropy(student, wanted.softmax(dim=1), reduction="sum")
+        return F.cross_entropy(student, target.softmax(dim=1), reduction="sum")
 
     index = torch.arange(len(query), device=query.device)
     return over_chunks(summed, (query, teacher, index), len(candidates), max_entries)

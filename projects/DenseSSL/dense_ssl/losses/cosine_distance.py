@@ -2,9 +2,10 @@
 
 import torch.nn.functional as F
 
-from .precision import at_least_float32
+from .precision import full_precision
 
 
+@full_precision
 def cosine_distance(prediction, target, weights=None):
     r"""Mean squared distance of L2-normalised vectors.
 
@@ -23,7 +24,6 @@ def cosine_distance(prediction, target, weights=None):
         Scalar in float32 or better. Without rows, or where all weights are 0, a zero that keeps
         the graph.
     """
-    prediction, target = at_least_float32(prediction, target)
     cosine = (F.normalize(prediction, dim=-1) * F.normalize(target, dim=-1)).sum(dim=-1)  # (N,)
     distance = 2 - 2 * cosine
     if weights is None:

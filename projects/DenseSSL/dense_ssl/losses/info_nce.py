@@ -4,17 +4,18 @@ import torch
 import torch.nn.functional as F
 
 from .chunks import over_chunks
-from .precision import at_least_float32
+from .precision import full_precision
 
 
+@full_precision
 def info_nce(query, positive, negatives, temperature, weights=None, max_entries=None):
     r"""Cross-entropy of each query's positive against the positive and all negatives.
 
     .. math:: L = -\frac{1}{N} \sum_i \log \frac{\exp(q_i \cdot k_i / \tau)}
                   {\exp(q_i \cdot k_i / \tau) + \sum_j \exp(q_i \cdot n_j / \tau)}
 
-    MoCo (He et al. 2020), Eq. 1; DUPR (Ding et al. 2021), Eq. 5 and 6. It is log(1 + K) where
-    nothing is told apart.
+    MoCo (He et al. 2020), Eq. 1; DUPR (Ding et al. 2021), Eq. 5 for patches, Eq. 6 for
+    images. It is log(1 + K) for features that tell nothing apart.
 
     Args:
         query: (N, D), normalised inside.
@@ -29,7 +30,7 @@ def info_nce(query, positive, negatives, temperature, weights=None, max_entries=
         Scalar in float32 or better. Without queries, or where all weights are 0, a zero that keeps
         the graph.
     """
-    query, positive = (F.normalize(x, dim=1) for x in at_least_float32(query, positive))
+    query, positive = F.normalize(query, dim=1), F.normalize(positive, dim=1)
     if weights is None:
         weights = query.new_ones(len(query))
     weights = weights.to(query)
@@ -42,14 +43,13 @@ def info_nce(query, positive, negatives, temperature, weights=None, max_entries=
         logits = torch.cat([first, others], dim=1) / temperature  # (n, 1 + K)
         return (logits.logsumexp(dim=1) - logits[:, 0]) @ weights
 
-    with torch.autocast(query.device.type, enabled=False):
-        total = over_chunks(
-            weighted_sum, (query, positive, weights), 1 + len(negatives), max_entries
-        )
+    rows = (query, positive, weights)
+    total = over_chunks(weighted_sum, rows, 1 + len(negatives), max_entries)
     return total / weights.sum().clamp(min=1e-12)
 
 
 @torch.no_grad()
+@full_precision
 def contrast_statistics(query, positive, negatives):
     """How well queries find their positives.
 
@@ -61,9 +61,8 @@ def contrast_statistics(query, positive, negatives):
         or among the five nearest, of all candidates (a tie counts as a miss);
         ``positive_similarity`` and ``hardest_negative``, mean cosines.
     """
-    query, positive = (F.normalize(x, dim=1) for x in at_least_float32(query, positive))
-    with torch.autocast(query.device.type, enabled=False):
-        others = query @ F.normalize(negatives.to(query.dtype), dim=1).T  # (N, K)
+    query, positive = F.normalize(query, dim=1), F.normalize(positive, dim=1)
+    others = query @ F.normalize(negatives.to(query.dtype), dim=1).T  # (N, K)
     similarity = (query * positive).sum(dim=1)
     rank = (others >= similarity[:, None]).sum(dim=1)
     return {

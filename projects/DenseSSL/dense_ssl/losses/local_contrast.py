@@ -1,10 +1,9 @@
 """The local contrastive loss of LC-loss."""
 
-import torch
 import torch.nn.functional as F
 
 from .chunks import over_chunks
-from .precision import at_least_float32
+from .precision import full_precision
 
 
 def read_cells(cells, points):
@@ -24,6 +23,7 @@ def read_cells(cells, points):
     return read[:, :, 0].transpose(1, 2)
 
 
+@full_precision
 def local_contrast(anchors, candidates, points, valid, temperature, max_entries=None):
     r"""Each cell of one view finds its place among the cells of another.
 
@@ -31,10 +31,11 @@ def local_contrast(anchors, candidates, points, valid, temperature, max_entries=
                   {\sum_{l \in \Omega} \exp(C'(p_c, p_l) / \tau)}, \qquad
               L = \frac{1}{|P|} \sum_{(p_c, p_{sc}) \in P} NLL(p_c, p_{sc})
 
-    LC-loss (Islam et al. 2022), Eq. 2 to 4. The map NLL(p_c, .) is read bilinearly at the true,
-    sub-cell position. Its normaliser is the same everywhere on the map and the rest is linear in
-    the normalised candidates, so the reading is the normaliser minus the product of the anchor with
-    the bilinear reading of the *candidates*: the map itself is never made.
+    LC-loss (Islam et al. 2022): Eq. 2 is the similarity C', Eq. 3 the map of NLL, Eq. 4 the loss.
+    The map NLL(p_c, .) is read bilinearly at the true, sub-cell position. Its normaliser is the
+    same everywhere on the map, and the rest is linear in the normalised candidates. The reading is
+    therefore the normaliser minus the product of the anchor with the bilinear reading of the
+    *candidates*, and the map itself is never made.
 
     Args:
         anchors: (B, D, h, w), normalised inside; the caller detaches them where they are targets.
@@ -48,18 +49,17 @@ def local_contrast(anchors, candidates, points, valid, temperature, max_entries=
     Returns:
         Scalar in float32 or better. Without a valid anchor a zero that keeps the graph.
     """
-    anchors, candidates = (F.normalize(x, dim=1) for x in at_least_float32(anchors, candidates))
-    with torch.autocast(candidates.device.type, enabled=False):
-        there = read_cells(candidates, points).transpose(0, 1)  # (h * w, B, D)
-        rows = anchors.flatten(2).permute(2, 0, 1)  # (h * w, B, D)
-        cells = candidates.flatten(2)  # (B, D, h' * w')
-        weights = valid.T.to(rows)  # (h * w, B)
+    anchors, candidates = F.normalize(anchors, dim=1), F.normalize(candidates, dim=1)
+    there = read_cells(candidates, points).transpose(0, 1)  # (h * w, B, D)
+    rows = anchors.flatten(2).permute(2, 0, 1)  # (h * w, B, D)
+    cells = candidates.flatten(2)  # (B, D, h' * w')
+    weights = valid.T.to(rows)  # (h * w, B)
 
-        def weighted_sum(rows, there, weights):
-            logits = rows.transpose(0, 1) @ cells / temperature  # (B, n, h' * w')
-            matched = (rows * there).sum(dim=2) / temperature  # (n, B)
-            return ((logits.logsumexp(dim=2).T - matched) * weights).sum()
+    def weighted_sum(rows, there, weights):
+        logits = rows.transpose(0, 1) @ cells / temperature  # (B, n, h' * w')
+        matched = (rows * there).sum(dim=2) / temperature  # (n, B)
+        return ((logits.logsumexp(dim=2).T - matched) * weights).sum()
 
-        columns = cells.shape[0] * cells.shape[2]
-        total = over_chunks(weighted_sum, (rows, there, weights), columns, max_entries)
+    columns = cells.shape[0] * cells.shape[2]
+    total = over_chunks(weighted_sum, (rows, there, weights), columns, max_entries)
     return total / weights.sum().clamp(min=1e-12)

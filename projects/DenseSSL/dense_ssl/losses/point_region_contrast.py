@@ -4,11 +4,12 @@ import torch
 import torch.nn.functional as F
 
 from .chunks import over_chunks
-from .precision import at_least_float32
+from .precision import full_precision
 
 NEGATIVES = ("image", "batch")
 
 
+@full_precision
 def point_region_contrast(
     query,
     key,
@@ -43,7 +44,7 @@ def point_region_contrast(
         Scalar in float32 or better. Without an anchor that has a positive, a zero that keeps the
         graph.
     """
-    query, key = (F.normalize(x, dim=-1) for x in at_least_float32(query, key))
+    query, key = F.normalize(query, dim=-1), F.normalize(key, dim=-1)
     if other_keys is not None:
         other_keys = F.normalize(other_keys.to(key.dtype), dim=-1)
     if negatives == "batch":
@@ -54,10 +55,9 @@ def point_region_contrast(
     else:
         raise ValueError(f"negatives is {negatives!r}; it must be one of {NEGATIVES}.")
     total, count = query.sum() * 0, 0
-    with torch.autocast(query.device.type, enabled=False):
-        for group in groups:
-            loss, anchors = _sum_over_anchors(*group, temperature, other_keys, max_entries)
-            total, count = total + loss, count + anchors
+    for group in groups:
+        loss, anchors = _sum_over_anchors(*group, temperature, other_keys, max_entries)
+        total, count = total + loss, count + anchors
     return total / max(count, 1)
 
 

@@ -3,6 +3,7 @@
 from . import architectures  # only registration
 from .architectures import dilated_resnet  # only registration
 from .detectors import roi_heads, sem_seg_head  # only registration
+from .memory_bank import MemoryBank
 from .methods import (
     BYOL,
     DUPR,
@@ -14,6 +15,7 @@ from .methods import (
     PointRegionContrast,
     SelfEMD,
 )
+from .momentum import momentum_at
 from .objective import OBJECTIVE_REGISTRY, Objective
 from .pretrainer import Pretrainer
 
@@ -24,12 +26,14 @@ __all__ = [
     "SCRL",
     "DenseCL",
     "LCLoss",
+    "MemoryBank",
     "MoCoV2",
     "MultiObjective",
     "Objective",
     "PointRegionContrast",
     "Pretrainer",
     "SelfEMD",
+    "momentum_at",
     "architectures",
     "dilated_resnet",
     "roi_heads",

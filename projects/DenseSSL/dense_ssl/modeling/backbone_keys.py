@@ -5,20 +5,18 @@ _FAMILIES = (
     ("resnet_deeplab", "RESNETS", ("DEPTH", "STRIDE_IN_1X1", "NORM", "STEM_TYPE")),
     ("resnet", "RESNETS", ("DEPTH", "STRIDE_IN_1X1", "NORM")),
     ("timm", "TIMM", ("NAME", "ARGUMENTS", "OUT_NORM", "NORM")),
-    ("regnet", "REGNETS", ("DEPTH", "W_A", "W_0", "W_M", "GROUP_WIDTH", "SE_RATIO", "NORM")),
-    ("swin", "SWIN", ("EMBED_DIM", "DEPTHS", "NUM_HEADS", "WINDOW_SIZE", "APE")),
     ("vit", "VIT", ("PATCH_SIZE", "EMBED_DIM", "DEPTH", "NUM_HEADS", "WINDOW_SIZE",
                     "WINDOW_BLOCKS", "REL_POS", "IMAGE_SIZE")),
 )  # fmt: skip
 
-# Those of them that are norms.
-NORM_KEYS = ("MODEL.RESNETS.NORM", "MODEL.TIMM.NORM", "MODEL.REGNETS.NORM")
+# Those of them that set the normalisation layers.
+NORM_KEYS = ("MODEL.RESNETS.NORM", "MODEL.TIMM.NORM")
 
 
 def weight_keys(cfg):
-    """The keys that must be the same where weights are made and where they are used.
+    """Return the keys that must not change between making weights and using them.
 
-    Those of the backbone itself, not of an FPN; none for a builder that is not known here.
+    Only keys of the network itself, not of an FPN; none for a builder that is not listed here.
     """
     for part, node, keys in _FAMILIES:
         if part in cfg.MODEL.BACKBONE.NAME:
@@ -27,12 +25,5 @@ def weight_keys(cfg):
 
 
 def norm_key(cfg):
-    """The key of the backbone's norm, or None where it has no such key."""
+    """Return the key that sets the backbone's normalisation layers, or None if it has none."""
     return next((key for key in weight_keys(cfg) if key in NORM_KEYS), None)
-
-
-def value_of(cfg, key):
-    """The value of a key such as "MODEL.TIMM.NAME"."""
-    for part in key.split("."):
-        cfg = cfg[part]
-    return cfg

@@ -1,8 +1,8 @@
-"""Backbones of detectron2, with every feature map they compute."""
+"""Feature maps of detectron2's backbones, including those below a pyramid."""
 
 
 def bottom_up_of(backbone):
-    """The network below a pyramid, or ``backbone`` itself where there is no pyramid."""
+    """Return the network below a pyramid, or ``backbone`` itself if it is not a pyramid."""
     if hasattr(backbone, "bottom_up"):  # FPN
         return backbone.bottom_up
     if hasattr(backbone, "scale_factors"):  # SimpleFeaturePyramid
@@ -11,12 +11,25 @@ def bottom_up_of(backbone):
 
 
 def feature_shapes(backbone):
-    """Shapes of all feature maps of ``backbone`` by name; of a pyramid also those below it."""
+    """Return the ShapeSpec of every feature map by name; of a pyramid also those below it."""
     return {**bottom_up_of(backbone).output_shape(), **backbone.output_shape()}
 
 
+def require_feature(shapes, name, key):
+    """Return ``shapes[name]``; if there is no such map, the error names the config ``key``."""
+    if name not in shapes:
+        raise ValueError(
+            f"{key} is {name!r}, but the backbone gives {sorted(shapes)}. Set {key} to one of "
+            "them, or add the map to MODEL.RESNETS.OUT_FEATURES."
+        )
+    return shapes[name]
+
+
+feature_shape = require_feature  # the name that modeling/methods still uses
+
+
 def extract_features(backbone, images):
-    """Feature maps by name; of a pyramid also those below it (``res2``..``res5``)."""
+    """Return the feature maps by name; of a pyramid also those below it (``res2``..``res5``)."""
     network = bottom_up_of(backbone)
     if network is backbone:
         return backbone(images)
@@ -27,13 +40,3 @@ def extract_features(backbone, images):
     finally:
         handle.remove()
     return {**below, **features}
-
-
-def feature_shape(shapes, name, key):
-    """The shape of feature map ``name``; an error names the config ``key`` if there is none."""
-    if name not in shapes:
-        raise ValueError(
-            f"{key} is {name!r}, but the backbone gives {sorted(shapes)}. Set {key} to one of "
-            "them, or add the map to MODEL.RESNETS.OUT_FEATURES."
-        )
-    return shapes[name]

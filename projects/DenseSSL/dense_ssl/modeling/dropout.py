@@ -1,13 +1,13 @@
-"""Dropout and stochastic depth, where a network must run whole."""
+"""Switching off dropout and stochastic depth for good."""
 
 from torch.nn.modules.dropout import _DropoutNd
 
 
 def remove_dropout(module):
-    """Set every rate of dropout, stochastic depth and DropBlock in ``module`` to 0, for good.
+    """Set every rate of dropout, stochastic depth and DropBlock in ``module`` to 0.
 
-    For networks that others are measured against (a momentum encoder) or that are frozen:
-    ``eval()`` would be undone by the next ``train()``, and would change their norms as well.
+    For momentum encoders and frozen networks. ``eval()`` would not do: the next ``train()`` undoes
+    it, and it also changes the normalisation layers.
     """
     for part in module.modules():
         if isinstance(part, _DropoutNd):

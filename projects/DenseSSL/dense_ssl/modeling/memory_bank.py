@@ -8,8 +8,9 @@ from detectron2.utils.logger import log_first_n
 from torch import nn
 from torch.nn import functional as F
 
+from ..utils.checks import require_one_of, value_of
 from ..utils.distributed import gather_rows
-from .backbone_keys import norm_key, value_of
+from .backbone_keys import norm_key
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +23,12 @@ class MemoryBank(nn.Module):
     """A first-in, first-out queue of L2-normalised keys (He et al. 2020, section 3.2).
 
     It is filled from all processes in the order of the global batch, so every process holds the
-    same keys, and one process the same as many. Batches of any size wrap around its end. Its
-    contents are buffers, and with them a part of the checkpoint. It starts with random directions.
+    same keys, and one process the same as many. Batches of any size wrap around its end. The keys
+    are buffers, and so part of the checkpoint. It starts with random directions.
+
+    The loss of a step reads ``keys``, and its backward pass reads them again, so they must not
+    change in between: :meth:`push` sets the keys of a step aside, and :meth:`advance`, which
+    :meth:`~dense_ssl.modeling.Pretrainer.after_step` calls, puts them in. No copy is needed.
 
     Attributes:
         keys: (K, D).
@@ -38,13 +43,13 @@ class MemoryBank(nn.Module):
             dtype: type that the keys are stored in, one of :data:`DTYPES`.
         """
         super().__init__()
-        if dtype not in DTYPES:
-            raise ValueError(f"QUEUE_DTYPE is {dtype!r}; it must be one of {DTYPES}.")
+        require_one_of("QUEUE_DTYPE", dtype, DTYPES)
         # of its own, so that all processes start from the same keys
         generator = torch.Generator().manual_seed(0)
         keys = F.normalize(torch.randn(size or DEFAULT_SIZE, dim, generator=generator), dim=1)
         self.register_buffer("keys", keys.to(getattr(torch, dtype)))
         self.register_buffer("enqueued", torch.zeros((), dtype=torch.int64))
+        self._pushed = []
 
     def __len__(self):
         return len(self.keys)
@@ -63,6 +68,16 @@ class MemoryBank(nn.Module):
             state_dict.pop(f"{prefix}keys", None)
             state_dict[f"{prefix}enqueued"] = torch.zeros_like(self.enqueued)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def push(self, keys, valid=None):
+        """Set keys (N, D) aside for the queue; ``valid``: (N,) bool, which of them; None: all."""
+        self._pushed.append((keys.detach(), valid))
+
+    def advance(self):
+        """Put the keys that were pushed during the step into the queue."""
+        for keys, valid in self._pushed:
+            self.enqueue(keys, valid)
+        self._pushed.clear()
 
     @torch.no_grad()
     def enqueue(self, keys, valid=None):
@@ -84,19 +99,19 @@ class MemoryBank(nn.Module):
 def resolve_queue_size(cfg, name, num_images, keys_per_image=1):
     """Turn an `auto` queue size into a number and refuse one that the data cannot fill.
 
-    A queue longer than an epoch holds older keys of the very images that it is to tell apart. The
-    automatic size is half an epoch at most: a query then meets an older key of its own image once
-    in eight steps.
+    A queue longer than an epoch holds older keys of the images of the batch as negatives. The
+    automatic size is half an epoch at most: a query then meets an older key of its own image in
+    one of eight steps.
 
-    A warning is given where the momentum encoder is another one before the queue has turned over
-    (the keys of the queue then tell by their age which they are, and the loss is won by drifting),
-    and where norms of single processes leak.
+    Two warnings are given. If the momentum encoder changes faster than the queue turns over, old
+    keys are recognised by their age, and the loss falls without learning. If several processes
+    use plain batch norm, the statistics tell which keys belong to which queries.
 
     Args:
         cfg: config, changed in place.
         name: full name of the key that holds the size; 0 is `auto`.
         num_images: images of an epoch.
-        keys_per_image: keys that an image puts in.
+        keys_per_image: number of keys that an image puts in.
 
     Raises:
         ValueError: the queue is longer than an epoch.
@@ -117,7 +132,7 @@ def resolve_queue_size(cfg, name, num_images, keys_per_image=1):
 
 
 def _warn_of_drift(cfg, name, turnover):
-    """``turnover``: steps after which the queue holds other keys."""
+    """Warn if keys can be recognised by their age; ``turnover``: steps until all keys are new."""
     momentum = cfg.MODEL.SSL.MOMENTUM.BASE
     if turnover > 1 / max(1 - momentum, 1e-12):
         logger.warning(

@@ -6,15 +6,18 @@ import math
 import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from ..utils.checks import require_one_of
 from .dropout import remove_dropout
+
+SCHEDULES = ("cosine", "constant")
 
 
 def momentum_copy(module):
     """A deep copy of ``module`` that takes no gradient.
 
-    The copy keeps norm layers in training mode, so its running statistics are its own; only
-    parameters follow the online network (as in BYOL and MoCo). It always runs whole: dropout and
-    stochastic depth stay with the online network, as DINO has it.
+    Its batch norms stay in training mode and have running statistics of their own; only parameters
+    follow the online network (as in BYOL and MoCo). It has no dropout and no stochastic depth, as
+    in DINO.
     """
     target = copy.deepcopy(module)
     remove_dropout(target)
@@ -42,10 +45,7 @@ def momentum_at(iteration, max_iter, base, schedule):
     "cosine": 1 - (1 - base) (cos(pi k / K) + 1) / 2, BYOL (Grill et al. 2020), section 3.3.
     "constant": base, MoCo (He et al. 2020).
     """
+    require_one_of("MODEL.SSL.MOMENTUM.SCHEDULE", schedule, SCHEDULES)
     if schedule == "constant":
         return base
-    if schedule == "cosine":
-        return 1 - (1 - base) * (math.cos(math.pi * iteration / max_iter) + 1) / 2
-    raise ValueError(
-        f"MODEL.SSL.MOMENTUM.SCHEDULE is {schedule!r}; it must be 'cosine' or 'constant'."
-    )
+    return 1 - (1 - base) * (math.cos(math.pi * iteration / max_iter) + 1) / 2

@@ -1,26 +1,39 @@
-"""What an objective is: heads, sampling and a loss on the passes of some views."""
+"""What an objective is: heads, sampling and a loss on the feature maps of some views."""
 
 from fvcore.common.registry import Registry
 from torch import nn
 
+from ..utils.events import is_logged, put_scalar
 from ..visualization.matches import draw_matches
-from .backbone_keys import value_of
 from .momentum import momentum_copy
-from .queue_contrast import QueueContrast
+
+# The two directions between two views: (online view, target view).
+DIRECTIONS = ((0, 1), (1, 0))
 
 
-def require_positive(cfg, *keys):
-    """Raise, naming the key, where a number of the config is not above 0."""
-    for key in keys:
-        if value_of(cfg, key) <= 0:
-            raise ValueError(f"{key} is {value_of(cfg, key)}; it must be above 0.")
+class ObjectiveRegistry(Registry):
+    """Classes by name; what is registered must be a complete :class:`Objective`."""
+
+    def _do_register(self, name, kind):
+        if not (isinstance(kind, type) and issubclass(kind, Objective)):
+            raise TypeError(f"{name} must be a subclass of dense_ssl.modeling.Objective.")
+        for attribute, example in (("node", "BYOL"), ("label", "byol")):
+            value = getattr(kind, attribute)
+            if not (isinstance(value, str) and value):
+                raise TypeError(
+                    f"{name}.{attribute} is {value!r}: set it on the class, as in "
+                    f"{attribute} = {example!r}."
+                )
+        if kind.forward is Objective.forward:
+            raise TypeError(f"{name} has no forward(views, passes).")
+        super()._do_register(name, kind)
 
 
-OBJECTIVE_REGISTRY = Registry("OBJECTIVE")
+OBJECTIVE_REGISTRY = ObjectiveRegistry("OBJECTIVE")
 OBJECTIVE_REGISTRY.__doc__ = """
-Objectives of pre-training, as named in MODEL.SSL.OBJECTIVES. An entry is a subclass of
-:class:`Objective` with ``from_config(cfg, shapes)``, where ``shapes`` holds the feature maps of the
-backbone by name.
+Objectives of pre-training by name. MODEL.SSL.OBJECTIVES and the ``objective_names`` of a
+META_ARCHITECTURE refer to them. Each is built as ``kind(cfg, shapes)``, where ``shapes`` holds the
+ShapeSpec of every feature map of the backbone by name.
 """
 
 
@@ -28,10 +41,10 @@ class Objective(nn.Module):
     """Base of all objectives.
 
     Attributes:
-        online_views, target_views: indices of the views it passes through the online and the
-            target encoder.
+        online_views, target_views: tuples of the indices of the views that it passes through the
+            online and the target encoder. Other passes are refused.
         node: its node of the config, MODEL.<node>.
-        label: before its names in the log.
+        label: the prefix of its names in the log.
     """
 
     online_views = (0, 1)
@@ -42,6 +55,28 @@ class Objective(nn.Module):
     def __init__(self):
         super().__init__()
         self._pairs = []
+
+    @classmethod
+    def add_config(cls, cfg):
+        """Add the keys of MODEL.<node> with their defaults to ``cfg``.
+
+        A subclass that uses its parent's keys needs none of its own.
+        """
+
+    @classmethod
+    def resolve(cls, cfg, num_images):
+        """Turn keys that depend on the data into numbers, in place, before the model is built.
+
+        It may be called more than once.
+
+        Args:
+            cfg: config, not frozen. num_images: images of an epoch.
+        """
+
+    @classmethod
+    def queue_keys(cls, cfg):
+        """Return how many keys an image puts into the queue of MODEL.MOCO; 0 without a queue."""
+        return 0
 
     def add_target(self, name):
         """Give the head ``name`` a momentum copy, ``target_<name>``."""
@@ -63,64 +98,51 @@ class Objective(nn.Module):
         self._pairs = []  # the momentum copy moves once a step, with its owner
 
     def momentum_pairs(self):
-        """List of (online module, target module) of this objective."""
+        """Return the (online module, target module) pairs of this objective."""
         return [(getattr(self, a), getattr(self, b)) for a, b in self._pairs]
 
-    def forward(self, views, passes):
-        """Losses of one step.
-
-        Args:
-            views: list of :class:`~dense_ssl.structures.Views`.
-            passes: :class:`~dense_ssl.modeling.passes.Passes`.
-
-        Returns:
-            dict of scalars named ``loss_*``.
-        """
-        raise NotImplementedError
-
-    @classmethod
-    def resolve(cls, cfg, num_images):
-        """Turn keys that depend on the data into numbers, in place, before the model is built.
-
-        It may be called more than once.
-
-        Args:
-            cfg: config, not frozen. num_images: images of an epoch.
-        """
-
-    @classmethod
-    def queue_keys(cls, cfg):
-        """How many keys an image puts into the queue of MODEL.MOCO, if it has one."""
-        return 0
-
     def join(self, objectives):
-        """Look at the other objectives of the model, once all are built.
+        """Inspect the other objectives of the model, once all are built.
 
         Args:
             objectives: {entry of MODEL.SSL.OBJECTIVES: objective}.
         """
 
-    def after_step(self):
-        """What is left to do once the optimizer has moved the weights."""
-        for module in self.modules():
-            if isinstance(module, QueueContrast):
-                module.enqueue_held()
+    def forward(self, views, passes):
+        """Return the losses of one step.
+
+        Each loss is a mean over directions, images and what is drawn from them; a paper that sums
+        states its factor as ``objective_scales`` of the META_ARCHITECTURE. A loss may be negative.
+
+        Args:
+            views: list of :class:`~dense_ssl.structures.Views`.
+            passes: :class:`~dense_ssl.modeling.passes.ObjectivePasses`.
+
+        Returns:
+            {"loss_...": scalar tensor}; statistics go to the log, not into this dict.
+        """
+        raise NotImplementedError
+
+    def log_overlap(self, usable):
+        """Log the share of images whose views overlap enough; ``usable``: (N,) bool."""
+        if is_logged():
+            put_scalar(f"{self.label}/overlap_rate", usable.float().mean())
 
     def matches(self, views):
-        """Boxes to draw: {view index: (N, K, 4) in view pixels}, box k the same thing in all."""
+        """Return boxes to draw, {view index: (N, K, 4) in view pixels}.
+
+        Box k shows the same thing in every view. A box without area is not drawn.
+        """
         return {}
 
     def pictures(self, views, images, passes, scale):
-        """Pictures of a step.
+        """Return pictures of a step, {name: uint8 (3, height, width)}.
 
         Args:
             views: list of :class:`~dense_ssl.structures.Views`.
             images: list over views of the first few images as (n, 3, H, W), RGB, 0 to 255.
-            passes: :class:`~dense_ssl.modeling.passes.Passes`.
+            passes: :class:`~dense_ssl.modeling.passes.ObjectivePasses`.
             scale: drawing pixels per view pixel.
-
-        Returns:
-            {name: uint8 (3, height, width)}.
         """
         boxes = {k: x[: len(images[0])].cpu() for k, x in self.matches(views).items()}
         return {"views": draw_matches(images, boxes, scale)}

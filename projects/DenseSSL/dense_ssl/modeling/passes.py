@@ -10,9 +10,8 @@ from .backbones import extract_features
 class Passes:
     """Feature maps of the views of one step.
 
-    Objectives ask for ``online(view)`` (with gradient) and ``target(view)`` (without); a pass that
-    two objectives ask for is computed once. ``*_views`` name the passes of the step in advance, so
-    that they can run as one batch.
+    A pass that two objectives ask for is computed once. All passes are named in advance, so that
+    those of one size can run as one batch.
     """
 
     def __init__(
@@ -23,8 +22,8 @@ class Passes:
             encoders: (online backbone, target backbone).
             views: list of :class:`~dense_ssl.structures.Views`.
             online_views, target_views: indices of the views that the objectives will ask for.
-            concatenate: run views of one size as one batch, so that norms see all of them.
-            shuffle: deal the images of all processes out anew for the target encoder.
+            concatenate: run views of one size as one batch, so that batch norm sees all of them.
+            shuffle: shuffle the images over all processes for the target encoder.
         """
         self._views = views
         self._encoders = encoders
@@ -61,11 +60,11 @@ class Passes:
 
     @staticmethod
     def _run_shuffled(encoder, images):
-        """Features of images that run among those of other processes (MoCo's shuffled norms).
+        """Run images among those of other processes (MoCo's shuffled batch norm).
 
-        A query and its key then meet different batches, so that norms which each process computes
-        for itself cannot give away which belong together. In one process it changes nothing but
-        the order of the rows, and is left out.
+        A query and its key are then normalised with different images, so that batch statistics of
+        single processes cannot give away which belong together. With one process it would only
+        change the order of the rows, and is skipped.
         """
         if comm.get_world_size() == 1:
             return extract_features(encoder, images)
@@ -74,3 +73,33 @@ class Passes:
         features = extract_features(encoder, own_rows(everything[order]))
         back = order.argsort()
         return {name: own_rows(gather_rows(x)[back]) for name, x in features.items()}
+
+
+class ObjectivePasses:
+    """The passes of a step as one objective sees them: those that it has announced."""
+
+    def __init__(self, passes, objective):
+        """
+        Args:
+            passes: :class:`Passes`. objective: :class:`~dense_ssl.modeling.objective.Objective`.
+        """
+        self._passes = passes
+        self._objective = objective
+
+    def online(self, view):
+        """Feature maps {name: (N, C, H, W)} of a view, with gradient."""
+        self._require(view, "online_views")
+        return self._passes.online(view)
+
+    def target(self, view):
+        """Feature maps {name: (N, C, H, W)} of a view from the target encoder, without gradient."""
+        self._require(view, "target_views")
+        return self._passes.target(view)
+
+    def _require(self, view, attribute):
+        announced = getattr(self._objective, attribute)
+        if view not in announced:
+            raise RuntimeError(
+                f"{type(self._objective).__name__} asks for a pass of view {view}, but its "
+                f"{attribute} is {tuple(announced)}: add the view there."
+            )

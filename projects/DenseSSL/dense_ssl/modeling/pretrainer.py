@@ -13,29 +13,36 @@ from ..utils.events import is_drawn, iteration_or_none
 from .backbones import extract_features, feature_shapes
 from .composition import (
     build_objectives,
-    check_ownership,
+    check_losses,
     check_views,
-    check_weights,
     objective_class,
-    objective_names,
+    weights_of,
 )
+from .memory_bank import MemoryBank
 from .momentum import momentum_copy, update_momentum
-from .passes import Passes
+from .passes import ObjectivePasses, Passes
 
-# Smaller views are enlarged in pictures, to about this many pixels.
+# Pictures enlarge small views to about this many pixels.
 _DRAWN_SIDE = 224
 
 
 class Pretrainer(nn.Module):
     """Pre-train ``backbone`` with some objectives.
 
-    ``backbone`` is the online encoder, the one that is exported; ``target_backbone`` follows it
-    by :meth:`update_target`, and :meth:`after_step` moves the queues; the trainer calls both after
-    each optimizer step. A named method is a subclass that fixes the objectives.
+    ``backbone`` is the online encoder, the one that is exported; ``target_backbone`` follows it.
+    :meth:`after_step` must be called after each optimizer step: it moves the target and the queues.
+    :class:`~dense_ssl.engine.UpdateTarget` is the hook that does it in detectron2's trainers.
+
+    A named method is a subclass that fixes the objectives.
+
+    Attributes:
+        objective_names: tuple of names in OBJECTIVE_REGISTRY; None: those of the config.
+        objective_scales: tuple of the factors that the paper's loss has in front of each
+            objective's mean; None: all 1. BYOL's loss sums two directions: (2.0,).
     """
 
-    # Names of the objectives in OBJECTIVE_REGISTRY; None: those of the config.
     objective_names = None
+    objective_scales = None
 
     @configurable
     def __init__(
@@ -60,7 +67,7 @@ class Pretrainer(nn.Module):
             weights: {entry: weight of the objective's losses}.
             pixel_mean, pixel_std: per channel, in the order of ``input_format``.
             concatenate_views: run the views of one size as one batch.
-            shuffle_target: deal the images of all processes out anew for the target encoder.
+            shuffle_target: shuffle the images over all processes for the target encoder.
             channels_last: run convolutions in channels-last memory format.
             vis_period: draw a picture every so many iterations; 0 for none.
             input_format: "RGB" or "BGR", for drawing.
@@ -75,6 +82,8 @@ class Pretrainer(nn.Module):
         self.channels_last = channels_last
         self.vis_period = vis_period
         self._drawn_at = None
+        self._followed = None  # version of the weights that the target has followed
+        self.register_load_state_dict_post_hook(_forget_version)
         self.input_format = input_format
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
@@ -85,7 +94,7 @@ class Pretrainer(nn.Module):
     def from_config(cls, cfg):
         backbone = build_backbone(cfg)
         shapes = feature_shapes(backbone)
-        weights = cls.objective_weights(cfg)
+        weights = weights_of(cls, cfg)
         objectives = build_objectives(cfg, shapes, weights)
         check_views(objectives, cfg.INPUT.VIEWS.NUM)
         return {
@@ -103,25 +112,13 @@ class Pretrainer(nn.Module):
 
     @classmethod
     def own_weights(cls, cfg):
-        """Weights of the objectives where a method has keys of its own for them; else ()."""
+        """Return the objectives' weights where a method has keys of its own for them; else ()."""
         return ()
-
-    @classmethod
-    def objective_weights(cls, cfg):
-        """{entry of MODEL.SSL.OBJECTIVES: weight} of the objectives that a config asks for.
-
-        One of weight 0 is left out: it needs neither heads nor passes.
-        """
-        check_ownership(cls, cfg)
-        names = cls.objective_names or objective_names(cfg)
-        weights = cls.own_weights(cfg) or cfg.MODEL.SSL.OBJECTIVE_WEIGHTS or (1.0,) * len(names)
-        check_weights(names, weights)
-        return {name: x for name, x in zip(names, weights) if x > 0}
 
     @classmethod
     def resolve(cls, cfg, num_images):
         """Turn the keys of the objectives that depend on the data into numbers, in place."""
-        kinds = [objective_class(x) for x in cls.objective_weights(cfg)]
+        kinds = [objective_class(x) for x in weights_of(cls, cfg)]
         # an automatic queue that several share must suit the one that fills it least
         for kind in sorted(kinds, key=lambda x: x.queue_keys(cfg)):
             kind.resolve(cfg, num_images)
@@ -150,6 +147,7 @@ class Pretrainer(nn.Module):
                 {"features": {k: x[i] for k, x in features.items()}} for i in range(len(views[0]))
             ]
         check_views(self.objectives, len(views))
+        self._require_after_step()
         passes = Passes(
             (self.backbone, self.target_backbone),
             views,
@@ -161,13 +159,15 @@ class Pretrainer(nn.Module):
         losses = {}
         for name, objective in self.objectives.items():
             suffix = name.partition("@")[2]  # the level that tells two of a kind apart
-            for key, loss in objective(views, passes).items():
+            found = objective(views, ObjectivePasses(passes, objective))
+            check_losses(objective, found)
+            for key, loss in found.items():
                 key = f"{key}_{suffix}" if suffix else key
                 if key in losses:
                     raise ValueError(f"{name} and another objective both call a loss {key!r}.")
                 losses[key] = loss * self.weights[name]
         if is_drawn(self.vis_period) and self._drawn_at != iteration_or_none():
-            self._drawn_at = iteration_or_none()  # once, however many parts a batch has
+            self._drawn_at = iteration_or_none()  # once per iteration, whatever SOLVER.ACCUMULATE
             self._draw(views, passes)
         return losses
 
@@ -196,6 +196,20 @@ class Pretrainer(nn.Module):
     def _moved(self, tensor):
         return None if tensor is None else tensor.to(self.device, non_blocking=True)
 
+    def after_step(self, momentum):
+        """Move the target towards the online network and the queues by one step.
+
+        To be called after each optimizer step.
+
+        Args:
+            momentum: of the target, see :func:`~dense_ssl.modeling.momentum.momentum_at`.
+        """
+        self.update_target(momentum)
+        for module in self.modules():
+            if isinstance(module, MemoryBank):
+                module.advance()
+        self._followed = self._weight_version()
+
     def update_target(self, momentum):
         """Move the target encoder and the target heads towards the online ones."""
         update_momentum(self.backbone, self.target_backbone, momentum)
@@ -203,18 +217,29 @@ class Pretrainer(nn.Module):
             for online, target in objective.momentum_pairs():
                 update_momentum(online, target, momentum)
 
-    def after_step(self):
-        """What the objectives have left to do once the optimizer has moved the weights."""
-        for objective in self.objectives.values():
-            objective.after_step()
+    def _weight_version(self):
+        # torch counts the changes of a tensor in place, those of an optimizer among them
+        return sum(x._version for x in self.backbone.parameters())
+
+    def _require_after_step(self):
+        """Raise if an optimizer has moved the weights and nobody has called `after_step`."""
+        version = self._weight_version()
+        if self._followed is None:
+            self._followed = version
+        elif version != self._followed:
+            raise RuntimeError(
+                f"The weights of {type(self).__name__} have changed since the last step, but its "
+                "target and its queues have not moved. After each optimizer step call "
+                "model.after_step(momentum), or register the hook dense_ssl.engine.UpdateTarget."
+            )
 
     def _normalise(self, images):
         images = images.to(self.device, non_blocking=True)
         mean, std = self.pixel_mean, self.pixel_std
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-            # A row of the image is then one run of memory; with mean and std laid out as a row
-            # too, the arithmetic is vectorised over it, not over the three channels of a pixel.
+            # A row of the image is then contiguous; with mean and std laid out as a row too, the
+            # arithmetic is vectorised over it, and not over the three channels of a pixel.
             mean, std = (
                 x.expand(1, -1, 1, images.shape[-1]).contiguous(memory_format=torch.channels_last)
                 for x in (mean, std)
@@ -229,7 +254,13 @@ class Pretrainer(nn.Module):
         scale = max(1, _DRAWN_SIDE // max(x.size[0] for x in views))
         with torch.autocast(self.device.type, enabled=False):
             for name, objective in self.objectives.items():
-                # drawn by every process, since passes may be shared; kept where writers take them
-                for kind, picture in objective.pictures(views, images, passes, scale).items():
+                # drawn by every process, since passes may be collective; kept by the main one
+                own = ObjectivePasses(passes, objective)
+                for kind, picture in objective.pictures(views, images, own, scale).items():
                     if comm.is_main_process():
                         get_event_storage().put_image(f"{kind}/{name}", picture)
+
+
+def _forget_version(model, incompatible_keys):
+    """Loading changes the weights without a step."""
+    model._followed = None

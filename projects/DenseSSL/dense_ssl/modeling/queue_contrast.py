@@ -1,4 +1,4 @@
-"""Contrast against a queue: the loss of MoCo and of each branch of DUPR, with its state and log."""
+"""Contrast against a queue: the loss of MoCo and of each branch of DUPR, with its log."""
 
 import torch
 from torch import nn
@@ -7,16 +7,12 @@ from ..losses import contrast_statistics, info_nce
 from ..utils.distributed import weigh_by_count
 from ..utils.events import is_logged, log_feature_std, put_scalar
 
-# Statistics are computed on so many queries.
+# Statistics are computed on at most this many queries.
 _LOGGED_QUERIES = 256
 
 
 class QueueContrast(nn.Module):
-    """InfoNCE of queries and their keys against the keys of earlier steps.
-
-    The keys of a step are held back until its gradients are computed: the loss sees the queue as
-    the step before left it, and no copy of the queue is needed.
-    """
+    """InfoNCE of queries and their keys against the keys of earlier steps."""
 
     def __init__(self, bank, temperature):
         """
@@ -27,29 +23,18 @@ class QueueContrast(nn.Module):
         super().__init__()
         self.bank = bank
         self.temperature = temperature
-        self._held = []
 
     def forward(self, query, key, label, weights=None):
         """Mean loss of the queries of all processes.
 
         Args:
             query: (N, D), with gradient. key: (N, D), their positives.
-            label: before the names in the log.
+            label: prefix of the names in the log.
             weights: (N,); None: all 1.
         """
         loss = info_nce(query, key, self.bank.keys, self.temperature, weights)
         self._log(query, key, label, weights)
         return loss if weights is None else weigh_by_count(loss, weights.sum())
-
-    def hold(self, keys, valid=None):
-        """Keep keys (N, D) for the queue; ``valid``: (N,) bool, which of them; None: all."""
-        self._held.append((keys.detach(), valid))
-
-    def enqueue_held(self):
-        """Put the keys of the step into the queue."""
-        for keys, valid in self._held:
-            self.bank.enqueue(keys, valid)
-        self._held.clear()
 
     @torch.no_grad()
     def _log(self, query, key, label, weights):

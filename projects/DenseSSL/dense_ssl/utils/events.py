@@ -23,29 +23,37 @@ def iteration_or_none():
 
 
 def is_logged():
-    """Will the writers print this iteration? Metrics that cost something are computed only then."""
+    """Return True if the writers print this iteration; costly metrics are computed only then."""
     storage = storage_or_none()
     return storage is not None and (storage.iter + 1) % LOG_PERIOD == 0
 
 
 def is_drawn(vis_period):
-    """Is a picture due at this iteration?"""
+    """Return True if a picture is due at this iteration."""
     storage = storage_or_none()
     return storage is not None and vis_period > 0 and storage.iter % vis_period == 0
 
 
 def put_scalar(name, value):
-    """Store a scalar under ``name``, without smoothing."""
-    get_event_storage().put_scalar(name, float(value), smoothing_hint=False)
+    """Log a scalar under ``name``, without smoothing, where this iteration is logged."""
+    if is_logged():
+        get_event_storage().put_scalar(name, float(value), smoothing_hint=False)
 
 
 @torch.no_grad()
 def log_feature_std(name, vectors):
-    """Store how spread out vectors (N, D) are: 0 when all are equal (collapse), 1 when isotropic.
+    """Log the spread of vectors (N, D): 0 when all are equal (collapse), 1 when isotropic.
 
     The standard deviation over the batch of the L2-normalised vectors, averaged over dimensions
-    and multiplied by sqrt(D).
+    and multiplied by sqrt(D). What is logged by this function feeds the watch for collapse
+    (MODEL.SSL.ON_COLLAPSE), whatever its name.
     """
     if is_logged() and len(vectors) > 1:
         unit = F.normalize(vectors.detach().float(), dim=1)
         put_scalar(name, unit.std(dim=0).mean() * vectors.shape[1] ** 0.5)
+        watched_names(get_event_storage()).add(name)
+
+
+def watched_names(storage):
+    """Return the set of names in ``storage`` that :func:`log_feature_std` has logged."""
+    return vars(storage).setdefault("dense_ssl_watched", set())

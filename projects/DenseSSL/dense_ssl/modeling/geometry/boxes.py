@@ -6,6 +6,8 @@ Shapes: N images, K boxes, T candidates per box. Boxes are (x1, y1, x2, y2) in i
 import torch
 from torch.nn import functional as F
 
+from ...losses.precision import full_precision
+from ...utils.maps import rows_of_cells
 from .random_numbers import uniform
 
 
@@ -166,13 +168,14 @@ def pairwise_iou(first, second):
     return shared / (area + other_area - shared).clamp(min=1e-12)
 
 
+@full_precision
 def pool_boxes(pooler, features, boxes):
     """Pool boxes by RoIAlign.
 
-    RoIAlign makes of each bin of a box a weighted sum of the cells of the map, with the same
-    weights for every channel: its result on an identity matrix. A product of matrices then applies
-    them to all channels, an order of magnitude faster on CPUs than RoIAlign itself, whose loops
-    there run on one thread. Where there are more cells than channels nothing would be won.
+    Each bin of a box is a weighted sum of the cells of the map, with the same weights for every
+    channel. RoIAlign of an identity matrix gives these weights, and a matrix product applies them
+    to all channels: an order of magnitude faster on CPUs than RoIAlign itself, which runs there on
+    one thread. A map with more cells than channels would gain nothing and is pooled directly.
 
     Args:
         pooler: detectron2's ROIAlign with output size S.
@@ -180,8 +183,7 @@ def pool_boxes(pooler, features, boxes):
         boxes: (N, K, 4) in view pixels.
 
     Returns:
-        (N * K * S * S, C), the bins of a box row by row, in the type of ``features``, under
-        autocast too.
+        (N * K * S * S, C), the bins of a box row by row, in float32 or better.
     """
     channels, cells = features.shape[1], features.shape[2:]
     if cells.numel() > channels:
@@ -194,6 +196,5 @@ def pool_boxes(pooler, features, boxes):
     weights = pooler(identity.view(1, -1, *cells), rois)  # (N * K, H * W, S, S)
     weights = weights.flatten(2).transpose(1, 2)  # (N * K, S * S, H * W)
     weights = weights.reshape(len(boxes), -1, cells.numel())  # (N, K * S * S, H * W)
-    with torch.autocast(features.device.type, enabled=False):
-        pooled = torch.bmm(weights, features.flatten(2).transpose(1, 2))  # (N, K * S * S, C)
+    pooled = torch.bmm(weights, rows_of_cells(features))  # (N, K * S * S, C)
     return pooled.flatten(0, 1)

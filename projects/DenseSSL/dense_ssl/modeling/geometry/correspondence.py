@@ -4,8 +4,8 @@ import torch
 from torch.nn import functional as F
 
 from ...losses.chunks import MAX_ENTRIES
-from ...losses.precision import at_least_float32
-from .regions import cell_centres
+from ...losses.precision import full_precision
+from .cells import cell_centres_in_image
 
 
 @torch.no_grad()
@@ -20,8 +20,7 @@ def corresponding_points(sought, where, sought_cells, where_cells):
         (N, h * w, 2) grid indices (x, y) of the map of ``where``, (N, h * w) bool: does that view
         show the place (a border belongs to the side that begins there).
     """
-    centres = cell_centres(sought.size, sought_cells, sought.affine)
-    places = where.to_view(sought.to_image(centres.expand(len(sought), -1, 2)))
+    places = where.to_view(cell_centres_in_image(sought, sought_cells))
     limit = places.new_tensor(where.size[::-1])  # (width, height)
     cells = places.new_tensor(tuple(where_cells)[::-1])  # (w', h')
     return places * cells / limit - 0.5, where.shows(places)
@@ -35,6 +34,7 @@ def nearest_cells(points, cells):
 
 
 @torch.no_grad()
+@full_precision
 def share_found(anchors, candidates, points, valid):
     """How often the most similar candidate of an anchor is the one at its place.
 
@@ -47,12 +47,9 @@ def share_found(anchors, candidates, points, valid):
         that of the first images.
     """
     right = nearest_cells(points, candidates.shape[2:])
-    anchors, candidates = (
-        F.normalize(x.flatten(2), dim=1) for x in at_least_float32(anchors, candidates)
-    )
+    anchors, candidates = (F.normalize(x.flatten(2), dim=1) for x in (anchors, candidates))
     count = max(MAX_ENTRIES // (anchors.shape[2] * candidates.shape[2]), 1)
-    with torch.autocast(anchors.device.type, enabled=False):
-        similarity = anchors[:count].transpose(1, 2) @ candidates[:count]  # (n, h * w, h' * w')
+    similarity = anchors[:count].transpose(1, 2) @ candidates[:count]  # (n, h * w, h' * w')
     found = similarity.argmax(dim=2) == right[:count]
     return found[valid[:count]].float().mean()
 

@@ -6,6 +6,7 @@ import torch
 
 from ...structures import NO_REGION
 from . import regions as region_ops
+from .cells import cell_centres
 from .random_numbers import uniform
 
 
@@ -63,10 +64,7 @@ class RegionSampler:
         """
         views = (first, second)
         image_size = _image_size(views)
-        centres = [
-            region_ops.cell_centres(x.size, self._cells(x), x.affine).expand(len(x), -1, 2)
-            for x in views
-        ]
+        centres = [cell_centres(x, self._cells(x)) for x in views]
         maps = [self._region_map(x, c, image_size) for x, c in zip(views, centres)]
         if self.paired:  # only what the other view shows as well
             maps = [

@@ -8,24 +8,6 @@ P points drawn in each.
 import torch
 
 
-def cell_centres(size, cells, like):
-    """Centres of the cells of a grid on a view, row by row.
-
-    Args:
-        size: (height, width) of the view. cells: (h, w), rows and columns of the grid.
-        like: tensor whose type and device the result has.
-
-    Returns:
-        (h * w, 2), (x, y) in view pixels.
-    """
-    y, x = (
-        (torch.arange(count, device=like.device) + 0.5).to(like) * side / count
-        for count, side in zip(cells, size)
-    )
-    y, x = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack([x, y], dim=-1).flatten(0, 1)
-
-
 def grid_regions(points, image_size, grid):
     """The region of each point where every image is divided into ``grid`` x ``grid`` equal parts.
 

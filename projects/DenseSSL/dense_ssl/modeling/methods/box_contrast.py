@@ -1,11 +1,12 @@
-"""SCRL's boxes with negatives: a box finds itself in the other view among boxes of other images."""
+"""SCRL's boxes with negatives: a box finds its partner among the boxes of other images."""
 
 import torch
 from detectron2.config import configurable
 from torch import nn
 
+from ...utils.checks import require_positive
 from ..memory_bank import MemoryBank, resolve_queue_size
-from ..objective import OBJECTIVE_REGISTRY, require_positive
+from ..objective import DIRECTIONS, OBJECTIVE_REGISTRY
 from ..queue_contrast import QueueContrast
 from .scrl import SCRLObjective
 
@@ -15,38 +16,35 @@ _KEYS_PER_IMAGE = 4
 
 @OBJECTIVE_REGISTRY.register()
 class BoxContrastObjective(SCRLObjective):
-    """DUPR's patch loss (Eq. 5) on SCRL's boxes; the mean of both directions.
+    """DUPR's patch loss (InfoNCE) on SCRL's boxes; the mean of both directions.
 
-    The appendix of SCRL reports +0.47 AP from negatives without saying how; here they wait in a
+    The appendix of SCRL reports +0.47 AP from negatives without saying how; here they are in a
     queue. Boxes have the keys of MODEL.SCRL, queue and temperature those of MODEL.MOCO. There is no
-    predictor: the negatives keep the features apart.
+    predictor: the negatives prevent collapse.
     """
 
     label = "box_contrast"
 
     @configurable
-    def __init__(self, *, queue_size, queue_dtype, temperature, **boxes):
+    def __init__(self, *, contrast, **boxes):
         """
         Args:
-            queue_size, queue_dtype: of :class:`~dense_ssl.modeling.memory_bank.MemoryBank`.
-            temperature: of InfoNCE.
+            contrast: :class:`~dense_ssl.modeling.queue_contrast.QueueContrast`.
             boxes: of :class:`~dense_ssl.modeling.methods.scrl.SCRLObjective`.
         """
         super().__init__(**boxes)
-        self.predictor = nn.Identity()
-        bank = MemoryBank(queue_size, boxes["out_dim"], queue_dtype)
-        self.contrast = QueueContrast(bank, temperature)
+        self.contrast = contrast
         self.keys_per_image = min(_KEYS_PER_IMAGE, self.sampling["num_boxes"])
 
     @classmethod
     def from_config(cls, cfg, shapes):
-        node = cfg.MODEL.MOCO
+        node, width = cfg.MODEL.MOCO, cfg.MODEL.SCRL.OUT_DIM
         require_positive(cfg, "MODEL.MOCO.TEMPERATURE")
+        bank = MemoryBank(node.QUEUE_SIZE, width, node.QUEUE_DTYPE)
         return {
             **super().from_config(cfg, shapes),
-            "queue_size": node.QUEUE_SIZE,
-            "queue_dtype": node.QUEUE_DTYPE,
-            "temperature": node.TEMPERATURE,
+            "predictor": nn.Identity(),
+            "contrast": QueueContrast(bank, node.TEMPERATURE),
         }
 
     @classmethod
@@ -64,11 +62,12 @@ class BoxContrastObjective(SCRLObjective):
         weights = usable.repeat_interleave(count).float()  # (N,) -> (N * K,)
         valid = usable.repeat_interleave(self.keys_per_image)
         loss = 0
-        for online, target in ((0, 1), (1, 0)):
+        for online, target in DIRECTIONS:
             query = self.projector(self._pool(passes.online(online), boxes[online]))
             with torch.no_grad():
                 key = self.target_projector(self._pool(passes.target(target), boxes[target]))
-            loss = loss + self.contrast(query, key, self.label, weights) / 2
+            term = self.contrast(query, key, self.label, weights)
+            loss = loss + term / len(DIRECTIONS)
             kept = key.view(len(usable), count, -1)[:, : self.keys_per_image]
-            self.contrast.hold(kept.flatten(0, 1), valid)
+            self.contrast.bank.push(kept.flatten(0, 1), valid)
         return {"loss_box_contrast": loss}

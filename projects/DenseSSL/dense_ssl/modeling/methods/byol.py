@@ -1,6 +1,7 @@
 """BYOL (Grill et al. 2020): two views of an image predict each other's pooled features."""
 
 import torch
+from detectron2.config import CfgNode as CN
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 
@@ -8,51 +9,56 @@ from ...losses import cosine_distance
 from ...utils.events import log_feature_std
 from ..backbones import feature_shape
 from ..heads import MLPHead
-from ..objective import OBJECTIVE_REGISTRY, Objective
+from ..objective import DIRECTIONS, OBJECTIVE_REGISTRY, Objective
 from ..pretrainer import Pretrainer
 
 
 @OBJECTIVE_REGISTRY.register()
 class BYOLObjective(Objective):
-    """The image-level loss of BYOL, summed over both directions: range [0, 8]."""
+    """The image-level loss of BYOL, Eq. 2, as a mean over both directions: range [0, 4]."""
 
     node, label = "BYOL", "byol"
 
     @configurable
-    def __init__(self, *, in_feature, in_channels, hidden_dim, out_dim, norm):
+    def __init__(self, *, in_feature, projector, predictor):
         """
         Args:
             in_feature: name of the feature map that is pooled.
-            in_channels: its channels.
-            hidden_dim, out_dim: widths of projector and predictor.
-            norm: norm of the heads.
+            projector, predictor: heads, (N, C) -> (N, D) and (N, D) -> (N, D).
         """
         super().__init__()
         self.in_feature = in_feature
-        self.projector = MLPHead(in_channels, hidden_dim, out_dim, norm)
-        self.predictor = MLPHead(out_dim, hidden_dim, out_dim, norm)
+        self.projector = projector
+        self.predictor = predictor
         self.add_target("projector")
 
     @classmethod
+    def add_config(cls, cfg):
+        node = cfg.MODEL.BYOL = CN()
+        # Feature map of the backbone that is pooled.
+        node.IN_FEATURE = "res5"
+        # Hidden and output width of projector and predictor.
+        node.HIDDEN_DIM = 4096
+        node.OUT_DIM = 256
+
+    @classmethod
     def from_config(cls, cfg, shapes):
-        node = cfg.MODEL.BYOL
-        shape = feature_shape(shapes, node.IN_FEATURE, "MODEL.BYOL.IN_FEATURE")
+        node, norm = cfg.MODEL.BYOL, cfg.MODEL.SSL.HEAD_NORM
+        channels = feature_shape(shapes, node.IN_FEATURE, "MODEL.BYOL.IN_FEATURE").channels
         return {
             "in_feature": node.IN_FEATURE,
-            "in_channels": shape.channels,
-            "hidden_dim": node.HIDDEN_DIM,
-            "out_dim": node.OUT_DIM,
-            "norm": cfg.MODEL.SSL.HEAD_NORM,
+            "projector": MLPHead(channels, node.HIDDEN_DIM, node.OUT_DIM, norm),
+            "predictor": MLPHead(node.OUT_DIM, node.HIDDEN_DIM, node.OUT_DIM, norm),
         }
 
     def forward(self, views, passes):
         loss = 0
-        for online, target in ((0, 1), (1, 0)):
+        for online, target in DIRECTIONS:
             projection = self.projector(self._pool(passes.online(online)))
             prediction = self.predictor(projection)
             with torch.no_grad():
-                wanted = self.target_projector(self._pool(passes.target(target)))
-            loss = loss + cosine_distance(prediction, wanted)
+                goal = self.target_projector(self._pool(passes.target(target)))
+            loss = loss + cosine_distance(prediction, goal) / len(DIRECTIONS)
         log_feature_std(f"{self.label}/feature_std", projection)
         return {"loss_byol": loss}
 
@@ -62,6 +68,7 @@ class BYOLObjective(Objective):
 
 @META_ARCH_REGISTRY.register()
 class BYOL(Pretrainer):
-    """Two views of an image predict each other's pooled features."""
+    """The sum over both directions, as published: range [0, 8]."""
 
     objective_names = ("BYOLObjective",)
+    objective_scales = (2.0,)

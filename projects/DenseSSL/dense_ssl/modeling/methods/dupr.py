@@ -1,20 +1,19 @@
 """DUPR (Ding et al. 2021): image and patch re-identification at several depths of the network."""
 
 import torch
+from detectron2.config import CfgNode as CN
 from detectron2.config import configurable
 from detectron2.layers import ROIAlign
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
-from ...losses.precision import at_least_float32
-from ...structures import overlap
-from ...utils.events import is_logged, put_scalar
+from ...utils.checks import require_positive
 from ..backbones import feature_shape
 from ..geometry import boxes as box_ops
 from ..geometry.random_numbers import uniform
 from ..heads import MLPHead
 from ..memory_bank import MemoryBank, resolve_queue_size
-from ..objective import OBJECTIVE_REGISTRY, Objective, require_positive
+from ..objective import OBJECTIVE_REGISTRY, Objective
 from ..pretrainer import Pretrainer
 from ..queue_contrast import QueueContrast
 
@@ -24,8 +23,8 @@ class DUPRObjective(Objective):
     """Eq. 2: per level m, alpha_m times the image loss (Eq. 6) and beta_m times the patch loss.
 
     The first view is the query, the second the key. Patches are the S x S bins of the part of the
-    image that both views show; equal bins are positives (Eq. 5), the negatives come from the queue
-    of that level. An image whose views hardly overlap has weight 0 in the patch loss alone.
+    image that both views show; equal bins are positives (Eq. 5), and the negatives come from the
+    queue of that level. An image whose views hardly overlap has weight 0 in the patch loss alone.
     """
 
     online_views, target_views = (0,), (1,)
@@ -33,74 +32,79 @@ class DUPRObjective(Objective):
 
     @configurable
     def __init__(
-        self,
-        *,
-        levels,
-        alpha,
-        beta,
-        roi_sizes,
-        out_dim,
-        queue_sizes,
-        queue_dtype,
-        temperature,
-        keys_per_image,
-        aligned,
-        sampling_ratio,
+        self, *, alpha, beta, head, contrast, poolers, roi_size, smallest_side, keys_per_image
     ):
         """
         Args:
-            levels: {name of a feature map: its ShapeSpec}, from fine to coarse.
-            alpha, beta: weights of the image and of the patch loss of each level; at 0 there is
-                neither head nor queue.
-            roi_sizes: S of each level.
-            out_dim: of the heads, whose hidden width is that of the map.
-            queue_sizes: (of an image queue, of a patch queue). queue_dtype: their type.
-            temperature: of InfoNCE.
-            keys_per_image: patch keys that an image puts into the queue.
-            aligned, sampling_ratio: of RoIAlign.
+            alpha, beta: {level: weight of its image loss}, {level: weight of its patch loss}; a
+                level is the name of a feature map.
+            head: ModuleDict of heads, "image_<level>" and "patch_<level>".
+            contrast: ModuleDict of :class:`~dense_ssl.modeling.queue_contrast.QueueContrast`, by
+                the same names.
+            poolers: ModuleDict, {level: detectron2's ROIAlign with output size S}.
+            roi_size: {level: S}.
+            smallest_side: smallest usable side of the overlap, in view pixels.
+            keys_per_image: patch keys that an image puts into a queue.
         """
         super().__init__()
-        self.alpha = {name: x for name, x in zip(levels, alpha) if x > 0}
-        self.beta = {name: x for name, x in zip(levels, beta) if x > 0}
-        self.roi_size = dict(zip(levels, roi_sizes))
+        self.alpha = alpha
+        self.beta = beta
+        self.roi_size = roi_size
         self.keys_per_image = keys_per_image
-        # the overlap shall hold a cell of the coarsest map whose patches are used
-        self.smallest_side = max((float(levels[x].stride) for x in self.beta), default=0.0)
-        branches = [("image", x) for x in self.alpha] + [("patch", x) for x in self.beta]
-        self.head = nn.ModuleDict()
-        self.contrast = nn.ModuleDict()
-        for kind, name in branches:
-            width, size = levels[name].channels, queue_sizes[kind == "patch"]
-            branch = f"{kind}_{name}"
-            self.head[branch] = MLPHead(width, width, out_dim, output_bias=True)
-            self.contrast[branch] = QueueContrast(
-                MemoryBank(size, out_dim, queue_dtype), temperature
-            )
+        self.smallest_side = smallest_side
+        self.head = head
+        self.contrast = contrast
         self.add_target("head")
-        self.poolers = nn.ModuleDict({
-            x: ROIAlign(self.roi_size[x], 1.0 / levels[x].stride, sampling_ratio, aligned)
-            for x in self.beta
-        })  # fmt: skip
+        self.poolers = poolers
+
+    @classmethod
+    def add_config(cls, cfg):
+        node = cfg.MODEL.DUPR = CN()
+        # Feature maps, from fine to coarse, and for each the weight of its image loss (alpha), of
+        # its patch loss (beta) and the patches along each axis of the overlap (S). A branch of
+        # weight 0 is not built.
+        node.IN_FEATURES = ("res2", "res3", "res4", "res5")
+        node.ALPHA = (0.1, 0.4, 0.7, 1.0)
+        node.BETA = (0.0, 0.0, 1.0, 1.0)
+        node.ROI_SIZE = (14, 14, 14, 7)
+        node.OUT_DIM = 128
+        node.TEMPERATURE = 0.2
+        # Keys in each image queue and in each patch queue; 0 (auto) as in MODEL.MOCO.QUEUE_SIZE.
+        node.QUEUE_SIZE = 65536
+        node.PATCH_QUEUE_SIZE = 65536
+        node.QUEUE_DTYPE = "float32"
+        # Patches of an image that enter a patch queue.
+        node.KEYS_PER_IMAGE = 4
 
     @classmethod
     def from_config(cls, cfg, shapes):
         node = cfg.MODEL.DUPR
         _check_levels(node)
         require_positive(cfg, "MODEL.DUPR.TEMPERATURE")
+        levels = {x: feature_shape(shapes, x, "MODEL.DUPR.IN_FEATURES") for x in node.IN_FEATURES}
+        alpha = {name: x for name, x in zip(levels, node.ALPHA) if x > 0}
+        beta = {name: x for name, x in zip(levels, node.BETA) if x > 0}
+        roi_size = dict(zip(levels, node.ROI_SIZE))
+        head, contrast = nn.ModuleDict(), nn.ModuleDict()
+        for kind, names in (("image", alpha), ("patch", beta)):
+            size = node.QUEUE_SIZE if kind == "image" else node.PATCH_QUEUE_SIZE
+            for name in names:
+                width = levels[name].channels
+                head[f"{kind}_{name}"] = MLPHead(width, width, node.OUT_DIM, output_bias=True)
+                bank = MemoryBank(size, node.OUT_DIM, node.QUEUE_DTYPE)
+                contrast[f"{kind}_{name}"] = QueueContrast(bank, node.TEMPERATURE)
         return {
-            "levels": {
-                x: feature_shape(shapes, x, "MODEL.DUPR.IN_FEATURES") for x in node.IN_FEATURES
-            },
-            "alpha": node.ALPHA,
-            "beta": node.BETA,
-            "roi_sizes": node.ROI_SIZE,
-            "out_dim": node.OUT_DIM,
-            "queue_sizes": (node.QUEUE_SIZE, node.PATCH_QUEUE_SIZE),
-            "queue_dtype": node.QUEUE_DTYPE,
-            "temperature": node.TEMPERATURE,
+            "alpha": alpha,
+            "beta": beta,
+            "head": head,
+            "contrast": contrast,
+            "poolers": nn.ModuleDict(
+                {x: ROIAlign(roi_size[x], 1.0 / levels[x].stride, 0) for x in beta}
+            ),
+            "roi_size": roi_size,
+            # the overlap must hold a cell of the coarsest map whose patches are used
+            "smallest_side": max((float(levels[x].stride) for x in beta), default=0.0),
             "keys_per_image": node.KEYS_PER_IMAGE,
-            "aligned": node.ALIGNED,
-            "sampling_ratio": node.SAMPLING_RATIO,
         }
 
     @classmethod
@@ -124,8 +128,7 @@ class DUPRObjective(Objective):
             losses[f"loss_patch_{name}"] = weight * self._patch_loss(
                 name, query_maps[name], key_maps[name], views, boxes, usable
             )
-        if is_logged():
-            put_scalar(f"{self.label}/overlap_rate", usable.float().mean())
+        self.log_overlap(usable)
         return losses
 
     def _image_loss(self, name, query_map, key_map):
@@ -134,7 +137,7 @@ class DUPRObjective(Objective):
         query = self.head[branch](query_map.mean(dim=(2, 3)))
         with torch.no_grad():
             key = self.target_head[branch](key_map.mean(dim=(2, 3)))
-        self.contrast[branch].hold(key)
+        self.contrast[branch].bank.push(key)
         return self.contrast[branch](query, key, f"{self.label}/{branch}")
 
     def _patch_loss(self, name, query_map, key_map, views, boxes, usable):
@@ -144,33 +147,32 @@ class DUPRObjective(Objective):
         with torch.no_grad():
             key = self.target_head[branch](self._pool(name, key_map, views[1], boxes[1]))
         patches = self.roi_size[name] ** 2
-        # some patches of each image, so that the queue does not turn over too fast
+        # a few patches of each image, so that the queue does not turn over too fast
         order = uniform(views[0].seeds, (patches,), stream=1).argsort(dim=1)
         picked = order[:, : self.keys_per_image]  # (N, keys per image)
         rows = torch.arange(len(usable), device=key.device)[:, None] * patches + picked
         valid = usable[:, None].expand_as(picked)
-        self.contrast[branch].hold(key[rows.flatten()], valid.flatten())
+        self.contrast[branch].bank.push(key[rows.flatten()], valid.flatten())
         weights = usable.repeat_interleave(patches).float()
         return self.contrast[branch](query, key, f"{self.label}/{branch}", weights)
 
     def _pool(self, name, feature_map, view, boxes):
-        """(N, C, H, W), (N, 4) -> (N * S * S, C), bins in the order of the image."""
+        """RoIAlign of Eq. 3 and Eq. 4: (N, C, H, W), (N, 4) -> (N * S * S, C).
+
+        The bins are in the order of the image, also where the view is flipped.
+        """
         size = self.roi_size[name]
-        # ROIAlign would cast the boxes to the type of the features: keep both in float32
-        pooled = box_ops.pool_boxes(
-            self.poolers[name], at_least_float32(feature_map), boxes[:, None]
-        )
+        pooled = box_ops.pool_boxes(self.poolers[name], feature_map, boxes[:, None])
         pooled = pooled.view(len(boxes), size, size, -1)  # (N, S, S, C)
-        # a flipped view shows the columns in reverse
         flipped = (view.scale[:, 0] < 0)[:, None, None, None]
         return torch.where(flipped, pooled.flip(2), pooled).flatten(0, 2)
 
     @torch.no_grad()
     def sample(self, views):
-        """The part of the image that both views show, in each of them.
+        """Return the part of the image that both views show, in each of them.
 
         Returns:
-            ({0: (N, 4), 1: (N, 4)} in view pixels, (N,) bool: is it large enough).
+            ({0: (N, 4), 1: (N, 4)} in view pixels, (N,) bool: True if it is large enough).
         """
         region, _, usable = box_ops.shared_region(*views[:2], self.smallest_side)
         return {
@@ -184,7 +186,7 @@ class DUPRObjective(Objective):
             return {}
         size = min(self.roi_size[x] for x in self.beta)
         _, usable = self.sample(views)
-        cells = box_ops.split_boxes(overlap(*views[:2]), size)  # (N, S * S, 4)
+        cells = box_ops.split_boxes(views[0].overlap(views[1]), size)  # (N, S * S, 4)
         return {
             index: view.boxes_to_view(cells) * usable[:, None, None]
             for index, view in enumerate(views[:2])
@@ -212,6 +214,6 @@ def _check_levels(node):
 
 @META_ARCH_REGISTRY.register()
 class DUPR(Pretrainer):
-    """Images and patches are found again, at several depths of the network."""
+    """Images and patches are re-identified at several depths of the network."""
 
     objective_names = ("DUPRObjective",)

@@ -1,24 +1,25 @@
 """LC-loss (Islam et al. 2022): the cells of an uncropped view find their places in a crop."""
 
 import torch
+from detectron2.config import CfgNode as CN
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from ...data.views.settings import entry_of_view
 from ...losses import cosine_distance, local_contrast, read_cells
-from ...losses.precision import at_least_float32
+from ...losses.precision import full_precision
+from ...utils.checks import require_one_of, require_positive
 from ...utils.distributed import weigh_by_count
 from ...utils.events import is_logged, log_feature_std, put_scalar
+from ...utils.maps import rows_of_cells
 from ..backbones import feature_shape
+from ..geometry.cells import cell_centres, squares_around
 from ..geometry.correspondence import corresponding_points, share_found
-from ..geometry.regions import cell_centres
 from ..heads import MLPHead, on_cells
-from ..objective import OBJECTIVE_REGISTRY, Objective, require_positive
+from ..objective import OBJECTIVE_REGISTRY, Objective
 from ..pretrainer import Pretrainer
 
 LOSSES = ("contrast", "mse")
-# So many of the squares that mark corresponding cells in pictures are as wide as a view.
-_MARKS = 24
 
 
 @OBJECTIVE_REGISTRY.register()
@@ -37,20 +38,17 @@ class LCObjective(Objective):
         self,
         *,
         in_feature,
-        in_channels,
-        hidden_dim,
-        out_dim,
-        norm,
+        projector,
         whole_view,
         crop_views,
         temperature,
-        symmetric,
-        loss,
+        symmetric=False,
+        loss="contrast",
     ):
         """
         Args:
-            in_feature, in_channels: name of the feature map, and its channels.
-            hidden_dim, out_dim, norm: of the local branch; a hidden width of 0 is that of the map.
+            in_feature: name of the feature map.
+            projector: the local branch, (N, C) -> (N, D).
             whole_view: index of the view that shows the whole image.
             crop_views: indices of the crops.
             temperature: of Eq. 3.
@@ -60,38 +58,43 @@ class LCObjective(Objective):
         super().__init__()
         self.in_feature = in_feature
         self.whole_view = whole_view
-        # (whose cells are looked for, through the target; in whose cells, through the online one)
+        # (view whose cells are searched for, through the target; view that is searched, online)
         self.pairs = [(whole_view, x) for x in crop_views]
         if symmetric:
             self.pairs += [(x, whole_view) for x in crop_views]
         self.target_views, self.online_views = (tuple(dict.fromkeys(x)) for x in zip(*self.pairs))
         self.temperature = temperature
         self.loss = loss
-        self.projector = MLPHead(
-            in_channels, hidden_dim or in_channels, out_dim, norm, output_bias=True
-        )
+        self.projector = projector
         self.add_target("projector")
 
     @classmethod
+    def add_config(cls, cfg):
+        node = cfg.MODEL.LC_LOSS = CN()
+        # Feature map, widths of the local branch (hidden 0: that of the map).
+        node.IN_FEATURE = "res5"
+        node.HIDDEN_DIM = 0
+        node.OUT_DIM = 256
+        # The view of the whole image, and the crops in which its cells are searched for.
+        node.WHOLE_VIEW = 2
+        node.CROP_VIEWS = (0, 1)
+        node.TEMPERATURE = 0.1
+        # Weight of the local loss against the global one in META_ARCHITECTURE "LCLoss" (alpha).
+        node.ALPHA = 0.1
+        # Search for the cells of the crops in the whole image as well.
+        node.SYMMETRIC = False
+        # "contrast", or "mse": the distance of corresponding cells (Table 6).
+        node.LOSS = "contrast"
+
+    @classmethod
     def from_config(cls, cfg, shapes):
-        node = cfg.MODEL.LC_LOSS
-        if node.LOSS not in LOSSES:
-            raise ValueError(f"MODEL.LC_LOSS.LOSS is {node.LOSS!r}; it must be one of {LOSSES}.")
-        if not node.CROP_VIEWS or node.WHOLE_VIEW in node.CROP_VIEWS:
-            raise ValueError(
-                f"MODEL.LC_LOSS.CROP_VIEWS is {tuple(node.CROP_VIEWS)}: name at least one view, "
-                f"other than MODEL.LC_LOSS.WHOLE_VIEW {node.WHOLE_VIEW}."
-            )
-        require_positive(cfg, "MODEL.LC_LOSS.TEMPERATURE")
-        _check_whole(cfg, node.WHOLE_VIEW)
+        node, norm = cfg.MODEL.LC_LOSS, cfg.MODEL.SSL.HEAD_NORM
         shape = feature_shape(shapes, node.IN_FEATURE, "MODEL.LC_LOSS.IN_FEATURE")
-        _check_sizes(cfg, (node.WHOLE_VIEW, *node.CROP_VIEWS), shape.stride)
+        _check(cfg, shape.stride)
+        hidden = node.HIDDEN_DIM or shape.channels
         return {
             "in_feature": node.IN_FEATURE,
-            "in_channels": shape.channels,
-            "hidden_dim": node.HIDDEN_DIM,
-            "out_dim": node.OUT_DIM,
-            "norm": cfg.MODEL.SSL.HEAD_NORM,
+            "projector": MLPHead(shape.channels, hidden, node.OUT_DIM, norm, output_bias=True),
             "whole_view": node.WHOLE_VIEW,
             "crop_views": tuple(node.CROP_VIEWS),
             "temperature": node.TEMPERATURE,
@@ -100,7 +103,6 @@ class LCObjective(Objective):
         }
 
     def forward(self, views, passes):
-        loss = 0
         with torch.no_grad():
             target = {
                 i: on_cells(self.target_projector, passes.target(i)[self.in_feature])
@@ -110,6 +112,7 @@ class LCObjective(Objective):
             i: on_cells(self.projector, passes.online(i)[self.in_feature])
             for i in self.online_views
         }
+        loss = 0
         for number, (sought, where) in enumerate(self.pairs):
             anchors, candidates = target[sought], online[where]
             points, valid = corresponding_points(
@@ -121,6 +124,13 @@ class LCObjective(Objective):
                 self._log(anchors, candidates, points, valid)
         return {"loss_local": loss}
 
+    def _compare(self, anchors, candidates, points, valid):
+        if self.loss == "contrast":
+            return local_contrast(anchors, candidates, points, valid, self.temperature)
+        read = full_precision(read_cells)(candidates, points)  # (N, h * w, D)
+        sought = rows_of_cells(anchors)
+        return cosine_distance(read.flatten(0, 1), sought.flatten(0, 1), valid.flatten())
+
     @torch.no_grad()
     def _log(self, anchors, candidates, points, valid):
         put_scalar(f"{self.label}/valid_cells", valid.float().mean())
@@ -129,38 +139,36 @@ class LCObjective(Objective):
             put_scalar(f"{self.label}/top1", share_found(anchors, candidates, points, valid))
             put_scalar(f"{self.label}/chance", 1 / candidates[0, 0].numel())
 
-    def _compare(self, anchors, candidates, points, valid):
-        if self.loss == "contrast":
-            return local_contrast(anchors, candidates, points, valid, self.temperature)
-        anchors, candidates = at_least_float32(anchors, candidates)
-        with torch.autocast(anchors.device.type, enabled=False):
-            read = read_cells(candidates, points)  # (N, h * w, D)
-        sought = anchors.flatten(2).transpose(1, 2)
-        return cosine_distance(read.flatten(0, 1), sought.flatten(0, 1), valid.flatten())
-
     def matches(self, views):
         """Squares around the cells of a 7 x 7 map of the whole image and their places in crops."""
-        whole = self.pairs[0][0]
-        centres = cell_centres(views[whole].size, (7, 7), views[whole].affine)
-        centres = centres.expand(len(views[whole]), -1, 2)
+        whole = views[self.whole_view]
+        centres = cell_centres(whole, (7, 7))
         squares, found = {}, 0
-        for crop in [where for sought, where in self.pairs if sought == whole]:
-            places = views[crop].to_view(views[whole].to_image(centres))
+        for crop in [where for sought, where in self.pairs if sought == self.whole_view]:
+            places = views[crop].to_view(whole.to_image(centres))
             shown = views[crop].shows(places)
-            squares[crop] = _squares(places, shown, views[crop].size)
+            squares[crop] = squares_around(places, shown, views[crop].size)
             found = shown | found
-        squares[whole] = _squares(centres, found, views[whole].size)
+        squares[self.whole_view] = squares_around(centres, found, whole.size)
         return squares
 
 
-def _squares(centres, shown, size):
-    """Boxes (N, P, 4) around points (N, P, 2) of a view; without area where not ``shown``."""
-    half = max(size) / _MARKS / 2
-    return torch.cat([centres - half, centres + half], dim=2) * shown[:, :, None]
+def _check(cfg, stride):
+    """Raise where keys of MODEL.LC_LOSS are unknown or do not fit the views."""
+    node = cfg.MODEL.LC_LOSS
+    require_one_of("MODEL.LC_LOSS.LOSS", node.LOSS, LOSSES)
+    require_positive(cfg, "MODEL.LC_LOSS.TEMPERATURE")
+    if not node.CROP_VIEWS or node.WHOLE_VIEW in node.CROP_VIEWS:
+        raise ValueError(
+            f"MODEL.LC_LOSS.CROP_VIEWS is {tuple(node.CROP_VIEWS)}: name at least one view, "
+            f"other than MODEL.LC_LOSS.WHOLE_VIEW {node.WHOLE_VIEW}."
+        )
+    _check_whole(cfg, node.WHOLE_VIEW)
+    _check_sizes(cfg, (node.WHOLE_VIEW, *node.CROP_VIEWS), stride)
 
 
 def _check_whole(cfg, view):
-    """Raise where the view that shall show the whole image is a crop."""
+    """Raise where the view that must show the whole image is a crop."""
     crop, flip = (entry_of_view(cfg.INPUT.VIEWS[x], view) for x in ("CROP", "FLIP_PROB"))
     if view < cfg.INPUT.VIEWS.NUM and crop != "whole":
         raise ValueError(
@@ -178,14 +186,13 @@ def _check_sizes(cfg, views, stride):
             raise ValueError(
                 f"INPUT.VIEWS.SIZE is {size} for view {view}, no multiple of the stride {stride} "
                 f"of MODEL.LC_LOSS.IN_FEATURE {cfg.MODEL.LC_LOSS.IN_FEATURE!r}: make it "
-                f"{max(round(size / stride), 1) * stride}, so that cells lie where they are "
-                "thought to."
+                f"{max(round(size / stride), 1) * stride}, so that cells divide it evenly."
             )
 
 
 @META_ARCH_REGISTRY.register()
 class LCLoss(Pretrainer):
-    """Eq. 5: 1 - alpha times BYOL's loss plus alpha times the local loss."""
+    """Eq. 5: 1 - alpha times BYOL's loss (Eq. 1) plus alpha times the local loss."""
 
     objective_names = ("BYOLObjective", "LCObjective")
 
@@ -194,5 +201,4 @@ class LCLoss(Pretrainer):
         alpha = cfg.MODEL.LC_LOSS.ALPHA
         if not 0 <= alpha <= 1:
             raise ValueError(f"MODEL.LC_LOSS.ALPHA is {alpha}; it must lie between 0 and 1.")
-        # Eq. 1 is one direction of BYOL, whose objective sums both: its mean keeps the balance
-        return (1 - alpha) / 2, alpha
+        return 1 - alpha, alpha

@@ -1,73 +1,78 @@
 """MoCo v2 (Chen et al. 2020): a view finds its image's other view among the keys of a queue."""
 
 import torch
+from detectron2.config import CfgNode as CN
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 
+from ...utils.checks import require_positive
 from ..backbones import feature_shape
 from ..heads import MLPHead, on_cells
 from ..memory_bank import MemoryBank, resolve_queue_size
-from ..objective import OBJECTIVE_REGISTRY, Objective, require_positive
+from ..objective import DIRECTIONS, OBJECTIVE_REGISTRY, Objective
 from ..pretrainer import Pretrainer
 from ..queue_contrast import QueueContrast
 
 
 @OBJECTIVE_REGISTRY.register()
 class MoCoObjective(Objective):
-    """The image-level contrastive loss of MoCo, with the head of v2.
+    """The image-level contrastive loss of MoCo (He et al. 2020, Eq. 1), with the head of v2.
 
-    Asymmetric as published: the first view is the query, the second the key. Symmetric: both are
-    both, and the loss is the mean of the two directions.
+    Asymmetric as published: the first view is the query, the second the key. Symmetric: each view
+    is both, and the loss is the mean of the two directions.
     """
 
     node, label = "MOCO", "moco"
 
     @configurable
-    def __init__(
-        self,
-        *,
-        in_feature,
-        in_channels,
-        hidden_dim,
-        out_dim,
-        queue_size,
-        queue_dtype,
-        temperature,
-        symmetric=False,
-        pool_after_head=False,
-    ):
+    def __init__(self, *, in_feature, projector, contrast, symmetric=False, pool_after_head=False):
         """
         Args:
-            in_feature, in_channels: name of the feature map that is pooled, and its channels.
-            hidden_dim, out_dim: widths of the head; a hidden width of 0 is that of the map.
-            queue_size, queue_dtype: of :class:`~dense_ssl.modeling.memory_bank.MemoryBank`.
-            temperature: of InfoNCE.
-            symmetric: let each view be query and key.
-            pool_after_head: run the head on every cell of the map and average what it gives.
+            in_feature: name of the feature map that is pooled.
+            projector: head, (N, C) -> (N, D).
+            contrast: :class:`~dense_ssl.modeling.queue_contrast.QueueContrast`.
+            symmetric: use each view as query and as key.
+            pool_after_head: run the head on every cell of the map and average its output.
         """
         super().__init__()
         self.in_feature = in_feature
         self.pool_after_head = pool_after_head
-        self.directions = ((0, 1), (1, 0)) if symmetric else ((0, 1),)
+        self.directions = DIRECTIONS if symmetric else DIRECTIONS[:1]
         self.online_views, self.target_views = zip(*self.directions)
-        hidden_dim = hidden_dim or in_channels
-        self.projector = MLPHead(in_channels, hidden_dim, out_dim, output_bias=True)
+        self.projector = projector
         self.add_target("projector")
-        self.contrast = QueueContrast(MemoryBank(queue_size, out_dim, queue_dtype), temperature)
+        self.contrast = contrast
+
+    @classmethod
+    def add_config(cls, cfg):
+        node = cfg.MODEL.MOCO = CN()
+        # Feature map of the backbone that is pooled.
+        node.IN_FEATURE = "res5"
+        # Hidden width of the head (0: that of the map) and output width.
+        node.HIDDEN_DIM = 0
+        node.OUT_DIM = 128
+        # Keys in the queue; 0 (auto): 65536, or half as many as an epoch gives if that is fewer.
+        node.QUEUE_SIZE = 65536
+        # Type that the queue is stored in: "float32", "bfloat16" or "float16".
+        node.QUEUE_DTYPE = "float32"
+        node.TEMPERATURE = 0.2
+        # Use both views as query and as key (two more passes).
+        node.SYMMETRIC = False
+        # Run the head on every cell and average its output, instead of averaging first.
+        node.POOL_AFTER_HEAD = False
 
     @classmethod
     def from_config(cls, cfg, shapes):
         node = cfg.MODEL.MOCO
         require_positive(cfg, "MODEL.MOCO.TEMPERATURE")
-        shape = feature_shape(shapes, node.IN_FEATURE, "MODEL.MOCO.IN_FEATURE")
+        channels = feature_shape(shapes, node.IN_FEATURE, "MODEL.MOCO.IN_FEATURE").channels
+        bank = MemoryBank(node.QUEUE_SIZE, node.OUT_DIM, node.QUEUE_DTYPE)
         return {
             "in_feature": node.IN_FEATURE,
-            "in_channels": shape.channels,
-            "hidden_dim": node.HIDDEN_DIM,
-            "out_dim": node.OUT_DIM,
-            "queue_size": node.QUEUE_SIZE,
-            "queue_dtype": node.QUEUE_DTYPE,
-            "temperature": node.TEMPERATURE,
+            "projector": MLPHead(
+                channels, node.HIDDEN_DIM or channels, node.OUT_DIM, output_bias=True
+            ),
+            "contrast": QueueContrast(bank, node.TEMPERATURE),
             "symmetric": node.SYMMETRIC,
             "pool_after_head": node.POOL_AFTER_HEAD,
         }
@@ -87,7 +92,7 @@ class MoCoObjective(Objective):
             with torch.no_grad():
                 key = self._embed(self.target_projector, passes.target(target))
             loss = loss + self.contrast(query, key, self.label) / len(self.directions)
-            self.contrast.hold(key)
+            self.contrast.bank.push(key)
         return {"loss_moco": loss}
 
     def _embed(self, head, features):

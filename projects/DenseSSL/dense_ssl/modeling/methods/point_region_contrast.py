@@ -1,29 +1,30 @@
 """Point-level region contrast (Bai et al. 2022): the points of a region find each other."""
 
 import torch
+from detectron2.config import CfgNode as CN
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
-from torch.nn import functional as F
 
 from ...losses import affinity_distillation, point_region_contrast
-from ...losses.precision import at_least_float32
+from ...utils.checks import require_one_of, require_positive
 from ...utils.distributed import other_rows, weigh_by_count
 from ...utils.events import is_logged, iteration_or_none, log_feature_std, put_scalar
 from ...visualization.regions import draw_affinity, draw_regions
 from ..backbones import feature_shape
-from ..geometry.points import mean_over_regions, read_points
+from ..geometry.points import mean_over_regions, read_points, share_in_region
 from ..geometry.region_sampling import RegionSampler
 from ..heads import MLPHead, on_cells
 from ..objective import OBJECTIVE_REGISTRY, Objective
 from ..pretrainer import Pretrainer
 from .moco_v2 import MoCoObjective
-from .point_region_keys import check_point_region_keys
 
+LEVELS = ("point", "region")
+NEGATIVES = ("image", "batch", "all")
+STRATEGIES = (1, 2, 3)
+WARMUP_MODES = ("off", "teacher_temp")
 # The teacher's temperature at the start of a warm-up of mode "teacher_temp".
 _FIRST_TEACHER_TEMPERATURE = 0.04
-# The log looks at so many points.
-_LOGGED_POINTS = 256
-# Pictures show what so many points of an image are similar to.
+# Pictures show what this many points of an image are similar to.
 _DRAWN_POINTS = 3
 
 
@@ -33,7 +34,7 @@ class PointRegionObjective(Objective):
 
     The first view is the query, the second the key. The image loss of Eq. 6 is
     :class:`~dense_ssl.modeling.methods.moco_v2.MoCoObjective`, beside it in the META_ARCHITECTURE.
-    An image whose views share no region has no part in either loss.
+    An image whose views share no region takes part in neither loss.
     """
 
     node, label = "PLRC", "plrc"
@@ -43,34 +44,30 @@ class PointRegionObjective(Objective):
         self,
         *,
         in_feature,
-        in_channels,
-        hidden_dim,
-        out_dim,
+        projector,
         sampler,
-        level,
-        negatives,
-        temperature,
-        student_temperature,
-        teacher_temperature,
-        strategy,
-        exclude_self,
         alpha,
-        warmup_iters,
-        warmup_mode,
+        temperature,
+        distillation,
+        strategy=1,
+        level="point",
+        negatives="batch",
+        warmup_iters=0,
+        warmup_mode="off",
         shared_head=False,
     ):
         """
         Args:
-            in_feature, in_channels: name of the feature map, and its channels.
-            hidden_dim, out_dim: widths of the head; a hidden width of 0 is that of the map.
+            in_feature: name of the feature map.
+            projector: head, (N, C) -> (N, D).
             sampler: :class:`~dense_ssl.modeling.geometry.region_sampling.RegionSampler`.
+            alpha: weight of Eq. 2 against Eq. 4.
+            temperature: of Eq. 2.
+            distillation: keyword arguments of :func:`~dense_ssl.losses.affinity_distillation`:
+                both temperatures, and whether a point is compared with itself.
+            strategy: of the distillation: 1, 2 or 3, section 4.5.2.
             level: "point", or "region": regions averaged over their cells.
             negatives: from the own "image", the "batch" of this process, or "all" processes.
-            temperature: of Eq. 2.
-            student_temperature, teacher_temperature: of Eq. 4.
-            strategy: of the distillation: 1, 2 or 3, section 4.5.2.
-            exclude_self: leave the pair of a point with itself out of Eq. 3.
-            alpha: weight of Eq. 2 against Eq. 4.
             warmup_iters: length of the warm-up.
             warmup_mode: "off": Eq. 2 alone; "teacher_temp": the teacher's temperature rises.
             shared_head: use the head of the image loss.
@@ -78,31 +75,68 @@ class PointRegionObjective(Objective):
         super().__init__()
         self.online_views, self.target_views = (0,), (0, 1) if strategy == 3 else (1,)
         self.in_feature = in_feature
-        self.projector = MLPHead(in_channels, hidden_dim or in_channels, out_dim, output_bias=True)
+        self.projector = projector
         self.add_target("projector")
         self.sampler = sampler
+        self.alpha = alpha
+        self.temperature = temperature
+        self.distillation = distillation
+        self.strategy = strategy
         self.level = level
         self.negatives = negatives
-        self.temperature = temperature
-        self.student_temperature = student_temperature
-        self.teacher_temperature = teacher_temperature
-        self.strategy = strategy
-        self.exclude_self = exclude_self
-        self.alpha = alpha
         self.warmup_iters = warmup_iters
         self.warmup_mode = warmup_mode
         self.shared_head = shared_head
 
     @classmethod
+    def add_config(cls, cfg):
+        node = cfg.MODEL.PLRC = CN()
+        # Feature map, widths of the head on its cells (hidden 0: that of the map).
+        node.IN_FEATURE = "res5"
+        node.HIDDEN_DIM = 0
+        node.OUT_DIM = 128
+        # One head for points and for the image loss (needs MODEL.MOCO.POOL_AFTER_HEAD True).
+        node.SHARED_HEAD = False
+        # Grid of regions on the image (n x n), unless INPUT.REGIONS provides others.
+        node.GRID = 4
+        # Regions drawn per image (N), points per region (P), cells of a view along each axis (R).
+        node.NUM_REGIONS = 16
+        node.NUM_POINTS = 16
+        node.RESOLUTION = 64
+        # Points are the same places of the image in both views; False: each view draws its own.
+        node.PAIRED_POINTS = True
+        # "point", or "region": one vector per region, the mean over its cells.
+        node.LEVEL = "point"
+        # Negatives of both losses from the own "image", the "batch" of the process, or "all"
+        # processes.
+        node.NEGATIVES = "batch"
+        node.TEMPERATURE = 0.2
+        # Affinity distillation: temperatures; strategy 1, 2 or 3 (section 4.5.2); leave out the
+        # pair of a point with itself.
+        node.STUDENT_TEMPERATURE = 0.1
+        node.TEACHER_TEMPERATURE = 0.07
+        node.STRATEGY = 1
+        node.EXCLUDE_SELF = False
+        # Weight of the contrast against distillation (alpha), of both against the image loss (beta,
+        # of META_ARCHITECTURE "PointRegionContrast").
+        node.ALPHA = 0.5
+        node.BETA = 0.7
+        # Warm-up in epochs (above 0 it replaces WARMUP_ITERS): no distillation ("off"), or one with
+        # a teacher's temperature that rises from 0.04 ("teacher_temp").
+        node.WARMUP_EPOCHS = 0
+        node.WARMUP_ITERS = 0
+        node.WARMUP_MODE = "off"
+
+    @classmethod
     def from_config(cls, cfg, shapes):
         node = cfg.MODEL.PLRC
-        check_point_region_keys(cfg)
-        shape = feature_shape(shapes, node.IN_FEATURE, "MODEL.PLRC.IN_FEATURE")
+        _check(cfg)
+        channels = feature_shape(shapes, node.IN_FEATURE, "MODEL.PLRC.IN_FEATURE").channels
         return {
             "in_feature": node.IN_FEATURE,
-            "in_channels": shape.channels,
-            "hidden_dim": node.HIDDEN_DIM,
-            "out_dim": node.OUT_DIM,
+            "projector": MLPHead(
+                channels, node.HIDDEN_DIM or channels, node.OUT_DIM, output_bias=True
+            ),
             "sampler": RegionSampler(
                 grid=node.GRID,
                 num_regions=node.NUM_REGIONS,
@@ -110,14 +144,16 @@ class PointRegionObjective(Objective):
                 resolution=node.RESOLUTION,
                 paired=node.PAIRED_POINTS,
             ),
+            "alpha": node.ALPHA,
+            "temperature": node.TEMPERATURE,
+            "distillation": {
+                "student_temperature": node.STUDENT_TEMPERATURE,
+                "teacher_temperature": node.TEACHER_TEMPERATURE,
+                "exclude_self": node.EXCLUDE_SELF,
+            },
+            "strategy": node.STRATEGY,
             "level": node.LEVEL,
             "negatives": node.NEGATIVES,
-            "temperature": node.TEMPERATURE,
-            "student_temperature": node.STUDENT_TEMPERATURE,
-            "teacher_temperature": node.TEACHER_TEMPERATURE,
-            "strategy": node.STRATEGY,
-            "exclude_self": node.EXCLUDE_SELF,
-            "alpha": node.ALPHA,
             "warmup_iters": node.WARMUP_ITERS,
             "warmup_mode": node.WARMUP_MODE,
             "shared_head": node.SHARED_HEAD,
@@ -136,8 +172,8 @@ class PointRegionObjective(Objective):
             return
         if not images[0].pool_after_head:
             raise ValueError(
-                "MODEL.PLRC.SHARED_HEAD True needs MODEL.MOCO.POOL_AFTER_HEAD True: a head that is "
-                "shared runs on the map, and the image's vector is the mean of that."
+                "MODEL.PLRC.SHARED_HEAD True needs MODEL.MOCO.POOL_AFTER_HEAD True: a shared head "
+                "runs on the map, and the image's vector is the mean of its output."
             )
         self.share_heads(images[0])
 
@@ -147,49 +183,42 @@ class PointRegionObjective(Objective):
         with torch.no_grad():
             key = self._embed(self.target_projector, passes.target(1), views[1], sample, 1)
         regions = sample.drawn if self.level == "region" else sample.point_regions
-        valid = regions >= 0
-        others = other_rows(key.detach(), valid) if self.negatives == "all" else None
-        negatives = "image" if self.negatives == "image" else "batch"  # of this process
-        alpha, teacher_temperature = self._schedule()
-        losses = {}
+        alpha, losses = self._alpha(), {}
         if alpha > 0:
-            losses["loss_point_contrast"] = alpha * point_region_contrast(
-                query,
-                key,
-                regions,
-                regions,
-                self.temperature,
-                negatives=negatives,
-                other_keys=others,
-            )
+            losses["loss_point_contrast"] = alpha * self._contrast(query, key, regions)
         if alpha < 1:
-            losses["loss_point_affinity"] = (1 - alpha) * affinity_distillation(
-                query,
-                key,
-                self.student_temperature,
-                teacher_temperature,
-                valid=valid,
-                negatives=negatives,
-                other_keys=others,
-                exclude_self=self.exclude_self,
-                **self._strategy(query, views, passes, sample),
-            )
+            others = self._other_sides(query, views, passes, sample)
+            losses["loss_point_affinity"] = (1 - alpha) * self._distil(query, key, regions, others)
         self._log(query, key, regions, sample)
-        count = valid.sum().to(query.dtype)
+        count = (regions >= 0).sum().to(query.dtype)
         return {name: weigh_by_count(loss, count) for name, loss in losses.items()}
 
-    def _embed(self, head, features, view, sample, index):
-        """Feature maps -> (N, Q, D), one vector per point or per region."""
-        dense = at_least_float32(on_cells(head, features[self.in_feature]))  # (N, D, H, W)
-        with torch.autocast(dense.device.type, enabled=False):
-            if self.level == "point":
-                return read_points(dense, sample.points[index], view.size)
-            region_map = sample.region_maps[index]
-            side = round(region_map.shape[1] ** 0.5)
-            return mean_over_regions(dense, region_map, sample.drawn, side)
+    def _contrast(self, query, key, regions):
+        """Eq. 2."""
+        return point_region_contrast(
+            query, key, regions, regions, self.temperature, **self._candidates(key, regions)
+        )
 
-    def _strategy(self, query, views, passes, sample):
-        """Who is teacher and whom the student compares with, by section 4.5.2."""
+    def _distil(self, query, key, regions, other_sides):
+        """Eq. 4; ``other_sides``: of :meth:`_other_sides`."""
+        settings = {**self.distillation, "teacher_temperature": self._teacher_temperature()}
+        return affinity_distillation(
+            query,
+            key,
+            valid=regions >= 0,
+            **settings,
+            **other_sides,
+            **self._candidates(key, regions),
+        )
+
+    def _candidates(self, key, regions):
+        """Where the negatives of both losses come from."""
+        others = other_rows(key.detach(), regions >= 0) if self.negatives == "all" else None
+        of_process = "image" if self.negatives == "image" else "batch"
+        return {"negatives": of_process, "other_keys": others}
+
+    def _other_sides(self, query, views, passes, sample):
+        """Teacher and candidates of strategies 2 and 3, section 4.5.2."""
         if self.strategy == 1:
             return {}
         if self.strategy == 2:
@@ -198,35 +227,40 @@ class PointRegionObjective(Objective):
             teacher = self._embed(self.target_projector, passes.target(0), views[0], sample, 0)
         return {"teacher": teacher, "teacher_candidates": teacher, "candidates": query}
 
-    def _schedule(self):
-        """(alpha, teacher's temperature) of this iteration."""
+    def _embed(self, head, features, view, sample, index):
+        """Feature maps -> (N, Q, D), one vector per point or per region."""
+        dense = on_cells(head, features[self.in_feature])  # (N, D, H, W)
+        if self.level == "point":
+            return read_points(dense, sample.points[index], view.size)
+        return mean_over_regions(dense, sample.region_maps[index], sample.drawn)
+
+    def _warmup(self):
+        """Return the share of the warm-up that is over, 1 after it."""
         iteration = iteration_or_none()
         if iteration is None or iteration >= self.warmup_iters:
-            return self.alpha, self.teacher_temperature
+            return 1.0
+        return iteration / self.warmup_iters
+
+    def _alpha(self):
+        return 1.0 if self.warmup_mode == "off" and self._warmup() < 1 else self.alpha
+
+    def _teacher_temperature(self):
+        last = self.distillation["teacher_temperature"]
         if self.warmup_mode == "off":
-            return 1.0, self.teacher_temperature
-        share = iteration / self.warmup_iters
-        first = _FIRST_TEACHER_TEMPERATURE
-        return self.alpha, first + share * (self.teacher_temperature - first)
+            return last
+        return _FIRST_TEACHER_TEMPERATURE + self._warmup() * (last - _FIRST_TEACHER_TEMPERATURE)
 
     @torch.no_grad()
     def _log(self, query, key, regions, sample):
-        if not is_logged():
-            return
-        usable = sample.drawn[:, 0] >= 0
-        put_scalar(f"{self.label}/overlap_rate", usable.float().mean())
-        put_scalar(f"{self.label}/regions_per_image", sample.visible.sum(dim=1).float().mean())
-        valid = (regions >= 0).flatten()
-        images = torch.arange(len(query), device=query.device)[:, None]
-        label = (regions + images * (sample.visible.shape[1] + 1)).flatten()[valid]
-        query, key = (F.normalize(x.flatten(0, 1)[valid], dim=1) for x in (query, key))
-        log_feature_std(f"{self.label}/feature_std", query)
-        if not len(query):
-            return
-        rows = slice(None, None, -(-len(query) // _LOGGED_POINTS))
-        nearest = (query[rows] @ key.T).argmax(dim=1)
-        put_scalar(f"{self.label}/top1", (label[nearest] == label[rows]).float().mean())
-        put_scalar(f"{self.label}/chance", (label[rows, None] == label).float().mean())
+        self.log_overlap(sample.drawn[:, 0] >= 0)
+        log_feature_std(f"{self.label}/feature_std", query[regions >= 0])
+        if is_logged():
+            number = sample.visible.sum(dim=1).float().mean()
+            put_scalar(f"{self.label}/regions_per_image", number)
+        if is_logged() and (regions >= 0).any():
+            top1, chance = share_in_region(query, key, regions)
+            put_scalar(f"{self.label}/top1", top1)
+            put_scalar(f"{self.label}/chance", chance)
 
     def pictures(self, views, images, passes, scale):
         sample = self.sampler.sample(*views[:2])
@@ -240,6 +274,31 @@ class PointRegionObjective(Objective):
             "views": draw_regions(images[:2], sample, scale),
             "affinity": draw_affinity(images[0], dense, vectors, points, scale),
         }
+
+
+def _check(cfg):
+    """Raise where keys of MODEL.PLRC are unknown or do not fit together."""
+    node = cfg.MODEL.PLRC
+    require_one_of("MODEL.PLRC.LEVEL", node.LEVEL, LEVELS)
+    require_one_of("MODEL.PLRC.NEGATIVES", node.NEGATIVES, NEGATIVES)
+    require_one_of("MODEL.PLRC.STRATEGY", node.STRATEGY, STRATEGIES)
+    require_one_of("MODEL.PLRC.WARMUP_MODE", node.WARMUP_MODE, WARMUP_MODES)
+    positive = ("GRID", "NUM_REGIONS", "NUM_POINTS", "RESOLUTION", "TEMPERATURE",
+                "STUDENT_TEMPERATURE", "TEACHER_TEMPERATURE")  # fmt: skip
+    require_positive(cfg, *(f"MODEL.PLRC.{x}" for x in positive))
+    if not (0 <= node.ALPHA <= 1 and 0 <= node.BETA <= 1):
+        raise ValueError("MODEL.PLRC.ALPHA and MODEL.PLRC.BETA must lie between 0 and 1.")
+    distils = node.ALPHA < 1
+    if distils and node.LEVEL == "point" and not node.PAIRED_POINTS:
+        raise ValueError(
+            "MODEL.PLRC.PAIRED_POINTS is False: distillation compares the same place in both "
+            "views. Set it to True, or MODEL.PLRC.ALPHA to 1 for the contrast alone."
+        )
+    if distils and node.NEGATIVES == "all" and node.STRATEGY != 1:
+        raise ValueError(
+            f"MODEL.PLRC.STRATEGY {node.STRATEGY} compares query points with each other, which are "
+            "not exchanged between processes: set MODEL.PLRC.NEGATIVES to 'batch'."
+        )
 
 
 @META_ARCH_REGISTRY.register()

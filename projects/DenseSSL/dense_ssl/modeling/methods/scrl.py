@@ -1,97 +1,102 @@
 """SCRL (Roh et al. 2021): matched boxes of two views predict each other's pooled features."""
 
 import torch
+from detectron2.config import CfgNode as CN
 from detectron2.config import configurable
 from detectron2.layers import ROIAlign
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from ...losses import cosine_distance
-from ...losses.precision import at_least_float32
-from ...structures import overlap
+from ...utils.checks import require_one_of, require_positive
 from ...utils.distributed import weigh_by_count
 from ...utils.events import is_logged, log_feature_std, put_scalar
 from ..backbones import feature_shape
 from ..geometry import boxes as box_ops
 from ..heads import MLPHead
-from ..objective import OBJECTIVE_REGISTRY, Objective
+from ..objective import DIRECTIONS, OBJECTIVE_REGISTRY, Objective
 from ..pretrainer import Pretrainer
 
 
 @OBJECTIVE_REGISTRY.register()
 class SCRLObjective(Objective):
-    """The spatial consistency loss, Eq. 2 and 3: both directions summed, range [0, 8].
+    """The spatial consistency loss, Eq. 2, as a mean over both directions: range [0, 4].
 
     K boxes are drawn in the overlap of the two views and pooled by 1 x 1 RoIAlign. An image whose
-    overlap is too small for a box keeps its rows (so that shapes, and with them the collectives of
-    synchronised norms, are the same in every process), but with weight 0 in the loss.
+    overlap is too small for a box keeps its rows, with weight 0 in the loss: shapes, and so the
+    collectives of synchronised batch norm, are the same in every process.
     """
 
     node, label = "SCRL", "scrl"
 
     @configurable
     def __init__(
-        self,
-        *,
-        in_feature,
-        in_channels,
-        stride,
-        hidden_dim,
-        out_dim,
-        norm,
-        sampling,
-        min_box_size,
-        jitter,
-        aligned,
-        sampling_ratio,
+        self, *, in_feature, projector, predictor, pooler, sampling, min_box_size, jitter=0.0
     ):
         """
         Args:
             in_feature: name of the feature map that boxes are pooled from.
-            in_channels, stride: its channels and its stride in view pixels.
-            hidden_dim, out_dim, norm: of projector and predictor.
-            sampling: keyword arguments of :func:`~dense_ssl.modeling.geometry.boxes.sample_boxes`.
-            min_box_size: smallest box side in view pixels; 0 for the stride.
+            projector, predictor: heads, (N, C) -> (N, D) and (N, D) -> (N, D).
+            pooler: detectron2's ROIAlign with output size 1.
+            sampling: keyword arguments of
+                :func:`~dense_ssl.modeling.geometry.boxes.sample_boxes`.
+            min_box_size: smallest box side in view pixels.
             jitter: largest change of a box per view; negative for unrelated boxes.
-            aligned, sampling_ratio: of RoIAlign.
         """
         super().__init__()
         self.in_feature = in_feature
         self.sampling = sampling
-        self.min_box_size = min_box_size or float(stride)
+        self.min_box_size = min_box_size
         self.jitter = jitter
-        self.pooler = ROIAlign(1, 1.0 / stride, sampling_ratio, aligned)
-        self.projector = MLPHead(in_channels, hidden_dim, out_dim, norm)
-        self.predictor = MLPHead(out_dim, hidden_dim, out_dim, norm)
+        self.pooler = pooler
+        self.projector = projector
+        self.predictor = predictor
         self.add_target("projector")
 
     @classmethod
+    def add_config(cls, cfg):
+        node = cfg.MODEL.SCRL = CN()
+        # Feature map that the boxes are pooled from.
+        node.IN_FEATURE = "res5"
+        node.HIDDEN_DIM = 4096
+        node.OUT_DIM = 256
+        # Boxes per image (K).
+        node.NUM_BOXES = 10
+        # "uniform": Eq. 1 of the paper. "grid": each box lies in one cell of a random division of
+        # the overlap, as in the authors' code (smaller boxes).
+        node.BOX_SAMPLING = "uniform"
+        # Smallest box side in view pixels, in the view of lower zoom; 0: the stride of IN_FEATURE.
+        node.MIN_BOX_SIZE = 0
+        # A box that overlaps an earlier one of its image by at least this IoU is drawn again, up to
+        # MAX_TRIES times; 1 accepts every box.
+        node.IOU_THRESHOLD = 0.5
+        node.MAX_TRIES = 50
+        # Sides and centre of each box move by up to this share of its size, in each view on its own
+        # (Table 7): 0, 0.1, 0.2; a negative value draws unrelated boxes in the two views.
+        node.BOX_JITTER = 0.0
+        # RoIAlign with the half-pixel shift (detectron2's) or without (the authors' code).
+        node.ALIGNED = True
+        # Sampling points of RoIAlign per bin side; 0: adaptive.
+        node.SAMPLING_RATIO = 0
+
+    @classmethod
     def from_config(cls, cfg, shapes):
-        node = cfg.MODEL.SCRL
-        if node.BOX_SAMPLING not in box_ops.BOX_SAMPLERS:
-            raise ValueError(
-                f"MODEL.SCRL.BOX_SAMPLING is {node.BOX_SAMPLING!r}; it must be one of "
-                f"{sorted(box_ops.BOX_SAMPLERS)}."
-            )
-        if node.NUM_BOXES < 1 or node.MAX_TRIES < 1:
-            raise ValueError("MODEL.SCRL.NUM_BOXES and MODEL.SCRL.MAX_TRIES must be at least 1.")
+        node, norm = cfg.MODEL.SCRL, cfg.MODEL.SSL.HEAD_NORM
+        require_one_of("MODEL.SCRL.BOX_SAMPLING", node.BOX_SAMPLING, box_ops.BOX_SAMPLERS)
+        require_positive(cfg, "MODEL.SCRL.NUM_BOXES", "MODEL.SCRL.MAX_TRIES")
         shape = feature_shape(shapes, node.IN_FEATURE, "MODEL.SCRL.IN_FEATURE")
         return {
             "in_feature": node.IN_FEATURE,
-            "in_channels": shape.channels,
-            "stride": shape.stride,
-            "hidden_dim": node.HIDDEN_DIM,
-            "out_dim": node.OUT_DIM,
-            "norm": cfg.MODEL.SSL.HEAD_NORM,
+            "projector": MLPHead(shape.channels, node.HIDDEN_DIM, node.OUT_DIM, norm),
+            "predictor": MLPHead(node.OUT_DIM, node.HIDDEN_DIM, node.OUT_DIM, norm),
+            "pooler": ROIAlign(1, 1.0 / shape.stride, node.SAMPLING_RATIO, node.ALIGNED),
             "sampling": {
                 "num_boxes": node.NUM_BOXES,
                 "sampling": node.BOX_SAMPLING,
                 "iou_threshold": node.IOU_THRESHOLD,
                 "max_tries": node.MAX_TRIES,
             },
-            "min_box_size": node.MIN_BOX_SIZE,
+            "min_box_size": node.MIN_BOX_SIZE or float(shape.stride),
             "jitter": node.BOX_JITTER,
-            "aligned": node.ALIGNED,
-            "sampling_ratio": node.SAMPLING_RATIO,
         }
 
     def forward(self, views, passes):
@@ -99,22 +104,22 @@ class SCRLObjective(Objective):
         # one weight per box: (N,) -> (N * K,)
         weights = usable.repeat_interleave(self.sampling["num_boxes"]).float()
         loss = 0
-        for online, target in ((0, 1), (1, 0)):
+        for online, target in DIRECTIONS:
             projection = self.projector(self._pool(passes.online(online), boxes[online]))
             prediction = self.predictor(projection)
             with torch.no_grad():
-                wanted = self.target_projector(self._pool(passes.target(target), boxes[target]))
-            loss = loss + cosine_distance(prediction, wanted, weights)
+                goal = self.target_projector(self._pool(passes.target(target), boxes[target]))
+            loss = loss + cosine_distance(prediction, goal, weights) / len(DIRECTIONS)
         loss = weigh_by_count(loss, weights.sum())
         self._log(views, usable, projection)
         return {"loss_scrl": loss}
 
     @torch.no_grad()
     def sample(self, views):
-        """Boxes of the two views.
+        """Draw the boxes of the two views.
 
         Returns:
-            ({0: (N, K, 4), 1: (N, K, 4)} in view pixels, (N,) bool: does the image count).
+            ({0: (N, K, 4), 1: (N, K, 4)} in view pixels, (N,) bool: True if the image counts).
         """
         first, second = views[:2]
         region, smallest, usable = box_ops.shared_region(first, second, self.min_box_size)
@@ -136,26 +141,24 @@ class SCRLObjective(Objective):
 
     def _pool(self, features, boxes):
         """(N, C, H, W), (N, K, 4) -> (N * K, C)."""
-        # ROIAlign would cast the boxes to the type of the features: keep both in float32
-        features = at_least_float32(features[self.in_feature])
-        return box_ops.pool_boxes(self.pooler, features, boxes)
+        return box_ops.pool_boxes(self.pooler, features[self.in_feature], boxes)
 
     @torch.no_grad()
     def _log(self, views, usable, projection):
         log_feature_std(f"{self.label}/feature_std", projection)
-        if not is_logged():
-            return
-        region, footprint = overlap(*views[:2]), views[0].footprint()
-        shared = (region[:, 2:] - region[:, :2]).clamp(min=0).prod(dim=1)
-        whole = (footprint[:, 2:] - footprint[:, :2]).prod(dim=1)
-        put_scalar(f"{self.label}/overlap_rate", usable.float().mean())
-        put_scalar(f"{self.label}/overlap_area", (shared / whole).mean())
-        boxes = usable.float().mean() * self.sampling["num_boxes"]
-        put_scalar(f"{self.label}/boxes_per_image", boxes)
+        self.log_overlap(usable)
+        if is_logged():
+            region, footprint = views[0].overlap(views[1]), views[0].footprint()
+            shared = (region[:, 2:] - region[:, :2]).clamp(min=0).prod(dim=1)
+            whole = (footprint[:, 2:] - footprint[:, :2]).prod(dim=1)
+            put_scalar(f"{self.label}/overlap_area", (shared / whole).mean())
+            boxes = usable.float().mean() * self.sampling["num_boxes"]
+            put_scalar(f"{self.label}/boxes_per_image", boxes)
 
 
 @META_ARCH_REGISTRY.register()
 class SCRL(Pretrainer):
-    """Matched boxes of two views predict each other's pooled features."""
+    """Eq. 3: the sum over both directions, range [0, 8]."""
 
     objective_names = ("SCRLObjective",)
+    objective_scales = (2.0,)

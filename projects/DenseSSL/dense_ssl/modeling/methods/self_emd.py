@@ -1,14 +1,18 @@
 """Self-EMD (Liu et al. 2021): maps of two views are compared by optimal transport."""
 
 import torch
+from detectron2.config import CfgNode as CN
 from detectron2.config import configurable
+from detectron2.evaluation import inference_context
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 from torch.nn import functional as F
 
 from ...losses import cosine_distance, emd_distance, marginal_weights, sinkhorn
-from ...losses.precision import at_least_float32
+from ...losses.precision import at_least_float32, full_precision
+from ...utils.checks import require_one_of, require_positive
 from ...utils.events import is_logged, log_feature_std, put_scalar
+from ...utils.maps import rows_of_cells
 from ...visualization.transport import draw_transport
 from ..backbones import feature_shape
 from ..geometry.correspondence import corresponding_points, share_transported
@@ -24,7 +28,7 @@ _POOLS = ((3, 1), (3, 2))
 
 @OBJECTIVE_REGISTRY.register()
 class SelfEMDObjective(Objective):
-    """Eq. 13 on the maps, with BYOL's loss on the vectors that give the marginals (Eq. 15).
+    """Eq. 13 on the maps, with BYOL's loss (Eq. 2) on the vectors that give the marginals (Eq. 15).
 
     Correspondence comes from transport, so views need no overlap and no image is skipped. The
     losses are means over the ordered pairs (online view, target view) of different views; the
@@ -39,10 +43,8 @@ class SelfEMDObjective(Objective):
         self,
         *,
         in_feature,
-        in_channels,
-        hidden_dim,
-        out_dim,
-        norm,
+        projector,
+        predictor,
         num_views,
         marginals,
         normalize_nodes,
@@ -52,15 +54,16 @@ class SelfEMDObjective(Objective):
     ):
         """
         Args:
-            in_feature, in_channels: name of the feature map, and its channels.
-            hidden_dim, out_dim, norm: of projectors and predictors.
+            in_feature: name of the feature map.
+            projector, predictor: ModuleDicts of heads for the "map" and for the "vector"; without
+                "vector" there is no vector branch.
             num_views: 2, or more with smaller views.
             marginals: weights of the nodes by the other view's "vector" (Eq. 15), by the "mean" of
                 its nodes (Eq. 14), or "uniform".
-            normalize_nodes: L2-normalise nodes before they are weighed.
+            normalize_nodes: L2-normalise nodes before they are weighted.
             pyramid: pooled nodes in one transport with the others ("union"), in one of their own
                 ("levels"), or "none".
-            vector_weight: weight of BYOL's loss; at 0 there is no vector branch.
+            vector_weight: weight of BYOL's loss on the vectors.
             transport: keyword arguments of :func:`~dense_ssl.losses.emd_distance`.
         """
         super().__init__()
@@ -72,27 +75,45 @@ class SelfEMDObjective(Objective):
         self.pyramid = pyramid
         self.vector_weight = vector_weight
         self.transport = transport
-        branches = ("map", "vector") if vector_weight > 0 else ("map",)
-        self.projector = nn.ModuleDict(
-            {x: MLPHead(in_channels, hidden_dim, out_dim, norm) for x in branches}
-        )
-        self.predictor = nn.ModuleDict(
-            {x: MLPHead(out_dim, hidden_dim, out_dim, norm) for x in branches}
-        )
+        self.projector = projector
+        self.predictor = predictor
         self.add_target("projector")
-        self._drawn = None
+
+    @classmethod
+    def add_config(cls, cfg):
+        node = cfg.MODEL.SELF_EMD = CN()
+        # Feature map, widths of projectors and predictors.
+        node.IN_FEATURE = "res5"
+        node.HIDDEN_DIM = 4096
+        node.OUT_DIM = 256
+        # 3: with the smaller third view (of INPUT.VIEWS.SIZE); 2: without.
+        node.NUM_VIEWS = 3
+        # Weights of the nodes: by the other view's "vector" (Eq. 15), by the "mean" of its nodes
+        # (Eq. 14), or "uniform"; with nodes as they are, or L2-normalised.
+        node.MARGINALS = "vector"
+        node.NORMALIZE_NODES = False
+        # Pooled nodes of the spatial pyramid: in one transport ("union"), one per level ("levels"),
+        # or "none".
+        node.PYRAMID = "union"
+        # Entropic regularisation (gamma) and iterations (T) of Sinkhorn.
+        node.REGULARIZATION = 0.05
+        node.ITERATIONS = 50
+        # Let the gradient flow through the transport plan too.
+        node.DIFFERENTIATE_PLAN = False
+        # Weight of BYOL's loss on the vectors; 0: no vector branch.
+        node.VECTOR_LOSS_WEIGHT = 1.0
 
     @classmethod
     def from_config(cls, cfg, shapes):
-        node = cfg.MODEL.SELF_EMD
-        _check(node)
-        shape = feature_shape(shapes, node.IN_FEATURE, "MODEL.SELF_EMD.IN_FEATURE")
+        node, norm = cfg.MODEL.SELF_EMD, cfg.MODEL.SSL.HEAD_NORM
+        _check(cfg)
+        channels = feature_shape(shapes, node.IN_FEATURE, "MODEL.SELF_EMD.IN_FEATURE").channels
+        branches = ("map", "vector") if node.VECTOR_LOSS_WEIGHT > 0 else ("map",)
+        hidden, out = node.HIDDEN_DIM, node.OUT_DIM
         return {
             "in_feature": node.IN_FEATURE,
-            "in_channels": shape.channels,
-            "hidden_dim": node.HIDDEN_DIM,
-            "out_dim": node.OUT_DIM,
-            "norm": cfg.MODEL.SSL.HEAD_NORM,
+            "projector": nn.ModuleDict({x: MLPHead(channels, hidden, out, norm) for x in branches}),
+            "predictor": nn.ModuleDict({x: MLPHead(out, hidden, out, norm) for x in branches}),
             "num_views": node.NUM_VIEWS,
             "marginals": node.MARGINALS,
             "normalize_nodes": node.NORMALIZE_NODES,
@@ -101,7 +122,6 @@ class SelfEMDObjective(Objective):
             "transport": {
                 "regularization": node.REGULARIZATION,
                 "iterations": node.ITERATIONS,
-                "tolerance": node.TOLERANCE if node.TOLERANCE > 0 else None,
                 "differentiate_plan": node.DIFFERENTIATE_PLAN,
             },
         }
@@ -118,16 +138,12 @@ class SelfEMDObjective(Objective):
                 )
 
     def forward(self, views, passes):
-        online = {i: self._online(passes.online(i)) for i in self.online_views}
+        online = {i: self._predict(passes.online(i)) for i in self.online_views}
         with torch.no_grad():
-            target = {i: self._heads(self.target_projector, passes.target(i)) for i in (0, 1)}
-        # for pictures: run again, the norms of the heads would count the batch twice
-        self._drawn = {k: x.detach() for k, x in online[0].items()}, target[1]
-        losses = {
-            "loss_emd": sum(self._emd(online[o], target[t]) for o, t in self.pairs)
-            / len(self.pairs)
-        }
-        if self.vector_weight > 0:
+            target = {i: self._project(self.target_projector, passes.target(i)) for i in (0, 1)}
+        terms = [self._emd(online[o], target[t]) for o, t in self.pairs]
+        losses = {"loss_emd": sum(terms) / len(terms)}
+        if "vector" in self.projector:
             terms = [cosine_distance(online[o]["vector"], target[t]["vector"])
                      for o, t in self.pairs]  # fmt: skip
             losses["loss_vector"] = self.vector_weight * sum(terms) / len(terms)
@@ -135,16 +151,16 @@ class SelfEMDObjective(Objective):
             self._log(views, online[0], target[1])
         return losses
 
-    def _online(self, features):
-        """Predictions {"map": (N, D, H, W), "vector": (N, D)}."""
-        projected = self._heads(self.projector, features)
+    def _predict(self, features):
+        """Feature maps -> predictions {"map": (N, D, h, w), "vector": (N, D)}."""
+        projected = self._project(self.projector, features)
         result = {"map": on_cells(self.predictor["map"], projected["map"])}
         if "vector" in self.predictor:
             result["vector"] = self.predictor["vector"](projected["vector"])
         return result
 
-    def _heads(self, projector, features):
-        """Projections, in the form of :meth:`_online`."""
+    def _project(self, projector, features):
+        """Feature maps -> projections, in the form of :meth:`_predict`."""
         feature_map = features[self.in_feature]
         result = {"map": on_cells(projector["map"], feature_map)}
         if "vector" in projector:
@@ -153,23 +169,23 @@ class SelfEMDObjective(Objective):
 
     def _emd(self, online, target):
         """Eq. 13 for one pair of views."""
-        x_levels, y_levels = (self._levels(z) for z in (online, target))
+        x_levels, y_levels = self._levels(online["map"]), self._levels(target["map"])
         if self.pyramid == "union":
-            x_levels, y_levels = ([torch.cat(z, dim=1)] for z in (x_levels, y_levels))
+            x_levels, y_levels = [torch.cat(x_levels, dim=1)], [torch.cat(y_levels, dim=1)]
         distances = [
             emd_distance(x, y, *self._masses(x, y, online, target), **self.transport)
             for x, y in zip(x_levels, y_levels)  # a small view has fewer levels than a large one
         ]
         return sum(distances) / len(distances)
 
-    def _levels(self, view):
-        """Nodes of a view, level by level: list of (N, n, D)."""
-        feature_map = at_least_float32(view["map"])  # (N, D, H, W)
+    def _levels(self, feature_map):
+        """(N, D, h, w) -> nodes of the map and of its pooled forms, list of (N, n, D)."""
+        feature_map = at_least_float32(feature_map)
         maps = [feature_map]
-        # what the pools are made for has 7 cells a side; a small view's 4 are not pooled further
+        # the pools are made for 7 cells a side; the 4 of a small view are not pooled further
         if self.pyramid != "none" and min(feature_map.shape[2:]) >= 5:
             maps += [F.avg_pool2d(feature_map, *pool) for pool in _POOLS]
-        return [x.flatten(2).transpose(1, 2) for x in maps]
+        return [rows_of_cells(x) for x in maps]
 
     def _masses(self, x, y, online, target):
         """Marginals of two sets of nodes (N, n, D) and (N, m, D)."""
@@ -183,50 +199,53 @@ class SelfEMDObjective(Objective):
             x, y = F.normalize(x, dim=2), F.normalize(y, dim=2)
         return marginal_weights(x, vectors[0]), marginal_weights(y, vectors[1])
 
+    @torch.no_grad()
     def _plan(self, online, target):
         """The transport (N, h * w, h' * w') between the cells of two views, without the pyramid."""
-        x, y = (self._levels(z)[0] for z in (online, target))
-        masses = self._masses(x, y, online, target)
-        cost = 1 - F.normalize(x, dim=2) @ F.normalize(y, dim=2).transpose(1, 2)
+        x, y = (at_least_float32(rows_of_cells(z["map"])) for z in (online, target))
         settings = self.transport["regularization"], self.transport["iterations"]
-        return sinkhorn(cost, *masses, *settings)
+        return sinkhorn(_cosine_cost(x, y), *self._masses(x, y, online, target), *settings)
 
     @torch.no_grad()
     def _log(self, views, online, target):
         """``online``, ``target``: of the first and the second view."""
         if "vector" in online:
             log_feature_std(f"{self.label}/feature_std", online["vector"])
-        nodes = online["map"].flatten(2).transpose(1, 2)  # (N, h * w, D)
-        log_feature_std(f"{self.label}/node_std", nodes.flatten(0, 1))
+        log_feature_std(f"{self.label}/node_std", rows_of_cells(online["map"]).flatten(0, 1))
         shapes = [z["map"].shape[2:] for z in (online, target)]
         points, valid = corresponding_points(*views[:2], *shapes)
         if valid.any():
-            with torch.autocast(nodes.device.type, enabled=False):
-                plan = self._plan(online, target)
+            plan = self._plan(online, target)
             arrived, chance = share_transported(plan, points, valid, shapes[1])
             put_scalar(f"{self.label}/arrived", arrived)
             put_scalar(f"{self.label}/chance", chance)
 
     def pictures(self, views, images, passes, scale):
-        online, target = self._drawn
+        with inference_context(self):  # a second pass must not move the heads' batch statistics
+            online = self._predict(passes.online(0))
+            target = self._project(self.target_projector, passes.target(1))
         shapes = [z["map"].shape[2:] for z in (online, target)]
         plan = self._plan(online, target)[: len(images[0])].cpu()
         return {"transport": draw_transport(images[:2], plan, *shapes, scale)}
 
 
-def _check(node):
+@full_precision
+def _cosine_cost(x, y):
+    """Eq. 11: (N, n, D), (N, m, D) -> (N, n, m)."""
+    return 1 - F.normalize(x, dim=2) @ F.normalize(y, dim=2).transpose(1, 2)
+
+
+def _check(cfg):
     """Raise where keys of MODEL.SELF_EMD are unknown or do not fit together."""
-    for key, values in (("MARGINALS", MARGINALS), ("PYRAMID", PYRAMIDS)):
-        if node[key] not in values:
-            raise ValueError(f"MODEL.SELF_EMD.{key} is {node[key]!r}; it must be one of {values}.")
-    if node.NUM_VIEWS < 2 or node.ITERATIONS < 1 or node.REGULARIZATION <= 0:
-        raise ValueError(
-            "MODEL.SELF_EMD.NUM_VIEWS must be at least 2, ITERATIONS at least 1 and "
-            "REGULARIZATION above 0."
-        )
+    node = cfg.MODEL.SELF_EMD
+    require_one_of("MODEL.SELF_EMD.MARGINALS", node.MARGINALS, MARGINALS)
+    require_one_of("MODEL.SELF_EMD.PYRAMID", node.PYRAMID, PYRAMIDS)
+    require_positive(cfg, "MODEL.SELF_EMD.ITERATIONS", "MODEL.SELF_EMD.REGULARIZATION")
+    if node.NUM_VIEWS < 2:
+        raise ValueError("MODEL.SELF_EMD.NUM_VIEWS must be at least 2.")
     if node.MARGINALS == "vector" and node.VECTOR_LOSS_WEIGHT <= 0:
         raise ValueError(
-            "MODEL.SELF_EMD.MARGINALS 'vector' weighs nodes by the vector branch, which nothing "
+            "MODEL.SELF_EMD.MARGINALS 'vector' weights nodes by the vector branch, which nothing "
             "trains at VECTOR_LOSS_WEIGHT 0: raise it, or set MARGINALS to 'mean' or 'uniform'."
         )
 
