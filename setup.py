@@ -34,6 +34,7 @@ setup(
         "lars": ["timm>=1.0.9"],
         "timm": ["timm>=1.0.9"],
         "probe": ["scikit-learn"],
+        "compare": ["pandas>=2.2"],
         "cityscapes": ["cityscapesscripts>=2.2", "shapely>=2.0"],
         "weights": ["safetensors"],
         "dev": [
@@ -41,6 +42,7 @@ setup(
             "ruff",
             "scipy",
             "scikit-learn",
+            "pandas>=2.2",
             "POT",
             "tensorboard",
             "timm>=1.0.9",

@@ -1,4 +1,4 @@
-"""What tests of the tools need."""
+"""Helpers for tests of the tools."""
 
 import importlib.util
 import time
@@ -7,7 +7,7 @@ from helpers import ROOT
 
 
 def load_tool(name):
-    """tools/NAME.py as a module."""
+    """Return tools/NAME.py as a new module."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -15,8 +15,8 @@ def load_tool(name):
 
 
 def wait_for(condition, seconds):
-    """Wait until a function gives something true."""
+    """Wait until a function returns something true."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, f"not true after {seconds} seconds"
         time.sleep(0.05)

@@ -1,27 +1,31 @@
-"""Statistics and tables of a comparison, against values computed by hand."""
+"""Statistics and tables of a comparison, against hand-computed values."""
 
 import csv
+import importlib
 import io
 import json
 import math
+import sys
 
+import pandas as pd
 import pytest
+from PIL import Image
 
-from dense_ssl.reports.comparison import Cell, compare, summarise
+from dense_ssl.reports.comparison import KEYS, best_cells, compare, summarise
 from dense_ssl.reports.comparison_files import (
     csv_report,
-    format_cell,
     json_report,
     markdown_report,
     markdown_table,
     write_reports,
 )
+from dense_ssl.visualization.comparison import draw_comparison, panel_metrics
 
 NAN = math.nan
 
 
 class Scored:
-    """A run that has scored."""
+    """A run with results."""
 
     def __init__(self, protocol, backbone, seed, metrics, zeros=()):
         self.protocol, self.backbone, self.seed = protocol, backbone, seed
@@ -43,60 +47,60 @@ def table(p="p", **rows):
     ]
 
 
+def cells(**rows):
+    """Statistics of {backbone: values of the seeds 1, 2, ...}, compared with the first."""
+    scores = pd.DataFrame(rows, index=range(1, 1 + max(map(len, rows.values()))))
+    scores.columns = pd.MultiIndex.from_tuples([("p", "bbox/AP", x) for x in rows], names=KEYS)
+    return summarise(scores, next(iter(rows))).loc[("p", "bbox/AP")]
+
+
 def test_mean_and_sample_standard_deviation():
-    cell = summarise({1: 2.0, 2: 4.0, 3: 9.0}, {})
+    cell = cells(a=[2.0, 4.0, 9.0]).loc["a"]
     # deviations -3, -1, 4: squares 26, divided by 2
-    assert (cell.n, cell.mean, cell.sd) == (3, 5.0, pytest.approx(math.sqrt(13)))
-    assert cell.difference is None and cell.difference_sd is None
+    assert (cell["n"], cell["mean"], cell["sd"]) == (3, 5.0, pytest.approx(math.sqrt(13)))
+    assert math.isnan(cell["difference"]) and math.isnan(cell["difference_sd"])
 
 
 def test_differences_are_paired_by_seed():
-    cell = summarise({1: 11.0, 2: 24.0, 3: 100.0}, {1: 10.0, 2: 20.0, 4: 7.0})
+    cell = cells(a=[10.0, 20.0, NAN, 7.0], b=[11.0, 24.0, 100.0, NAN]).loc["b"]
     # +1 and +4 with seeds 1 and 2; seeds 3 and 4 have no partner
-    assert cell.difference == 2.5
-    assert cell.difference_sd == pytest.approx(math.sqrt(4.5))
+    assert cell["difference"] == 2.5
+    assert cell["difference_sd"] == pytest.approx(math.sqrt(4.5))
 
 
-def test_one_value_has_no_deviation_and_none_no_mean():
-    assert summarise({5: 3.0}, {5: 1.0}) == Cell({5: 3.0}, 3.0, None, 2.0, None)
-    empty = summarise({}, {1: 1.0})
-    assert empty.n == 0 and math.isnan(empty.mean) and empty.difference is None
+def test_one_value_has_no_deviation_and_none_has_no_mean():
+    table = cells(a=[1.0], b=[3.0], c=[NAN])
+    assert table.loc["b"].to_dict() == pytest.approx(
+        {"n": 1, "mean": 3.0, "sd": NAN, "difference": 2.0, "difference_sd": NAN}, nan_ok=True
+    )
+    assert table.loc["c", "n"] == 0 and table.loc["c"].isna().sum() == 4
 
 
-@pytest.mark.parametrize(
-    "cell, bold, text",
-    [
-        (Cell({1: 1.0, 2: 2.0}, 1.5, 0.5, 0.25), True, "**1.50 ± 0.50** (+0.25)"),
-        (Cell({1: 1.0, 2: 2.0}, 1.5, 0.5, -0.25), False, "1.50 ± 0.50 (-0.25)"),
-        (Cell({2: 1.0}, 1.0), False, "1.00 n=1"),
-        (Cell({}), False, "–"),
-    ],
-)
-def test_text_of_a_cell(cell, bold, text):
-    assert format_cell(cell, 2, bold) == text
+def rows_of(text):
+    return [[x.strip() for x in line.strip("|").split("|")] for line in text.splitlines()]
 
 
-REPORT = """\
-|          | p                   | q                    |
-|----------|---------------------|----------------------|
-| backbone | *bbox/AP*           | *bbox/AP*            |
-| a        | 11.0 ± 1.4          | **5.0** n=1          |
-| b        | **13.0** (+3.0) n=1 | **5.0 ± 0.0** (+0.0) |
+def test_the_table():
+    runs = table(a=(10.0, 12.0), b=(13.0, None), c=(None, None))
+    comparison = compare(runs + table("q", a=(5.0, NAN), b=(5.0, 5.0)))
+    head, _, *rows = rows_of(markdown_table(comparison, comparison.columns, decimals=1))
+    assert head == ["", "p", "q"]
+    assert rows == [
+        ["backbone", "*bbox/AP*", "*bbox/AP*"],
+        ["a", "11.0 ± 1.4", "**5.0** n=1"],
+        ["b", "**13.0** (+3.0) n=1", "**5.0 ± 0.0** (+0.0)"],
+        ["c", "–", "–"],
+    ]
+    assert comparison.notes == [
+        "not done: p b 2", "not done: p c 1", "not done: p c 2",
+        "bbox/AP is NaN, left out: q a 2",
+    ]  # fmt: skip
+    report = markdown_report(comparison, by_protocol=True)
+    assert [x for x in rows_of(report) if x[0] == ""][:1] == [["", "p"]]
+    assert all(note in report for note in comparison.notes)
 
-Mean ± sample standard deviation over seeds 1, 2; the best of a column is bold; in brackets the \
-difference to 'a' over the seeds that both have.
 
-* not done: p b 2
-* bbox/AP is NaN, left out: q  a  seed 2
-"""
-
-
-def test_the_whole_report():
-    runs = table(a=(10.0, 12.0), b=(13.0, None)) + table("q", a=(5.0, NAN), b=(5.0, 5.0))
-    assert markdown_report(compare(runs), decimals=1) == REPORT
-
-
-def test_columns_stand_in_the_order_of_the_papers_and_can_be_chosen():
+def test_columns_have_the_order_of_the_papers_and_can_be_chosen():
     metrics = {
         "segm/AP": 1.0,
         "bbox/AP75": 2.0,
@@ -125,18 +129,17 @@ def test_a_metric_that_a_backbone_lacks_leaves_its_cell_empty():
         Scored("p", "b", 1, {"bbox/AP": 3.0}),
     ]
     comparison = compare(runs)
-    assert comparison.cells["b", "p", "segm/AP"].n == 0
-    assert comparison.best(("p", "segm/AP"), 2) == set()  # alone it is no best
-    assert "| –" in markdown_table(comparison, comparison.columns)
+    assert comparison.cells.loc[("p", "segm/AP", "b"), "n"] == 0
+    assert not best_cells(comparison.cells, 2)["p", "segm/AP"].any()  # one value is not the best
 
 
-def test_equal_as_printed_are_equally_good():
+def test_means_that_print_equal_are_equally_good():
     comparison = compare(table(a=(10.001,), b=(10.004,), c=(9.0,)))
-    assert comparison.best(("p", "bbox/AP"), 2) == {"a", "b"}
-    assert comparison.best(("p", "bbox/AP"), 3) == {"b"}
+    assert best_cells(comparison.cells, 2).tolist() == [True, True, False]
+    assert best_cells(comparison.cells, 3).tolist() == [False, True, False]
 
 
-def test_counted_as_nought_is_noted():
+def test_a_score_counted_as_zero_is_noted():
     runs = [Scored("p", "a", 1, {"bbox/AP": 0.0}, ["bbox/AP"])]
     assert compare(runs).notes == ["nothing found, counted as 0: p a 1"]
 
@@ -145,7 +148,7 @@ def test_csv_and_json_hold_every_value():
     comparison = compare(table(a=(10.0, 12.0), b=(13.0, NAN), c=(NAN, None)))
     rows = list(csv.DictReader(io.StringIO(csv_report(comparison))))
     assert [x["backbone"] for x in rows] == ["a", "b", "c"]
-    assert rows[0]["values"] == "10.0 12.0" and rows[0]["seeds"] == "1 2"
+    assert (rows[0]["seed1"], rows[0]["seed2"], rows[1]["seed2"]) == ("10.0", "12.0", "")
     assert rows[1]["difference"] == "3.0" and rows[1]["sd"] == ""
     assert rows[2]["n"] == "0" and rows[2]["mean"] == ""
     report = json.loads(json_report(comparison))
@@ -158,16 +161,15 @@ def test_csv_and_json_hold_every_value():
     assert report["reference"] == "a" and report["seeds"] == [1, 2]
 
 
-def test_nothing_done_is_said():
-    report = markdown_report(compare(table(a=(None, None))))
-    assert report == "There is nothing to show yet.\n\n* not done: p a 1\n* not done: p a 2\n"
+def test_a_comparison_without_results():
+    comparison = compare(table(a=(None, None)))
+    assert not comparison.columns and not comparison.protocols
+    assert "* not done: p a 1\n* not done: p a 2\n" in markdown_report(comparison)
+    assert json.loads(json_report(comparison))["protocols"] == {}
+    assert len(csv_report(comparison).splitlines()) == 1
 
 
-def test_files_and_picture_are_written(tmp_path):
-    from PIL import Image
-
-    from dense_ssl.visualization.comparison import draw_comparison, panel_metrics
-
+def test_files_and_plot_are_written(tmp_path):
     rows = {"a": (10.0, 12.0), "b": (13.0, None), "c": (NAN, None)}
     comparison = compare([x for p in "pqrs" for x in table(p, **rows)])
     write_reports(comparison, tmp_path)
@@ -178,3 +180,10 @@ def test_files_and_picture_are_written(tmp_path):
     with Image.open(tmp_path / "comparison.png") as image:
         assert image.width > 1000 and len(image.convert("RGB").getcolors(1 << 20)) > 10
     assert panel_metrics(comparison, "q") == ["bbox/AP"]
+
+
+def test_missing_pandas_is_explained(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    monkeypatch.delitem(sys.modules, "dense_ssl.reports.comparison")
+    with pytest.raises(ImportError, match="pip install 'pandas"):
+        importlib.import_module("dense_ssl.reports.comparison")

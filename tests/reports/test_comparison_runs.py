@@ -1,6 +1,7 @@
-"""The runs of a comparison: names, settings, fingerprints, what may stand in one table."""
+"""The runs of a comparison: names, settings, fingerprints, and which may share a table."""
 
 import hashlib
+import shutil
 
 import pytest
 from helpers import CONFIGS
@@ -35,7 +36,7 @@ def test_backbones_are_named(text, name, path):
     assert Backbone.parse(text) == Backbone(name, path)
 
 
-def test_a_path_with_an_equals_sign_is_no_name(tmp_path):
+def test_a_path_may_have_an_equals_sign(tmp_path):
     path = tmp_path / "lr=0.1" / "ours" / "backbone.pkl"
     path.parent.mkdir(parents=True)
     path.touch()
@@ -44,7 +45,7 @@ def test_a_path_with_an_equals_sign_is_no_name(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["backbone.pkl", "a b=x.pkl", "=x.pkl", "a/b=x.pkl"])
-def test_names_that_are_no_folder_are_refused(text):
+def test_names_that_cannot_be_a_folder_are_refused(text):
     with pytest.raises(ValueError, match="NAME=PATH"):
         Backbone.parse(text)
 
@@ -58,7 +59,7 @@ def test_seeds_change_last(tmp_path):
     ]  # fmt: skip
     assert runs[2].folder == tmp_path / protocol_name(RETINANET) / "a" / "seed3"
     assert runs[0].last_iteration == 90000 and runs[0].settings["SOLVER.BASE_LR"] == 0.02
-    assert not list(tmp_path.iterdir())  # nothing is written by planning
+    assert not list(tmp_path.iterdir())  # planning writes nothing
 
 
 def test_each_seed_may_have_weights_of_its_own(tmp_path):
@@ -70,7 +71,7 @@ def test_each_seed_may_have_weights_of_its_own(tmp_path):
     assert weights == [f"sha256:{hashlib.sha256(x).hexdigest()}" for x in (b"1", b"2")]
     check_comparable(runs)
     runs[0].per_seed = runs[1].per_seed = False
-    with pytest.raises(ValueError, match="another file of the same name 'ours'"):
+    with pytest.raises(ValueError, match="different files with the name 'ours'"):
         check_comparable(runs)
 
 
@@ -93,6 +94,9 @@ def test_a_run_is_read_as_it_was_written(tmp_path):
     assert found.settings["SOLVER.STEPS"] == [5]
     assert Run.read(tmp_path) is None
     check_comparable([run, found])
+    shutil.copytree(run.folder, run.folder.with_name("seed1-copy"))
+    with pytest.raises(ValueError, match="is there twice"):
+        find_runs(tmp_path)
 
 
 def settings(*options):
@@ -119,7 +123,7 @@ def test_keys_of_another_version_count_as_their_defaults():
     assert "GONE: 3, now None" in differences(old, new)
 
 
-def test_a_schedule_scaled_to_the_number_of_gpus_ends_elsewhere():
+def test_the_schedule_is_scaled_to_the_number_of_gpus():
     options = ["SOLVER.REFERENCE_WORLD_SIZE", "8"]
     assert read_config(MASK_RCNN, options, num_gpus=4).SOLVER.MAX_ITER == 180000
     assert read_config(MASK_RCNN, [], num_gpus=4).SOLVER.MAX_ITER == 90000
@@ -133,7 +137,7 @@ def test_leftovers_of_a_killed_start_are_no_conflict(tmp_path):
         (run.folder / name).touch()
     assert run.conflict() == ""
     (run.folder / "model_final.pth").touch()
-    assert "no comparison_run.json says of which run" in run.conflict()
+    assert "no comparison_run.json" in run.conflict()
 
 
 @pytest.mark.parametrize(
@@ -145,18 +149,18 @@ def test_leftovers_of_a_killed_start_are_no_conflict(tmp_path):
         (["SOLVER.MAX_ITER", "many"], "many"),
     ],
 )
-def test_configs_that_give_no_result_are_refused(options, message):
+def test_configs_without_a_result_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         read_config(MASK_RCNN, options)
 
 
-def test_a_yaml_that_is_none_is_refused(tmp_path):
+def test_an_invalid_yaml_is_refused(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("MODEL: [")
     with pytest.raises(ValueError, match="x.yaml"):
         read_config(path, [])
 
 
-def test_seeds_that_are_drawn_anew_are_refused(tmp_path):
+def test_negative_seeds_are_refused(tmp_path):
     with pytest.raises(ValueError, match="--seeds: -1"):
         plan_runs([Backbone("a", "")], [MASK_RCNN], [-1], tmp_path)

@@ -1,4 +1,4 @@
-"""Counting multiply-adds: against known numbers, fvcore, and counts by hand."""
+"""Counted multiply-adds against published numbers, fvcore and hand-computed values."""
 
 import fvcore.nn
 import pytest
@@ -27,15 +27,15 @@ def config(path, *options):
     return cfg
 
 
-def test_resnet_50_has_its_known_4_1_g_multiply_adds():
+def test_resnet_50_has_its_published_multiply_adds():
     network = torchvision.models.resnet50()
     count = count_forward(network, torch.zeros(1, 3, 224, 224))
-    known = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.meta["_ops"]  # in thousand millions
+    known = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.meta["_ops"]  # in billions
     assert count.total == 4_089_184_256 and known == pytest.approx(count.total / 1e9, abs=1e-3)
     assert count.frozen == 0
 
 
-def test_detectron2s_resnet_50_is_the_same_without_its_classifier():
+def test_resnet_50_of_detectron2_is_the_same_without_its_classifier():
     cfg = base_config("MODEL.RESNETS.NORM", "BN", "MODEL.RESNETS.STRIDE_IN_1X1", False,
                       "MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.BACKBONE.FREEZE_AT", 0,
                       "MODEL.RESNETS.OUT_FEATURES", ["res5"])  # fmt: skip
@@ -75,7 +75,7 @@ def test_feature_pyramids_agree_with_fvcore():
     assert count_forward(backbone, image).total == oracle.by_operator()["conv"]
 
 
-def test_nothing_is_computed_and_nothing_is_left_behind():
+def test_nothing_is_computed_and_the_model_is_unchanged():
     conv = nn.Conv2d(1, 1, 1, bias=False)
     conv.requires_grad_(False)
     seen = []
@@ -86,62 +86,32 @@ def test_nothing_is_computed_and_nothing_is_left_behind():
     assert conv(torch.ones(1, 1, 2, 2)).abs().sum() > 0
 
 
-def test_regions_by_hand():
-    """512 regions go through the box head, OBJECTS through the mask head."""
-    options = ["MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 512, "MODEL.RPN.POST_NMS_TOPK_TRAIN", 1000,
-               "MODEL.RPN.PRE_NMS_TOPK_TRAIN", 2000]  # fmt: skip
-    counts = {}
-    for mask_on in (True, False):
-        cfg = config(MASK_RCNN, "MODEL.MASK_ON", mask_on, *options)
-        heads = Watched()
-        model = build_model(cfg).train()
-        model.roi_heads.box_head.register_forward_pre_hook(heads)
-        counts[mask_on] = count_forward(model, dummy_inputs(cfg, 480, 640)).total
-        assert heads.batches == [512]
-    # one 3x3 convolution, one transposed 2x2 and the classifier, all on 64 or 32 channels
-    mask_head = 14 * 14 * 9 * 64 * 32 + 14 * 14 * 4 * 32 * 32 + 28 * 28 * 32 * 80
-    assert counts[True] - counts[False] == OBJECTS * mask_head
-
-
-class Watched:
-    """Records how many regions a head gets."""
-
-    def __init__(self):
-        self.batches = []
-
-    def __call__(self, module, inputs):
-        self.batches.append(len(inputs[0]))
-
-
-def test_the_share_of_objects_is_kept():
-    cfg = config(MASK_RCNN)
-    heads = Watched()
+@pytest.mark.parametrize(
+    "regions, expected",
+    [
+        (
+            512,
+            {
+                "box_head": 512,
+                "mask_head.mask_fcn1": OBJECTS,
+                "keypoint_head.conv_fcn1": WITH_KEYPOINTS,
+            },
+        ),
+        (32, {"box_head": 32, "mask_head.mask_fcn1": 32 // 4}),  # at most a quarter are objects
+    ],
+)
+def test_heads_get_their_share_of_the_regions(regions, expected):
+    cfg = config(MASK_RCNN, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", regions,
+                 "MODEL.RPN.POST_NMS_TOPK_TRAIN", 1000, "MODEL.RPN.PRE_NMS_TOPK_TRAIN", 2000,
+                 "MODEL.KEYPOINT_ON", True, "MODEL.ROI_KEYPOINT_HEAD.CONV_DIMS", (8,))  # fmt: skip
     model = build_model(cfg).train()
-    model.roi_heads.mask_head.layers = heads_forward(model.roi_heads.mask_head.layers, heads)
-    count_forward(model, dummy_inputs(cfg, 128, 160))
-    assert heads.batches == [32 // 4]
-
-
-def heads_forward(function, heads):
-    def watched(x):
-        heads(None, [x])
-        return function(x)
-
-    return watched
-
-
-def test_keypoint_heads_get_the_regions_with_keypoints():
-    options = ["MODEL.MASK_ON", False, "MODEL.KEYPOINT_ON", True, "MODEL.ROI_HEADS.NUM_CLASSES", 1,
-               "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 512, "MODEL.ROI_KEYPOINT_HEAD.CONV_DIMS",
-               (8,), "MODEL.RPN.POST_NMS_TOPK_TRAIN", 1000]  # fmt: skip
-    cfg = config(MASK_RCNN, *options)
-    heads = Watched()
-    model = build_model(cfg).train()
-    model.roi_heads.keypoint_head.layers = heads_forward(
-        model.roi_heads.keypoint_head.layers, heads
-    )
+    seen = {}
+    for name in expected:
+        model.roi_heads.get_submodule(name).register_forward_pre_hook(
+            lambda module, inputs, name=name: seen.update({name: len(inputs[0])})
+        )
     count_forward(model, dummy_inputs(cfg, 480, 640))
-    assert heads.batches == [WITH_KEYPOINTS]
+    assert seen == expected
 
 
 def test_narrow_boxes_match_no_anchor():
@@ -159,7 +129,7 @@ def test_narrow_boxes_match_no_anchor():
 
 
 def test_three_times_the_forward_pass_is_what_autograd_does():
-    """Against a real training step; with a frozen backbone, its backward pass is left out."""
+    """Without the backward pass of a frozen backbone."""
     for freeze in (False, True):
         cfg = config(RETINANET)
         model = build_model(cfg).train()
@@ -177,7 +147,9 @@ def test_frozen_parts_are_those_that_do_not_train():
     model = build_model(config(C4))
     assert frozen_parts(model) == []
     freeze_parameters(model)
-    parts = frozen_parts(model)
-    assert model.backbone in parts
-    blocks = [x for name, x in model.roi_heads.res5.named_children() if name != "norm"]
-    assert parts[-len(blocks) :] == blocks and len(parts) == 1 + len(blocks)
+    blocks = [
+        f"GeneralizedRCNN.roi_heads.res5.{x}" for x, _ in model.roi_heads.res5.named_children()
+    ]
+    assert frozen_parts(model) == [
+        "GeneralizedRCNN.backbone", *(x for x in blocks if not x.endswith("norm"))
+    ]  # fmt: skip

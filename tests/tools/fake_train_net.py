@@ -1,7 +1,7 @@
-"""Stands in for train_net.py: same arguments, no training.
+"""A replacement of train_net.py with the same arguments that does not train.
 
-The weights file says what happens: a number is the AP to report (plus a tenth per seed), "crash"
-fails, "nothing" finds nothing, "stuck" waits for a file of that name to vanish.
+The text in the weights file selects what happens: a number is the AP to report (plus a tenth per
+seed), "crash" fails, "nothing" reports no detections, "stuck" waits until a file "held" is gone.
 """
 
 import json

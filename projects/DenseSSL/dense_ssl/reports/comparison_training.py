@@ -1,11 +1,9 @@
-"""Doing the runs of a comparison that are missing, and going on with those that were stopped."""
+"""Training the missing runs of a comparison, and resuming those that were stopped."""
 
 import fcntl
 import math
 import os
 import shlex
-import shutil
-import sys
 import time
 from contextlib import contextmanager
 
@@ -18,42 +16,42 @@ SECONDS_BETWEEN_LINES = 30
 
 
 def train_command(run, train_net, num_gpus):
-    """The training process of a run, as a list of words.
+    """Return the command that trains a run, as a list of words.
 
     Args:
         run: :class:`~.comparison_runs.Run`. train_net: the words that start train_net.py.
-        num_gpus: of the run.
+        num_gpus: GPUs of the run.
     """
     flags = ["--config-file", run.config_file, "--num-gpus", str(num_gpus), "--resume"]
-    # a free port, so that several comparisons may run on one machine
+    # a free port, so that several comparisons can run on one machine
     return [*train_net, *flags, "--dist-url", "auto", *run.options]
 
 
 def state_of(run):
-    """ "done", "to run", or where it goes on from."""
+    """Return "done", "to run", or the checkpoint that it resumes from."""
     if run.results():
         return "done"
     last = run.folder / "last_checkpoint"
-    return f"goes on from {last.read_text().strip()}" if last.is_file() else "to run"
+    return f"resumes from {last.read_text().strip()}" if last.is_file() else "to run"
 
 
 def run_missing(runs, train_net, num_gpus, after_each):
-    """Do the runs that are not done, one after the other; a failure stops only itself.
+    """Train the runs that are not done, one after the other; a failure does not stop the others.
 
     Args:
         runs, train_net, num_gpus: see :func:`train_command`.
         after_each: called without arguments after each run.
 
     Returns:
-        (runs that failed, runs that another process has in hand).
+        (runs that failed, runs that another process is training).
     """
     failed, elsewhere = [], []
     for number, run in enumerate(runs, start=1):
         with locked(run) as lock:
             if lock is None:
                 elsewhere.append(run)
-            elif run.conflict():  # another process may have come first since all was planned
-                print(f"{run}: other settings have taken its folder\n{run.conflict()}", flush=True)
+            elif run.conflict():  # another process may have used the folder since the planning
+                print(f"{run}: its folder now has other settings\n{run.conflict()}", flush=True)
                 failed.append(run)
             elif run.results() is None:
                 print(f"[{number}/{len(runs)}] {run}  {run.last_iteration} iterations, "
@@ -66,9 +64,9 @@ def run_missing(runs, train_net, num_gpus, after_each):
 
 @contextmanager
 def locked(run):
-    """Hold the folder of a run; gives the lock's file descriptor, None if another process has it.
+    """Lock the folder of a run; yields the lock's file descriptor, None if it is locked already.
 
-    The training process inherits the lock, so one that has lost its parent keeps it to its end.
+    The training process inherits the lock, and keeps it if this process is killed.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     with open((run.folder / RECORD).with_suffix(".lock"), "w") as file:
@@ -81,13 +79,19 @@ def locked(run):
 
 
 def train(run, command, lock):
-    """Train one run in a process of its own; returns whether it has a result then."""
+    """Train a run in a process of its own; returns True if it has a result then."""
     run.write()
-    log = run.folder / LOG
-    begin = time.monotonic()
-    # of torchrun and SLURM: the run is no part of a job of several processes, even if this one is
+    log, begin, printed = run.folder / LOG, time.monotonic(), -math.inf
+
+    def report(text):
+        nonlocal printed
+        if time.monotonic() - printed >= SECONDS_BETWEEN_LINES:
+            printed = time.monotonic()
+            print(f"    {text}", flush=True)
+
+    # the run must not join a job of torchrun or SLURM that this process belongs to
     env = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "MASTER_ADDR")}
-    status, tail = run_training(command, _Progress(), log, pass_fds=(lock,), env=env)
+    status, tail = run_training(command, report, log, pass_fds=(lock,), env=env)
     results = run.results() if status == 0 else None
     if results:
         metrics, _ = results
@@ -98,18 +102,3 @@ def train(run, command, lock):
     print("\n".join(f"    | {x}" for x in tail.splitlines()[-LINES_OF_FAILURE:]))
     print(f"    FAILED ({reason}): {shlex.join(command)}\n    log: {log}", flush=True)
     return False
-
-
-class _Progress:
-    """Prints progress: on a terminal in one line that changes, else a line now and then."""
-
-    def __init__(self):
-        self.printed = -math.inf
-
-    def __call__(self, text):
-        if sys.stdout.isatty():
-            width = shutil.get_terminal_size().columns - 1
-            print(f"    {text}"[:width].ljust(width), end="\r", flush=True)
-        elif time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES:
-            self.printed = time.monotonic()
-            print(f"    {text}", flush=True)

@@ -1,4 +1,4 @@
-"""Training inputs of every task, made up."""
+"""Synthetic training inputs for every task."""
 
 import math
 
@@ -6,18 +6,19 @@ import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances, Keypoints, PolygonMasks
 
-# How many of the regions that are trained on in an image are objects, and how many of these have
-# keypoints. detectron2 logs the first (roi_head/num_fg_samples). These numbers make its published
-# seconds per iteration of Mask and Keypoint R-CNN agree with those of Faster R-CNN.
+# Training regions of an image that are objects (detectron2 logs roi_head/num_fg_samples), and those
+# of them that have keypoints. With these numbers, the published seconds per iteration of Mask and
+# Keypoint R-CNN agree with those of Faster R-CNN.
 OBJECTS = 64
 WITH_KEYPOINTS = 20
 
 
 def dummy_inputs(cfg, height, width):
-    """One grey image with labels of each kind, for any meta-architecture of detectron2.
+    """Return a grey image with labels of each kind, for any meta-architecture of detectron2.
 
-    Its OBJECTS boxes are too narrow to be matched by anything but themselves: that many regions
-    are objects then, or as many as MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE x POSITIVE_FRACTION allows.
+    The boxes are so narrow that nothing matches them except themselves: detectron2 adds them to the
+    proposals. So the number of regions that are objects is OBJECTS, or less if
+    MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE x POSITIVE_FRACTION is less.
 
     Args:
         cfg: config. height, width: in pixels.
@@ -30,7 +31,7 @@ def dummy_inputs(cfg, height, width):
     instances.gt_boxes = Boxes(torch.from_numpy(boxes))
     instances.gt_classes = torch.zeros(OBJECTS, dtype=torch.int64)
     if cfg.MODEL.MASK_ON:
-        # four corners, x and y in turn
+        # the corners of a box, x and y in turn
         instances.gt_masks = PolygonMasks([[x[[0, 1, 2, 1, 2, 3, 0, 3]]] for x in boxes])
     if cfg.MODEL.KEYPOINT_ON:
         points = np.zeros((OBJECTS, cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS, 3))
@@ -47,7 +48,7 @@ def dummy_inputs(cfg, height, width):
 
 
 def narrow_boxes(count, height, width):
-    """Boxes (count, 4) float32, x0 y0 x1 y1, eight times as wide as high, that do not overlap."""
+    """Return boxes (count, 4) float32, x0 y0 x1 y1, 8 times wider than high, without overlap."""
     columns = math.ceil(math.sqrt(count * width / height / 8))
     rows = math.ceil(count / columns)
     side = 0.9 * min(width / columns, 8 * height / rows)

@@ -1,7 +1,7 @@
-"""Arithmetic of a network, counted without doing it.
+"""FLOPs of a network, counted without computing it.
 
-Counted are convolutions and matrix products (and attention), as everyone does: the rest is about
-one percent. One multiply-add is two floating-point operations (FLOPs).
+Convolutions, matrix products and attention are counted; the rest is about one percent. One
+multiply-add is two floating-point operations (FLOPs).
 """
 
 from dataclasses import dataclass
@@ -12,36 +12,37 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 try:
+    import torch.utils.module_tracker  # noqa: F401  counts by module
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode, flop_registry
 except ImportError as error:
-    raise ImportError("Counting FLOPs needs torch 2.3 or later.") from error
+    raise ImportError("Counting FLOPs needs torch 2.4 or later.") from error
 
 FLOPS_PER_MULTIPLY_ADD = 2
 
 
 @dataclass(frozen=True)
 class MultiplyAdds:
-    """Of one forward pass: all of them, and those in modules that do not train."""
+    """Multiply-adds of one forward pass: all of them, and those in frozen modules."""
 
     total: int
     frozen: int
 
     @property
     def training_flops(self):
-        """FLOPs of a training step: the backward pass costs twice the forward pass, or nothing.
+        """FLOPs of a training step.
 
-        Twice, as each product is differentiated by both of its factors. Nothing in a frozen module,
-        where nothing before it trains.
+        The backward pass costs twice the forward pass, because each product is differentiated by
+        both factors. It skips frozen modules, assuming that nothing before them trains.
         """
         return FLOPS_PER_MULTIPLY_ADD * (3 * self.total - 2 * self.frozen)
 
 
 def count_forward(model, inputs):
-    """Count a forward pass of a model, in the mode (training or evaluation) that it is in.
+    """Count a forward pass of a model in its present mode (training or evaluation).
 
-    Products give zeros instead of being computed, so it takes seconds where a pass on a CPU takes
-    long; all else (anchors, matching, sampling of regions) runs as it is.
+    Products return zeros instead of being computed, which takes seconds even for large models on a
+    CPU; everything else (anchors, matching, sampling of regions) runs as usual.
 
     Args:
         model: on the CPU. inputs: the model's only argument.
@@ -49,50 +50,33 @@ def count_forward(model, inputs):
     Returns:
         :class:`MultiplyAdds`.
     """
-    counter, frozen = FlopCounterMode(display=False), _FrozenShare()
-    handles = [x for module in frozen_parts(model) for x in frozen.watch(module, counter)]
-    try:
-        # the counter knows attention on a CPU only as the matrix products that it is made of
-        with torch.no_grad(), EventStorage(), sdpa_kernel(SDPBackend.MATH), _ShapesOnly(), counter:
-            model(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
+    counter = FlopCounterMode(display=False)
+    # the counter has no entry for fused attention on a CPU, only for its matrix products
+    with torch.no_grad(), EventStorage(), sdpa_kernel(SDPBackend.MATH), _ShapesOnly(), counter:
+        model(inputs)
+    counts = counter.get_flop_counts()
+    frozen = sum(sum(counts.get(x, {}).values()) for x in frozen_parts(model))
     return MultiplyAdds(
-        counter.get_total_flops() // FLOPS_PER_MULTIPLY_ADD, frozen.flops // FLOPS_PER_MULTIPLY_ADD
+        counter.get_total_flops() // FLOPS_PER_MULTIPLY_ADD, frozen // FLOPS_PER_MULTIPLY_ADD
     )
 
 
-def frozen_parts(model):
-    """The largest modules that have parameters of which none trains."""
-    if _is_frozen(model):
-        return [model]
-    return [part for child in model.children() for part in frozen_parts(child)]
+def frozen_parts(module, name=None):
+    """Return the names of the largest modules that have parameters of which none trains.
 
-
-def _is_frozen(module):
+    Args:
+        module: a module. name: what FlopCounterMode calls it; default: its class, as for a model.
+    """
+    name = name or type(module).__name__
     flags = [x.requires_grad for x in module.parameters()]
-    return bool(flags) and not any(flags)
-
-
-class _FrozenShare:
-    """Adds up what a counter counts between the beginning and the end of modules."""
-
-    def __init__(self):
-        self.flops = 0
-
-    def watch(self, module, counter):
-        def begin(*_):
-            self.flops -= counter.get_total_flops()
-
-        def end(*_):
-            self.flops += counter.get_total_flops()
-
-        return module.register_forward_pre_hook(begin), module.register_forward_hook(end)
+    if flags and not any(flags):
+        return [name]
+    children = module.named_children()
+    return [part for x, child in children for part in frozen_parts(child, f"{name}.{x}")]
 
 
 class _ShapesOnly(TorchDispatchMode):
-    """Gives zeros of the right shape for every operation that FLOPs are counted of."""
+    """Returns zeros of the right shape for every counted operation."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}

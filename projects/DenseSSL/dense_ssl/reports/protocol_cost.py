@@ -1,12 +1,13 @@
-"""What a fine-tuning protocol costs in GPU hours: estimated from FLOPs, or measured."""
+"""GPU hours of a fine-tuning protocol: estimated from FLOPs, or measured."""
 
 import logging
 import statistics
 from dataclasses import dataclass
 
 import numpy as np
-from detectron2.modeling import META_ARCH_REGISTRY, SemanticSegmentor, build_model
+from detectron2.modeling import build_model
 
+from ..data.finetune.semantic_mapper import is_semantic
 from ..engine.setup import resolve_norms
 from ..modeling.detectors.freeze import freeze_parameters
 from ..utils.metrics_file import read_records
@@ -24,8 +25,8 @@ GPUS = {
     "H100-bf16": 989.0,
 }
 
-# Width and height of a typical image by a part of the data set's name; for COCO and VOC the longer
-# side is as many times the shorter one as it is on average.
+# (width, height) of a typical image, by a part of the name of the data set. For COCO and VOC, the
+# ratio of longer to shorter side is the mean of the data set.
 IMAGE_SIZES = {
     "cityscapes": (2048, 1024),
     "camvid": (480, 360),
@@ -36,11 +37,11 @@ IMAGE_SIZES = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What one protocol costs.
+    """The cost of one protocol.
 
     Attributes:
         iterations, batch: SOLVER.MAX_ITER and IMS_PER_BATCH.
-        size: (height, width) of a training image, of the mean area.
+        size: (height, width) of a training image of mean area.
         multiply_adds: of the forward pass of such an image.
     """
 
@@ -55,19 +56,19 @@ class Cost:
         return self.multiply_adds.training_flops * self.batch * self.iterations
 
     def estimated_hours(self, flops_per_second):
-        """GPU hours at a rate that one GPU is assumed to sustain."""
+        """GPU hours, assuming that a GPU sustains this rate."""
         return self.flops / flops_per_second / 3600
 
     def measured_hours(self, seconds_per_iteration, num_gpus):
-        """GPU hours from the time of an iteration on so many GPUs."""
+        """GPU hours from the measured time of an iteration on a number of GPUs."""
         return seconds_per_iteration * self.iterations * num_gpus / 3600
 
 
 def protocol_costs(cfgs, image_size=None):
-    """Build the models of configs and count them; models that are alike are counted once.
+    """Build the models of configs and count them; equal models are counted once.
 
-    Left out, being little: evaluation, norm statistics before it, and the padding of a batch's
-    images to the size of the largest.
+    Small costs are left out: evaluation, batch norm statistics before it, and padding images to the
+    largest of their batch.
 
     Args:
         cfgs: configs of detectors or segmentors.
@@ -89,15 +90,11 @@ def protocol_costs(cfgs, image_size=None):
 
 
 def count_training(cfg, size):
-    """Multiply-adds of the forward pass of one training image.
-
-    Args:
-        cfg: config. size: (height, width) of the image.
-    """
+    """Return :class:`MultiplyAdds` of one training image of ``size`` (height, width)."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.DEVICE = "cpu"
-    resolve_norms(cfg, logger)  # SyncBN needs a GPU; no norm is counted
+    resolve_norms(cfg, logger)  # SyncBN needs a GPU; normalisation layers are not counted
     model = build_model(cfg).train()
     if cfg.MODEL.FREEZE_BACKBONE:
         freeze_parameters(model)
@@ -105,47 +102,40 @@ def count_training(cfg, size):
 
 
 def measured_seconds(text):
-    """Seconds per iteration: a number, or the median of the times in a run's metrics.json."""
+    """Return seconds per iteration: a number, or the median of the times in a metrics.json."""
     try:
         return float(text)
     except ValueError:
-        pass
-    # the first record has what happens once: memory, libraries' choice of algorithms
-    times = [x["time"] for x in read_records(text) if "time" in x][1:]
+        # the first record includes the start-up
+        times = [x["time"] for x in read_records(text) if "time" in x][1:]
     if not times:
-        raise ValueError(f"{text}: a run of so few iterations says nothing of their time")
+        raise ValueError(f"{text}: the run is too short to measure the time of an iteration")
     return statistics.median(times)
 
 
 def typical_size(names):
-    """(width, height) of the images of data sets, by their names; COCO's if nothing is known."""
+    """Return (width, height) of the images of data sets by their names, by default that of COCO."""
     text = " ".join(names)
     return next((size for part, size in IMAGE_SIZES.items() if part in text), IMAGE_SIZES["coco"])
 
 
 def training_size(cfg, image_size):
-    """Height and width of a training image, of the mean area over the sizes that are drawn.
+    """Return (height, width) of a training image, of the mean area over the random sizes.
 
     Args:
         cfg: config. image_size: (width, height) of the images of the data set.
 
-    Returns:
-        (height, width).
-
     Raises:
-        ValueError: crops of no fixed size.
+        ValueError: crops without a fixed size.
     """
     crop = cfg.INPUT.CROP
     if crop.ENABLED:
-        is_semantic = issubclass(
-            META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), SemanticSegmentor
-        )
-        # for detectors detectron2 crops first and resizes then
-        if crop.TYPE == "absolute" and is_semantic:
+        # detectron2 resizes after the crop for detectors, before it for semantic segmentation
+        if crop.TYPE == "absolute" and is_semantic(cfg):
             return tuple(int(x) for x in crop.SIZE)
         raise ValueError(
             f"INPUT.CROP.TYPE {crop.TYPE!r} with MODEL.META_ARCHITECTURE "
-            f"{cfg.MODEL.META_ARCHITECTURE!r}: what size is trained on depends on chance."
+            f"{cfg.MODEL.META_ARCHITECTURE!r}: the size of a training image is random."
         )
     width, height = image_size
     short = np.asarray(cfg.INPUT.MIN_SIZE_TRAIN, dtype=float)

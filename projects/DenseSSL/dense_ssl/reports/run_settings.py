@@ -1,9 +1,10 @@
-"""The settings that decide what a fine-tuning run scores, so that no two are mixed up."""
+"""The settings that determine the scores of a fine-tuning run, to keep different runs apart."""
 
 import functools
 import hashlib
 import json
 import os
+from pathlib import Path
 
 import yaml
 from detectron2.config import get_cfg
@@ -14,9 +15,9 @@ from ..config import add_dense_ssl_config
 from ..engine.setup import is_pretraining
 
 WEIGHTS = "MODEL.WEIGHTS"
-# What a comparison sets for each run itself.
+# Set for each run by the comparison.
 OWN_KEYS = (WEIGHTS, "SEED", "OUTPUT_DIR")
-# What changes no result: they may differ between two parts of a run, and between runs.
+# These change no result, so they may differ between runs, and when a run is resumed.
 FREE_KEYS = (
     "DATALOADER.NUM_WORKERS",
     "OUTPUT_DIR",
@@ -27,18 +28,15 @@ FREE_KEYS = (
 
 
 def read_config(config_file, options, num_gpus=1):
-    """The config of a run as train_net.py will read it.
+    """Return the config of a run as train_net.py will read it.
 
     Args:
         config_file: yaml of a protocol.
         options: list of keys and values.
-        num_gpus: matters only with SOLVER.REFERENCE_WORLD_SIZE, which rescales the schedule.
-
-    Returns:
-        config.
+        num_gpus: only used with SOLVER.REFERENCE_WORLD_SIZE, which rescales the schedule.
 
     Raises:
-        ValueError: the file or the options are no fine-tuning config that is evaluated.
+        ValueError: not a valid config, not of fine-tuning, or without an evaluation.
     """
     cfg = _defaults()
     try:
@@ -57,23 +55,21 @@ def read_config(config_file, options, num_gpus=1):
 
 
 def run_settings(cfg):
-    """All settings of a run that may change its result.
+    """Return all settings of a run that may change its result.
 
     Args:
         cfg: result of :func:`read_config`.
 
     Returns:
-        {"SOLVER.MAX_ITER": 90000, ...}, plain values; MODEL.WEIGHTS is the file's fingerprint.
+        {"SOLVER.MAX_ITER": 90000, ...}, as json reads them; MODEL.WEIGHTS is the fingerprint.
     """
-    settings = dict(_flatten(cfg))
-    for key in FREE_KEYS:
-        del settings[key]
+    settings = {key: value for key, value in _flatten(cfg) if key not in FREE_KEYS}
     settings[WEIGHTS] = fingerprint(cfg.MODEL.WEIGHTS)
-    return json.loads(json.dumps(settings))  # as they will be read again: no tuples
+    return json.loads(json.dumps(settings))
 
 
 def fingerprint(path):
-    """What tells weights from others: "sha256:...", and the options behind a "?"; "" for none."""
+    """Return "sha256:..." of a weights file, and the options after a "?"; "" without a file."""
     if not path:
         return ""
     name, mark, options = path.partition("?")
@@ -83,41 +79,34 @@ def fingerprint(path):
 
 
 @functools.cache
-def _sha256(path, *state):
-    del state  # only so that a file that has changed is read again
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+def _sha256(path, *_):  # size and time: a file that has changed is read again
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def differences(saved, wanted, but_for=()):
-    """How two results of :func:`run_settings` differ.
+def differences(old, new, ignore=()):
+    """Return how two results of :func:`run_settings` differ.
 
-    A key that only one of them has, because it was made by another version of the code, counts as
-    having its default there.
+    They may be from different versions of the code: a missing key counts as its default.
 
     Args:
-        saved, wanted: settings. but_for: keys that may differ.
+        old, new: settings. ignore: keys that may differ.
 
     Returns:
         ["KEY: old value, now new value", ...].
     """
     defaults = json.loads(json.dumps(dict(_flatten(_defaults()))))
     lines = []
-    for key in sorted({*saved, *wanted} - {*but_for, *FREE_KEYS}):
-        old, new = (x.get(key, defaults.get(key)) for x in (saved, wanted))
-        # through json, where NaN and 1.0 == 1 are no differences
-        if json.dumps(old) != json.dumps(new) and old != new:
-            lines.append(f"{key}: {_short(old)}, now {_short(new)}")
+    for key in sorted({*old, *new} - {*ignore, *FREE_KEYS}):
+        before, after = (x.get(key, defaults.get(key)) for x in (old, new))
+        # as json, because NaN != NaN
+        if before != after and json.dumps(before) != json.dumps(after):
+            lines.append(f"{key}: {_short(before)}, now {_short(after)}")
     return lines
 
 
 def _short(value):
-    if isinstance(value, str) and value.startswith("sha256:"):
-        return value[:19] + "..."
-    return repr(value)
+    text = str(value)
+    return f"{text[:19]}..." if text.startswith("sha256:") else repr(value)
 
 
 def _defaults():
