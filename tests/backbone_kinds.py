@@ -20,21 +20,14 @@ KINDS = {
                                 "MODEL.TIMM.DROP_PATH", 0.2)),
     "timm_regnet": ("timm", _timm("regnetx_002")),
     "timm_resnet": ("timm", _timm("test_resnet")),
-    "regnet": ("regnet", ["MODEL.REGNETS.NORM", "BN", "MODEL.REGNETS.STEM_WIDTH", 8,
-                          "MODEL.REGNETS.DEPTH", 13, "MODEL.REGNETS.W_A", 36.44,
-                          "MODEL.REGNETS.W_0", 24, "MODEL.REGNETS.W_M", 2.49,
-                          "MODEL.REGNETS.GROUP_WIDTH", 8]),
     "resnext": ("resnet", ["MODEL.RESNETS.NUM_GROUPS", 4, "MODEL.RESNETS.WIDTH_PER_GROUP", 4]),
     "deep_stem": ("resnet_deeplab", ["MODEL.RESNETS.STEM_OUT_CHANNELS", 8]),
-    "swin": ("swin", ["MODEL.SWIN.EMBED_DIM", 8, "MODEL.SWIN.DEPTHS", (1, 1, 2, 1),
-                      "MODEL.SWIN.NUM_HEADS", (1, 2, 2, 2), "MODEL.SWIN.DROP_PATH", 0.2]),
     "vit": ("vit", ["MODEL.VIT.EMBED_DIM", 16, "MODEL.VIT.DEPTH", 2, "MODEL.VIT.NUM_HEADS", 2,
                     "MODEL.VIT.WINDOW_SIZE", 3, "MODEL.VIT.WINDOW_BLOCKS", (0,),
                     "MODEL.VIT.IMAGE_SIZE", 64, "MODEL.FPN.NORM", "LN"]),
 }  # fmt: skip
-_MODULES = {"swin": "detectron2.modeling.backbone.swin", "vit": "detectron2.modeling.backbone.vit",
-            "deep_stem": "detectron2.projects.deeplab"}  # fmt: skip
-for _kind, _module in _MODULES.items():  # detectron2 v0.6 lacks some
+_MODULES = {"vit": "detectron2.modeling.backbone.vit", "deep_stem": "detectron2.projects.deeplab"}
+for _kind, _module in _MODULES.items():  # detectron2 v0.6 may lack them
     if importlib.util.find_spec(_module) is None:
         del KINDS[_kind]
 

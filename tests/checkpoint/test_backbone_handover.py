@@ -157,9 +157,6 @@ DIFFERENT = [
     ("mobilenet", "INPUT.FORMAT", "BGR"),
     ("convnext", "MODEL.TIMM.OUT_NORM", ""),
     ("timm_swin", "MODEL.TIMM.ARGUMENTS", OTHER_SWIN),
-    ("regnet", "MODEL.REGNETS.NORM", "FrozenBN"),
-    ("regnet", "MODEL.REGNETS.GROUP_WIDTH", 16),
-    ("swin", "MODEL.SWIN.WINDOW_SIZE", 4),
     ("vit", "MODEL.VIT.WINDOW_BLOCKS", (0, 1)),
     ("deep_stem", "MODEL.RESNETS.STEM_TYPE", "basic"),
 ]
@@ -191,7 +188,7 @@ def test_batch_norms_of_timm_are_all_the_same(pretrained, log):
 @pytest.mark.parametrize("kind, other, named", [
     ("mobilenet", ("MODEL.TIMM.NAME", "mobilenetv2_050"),
      "MODEL.TIMM.NAME, MODEL.TIMM.ARGUMENTS or"),
-    ("swin", ("MODEL.SWIN.EMBED_DIM", 16), "MODEL.SWIN.EMBED_DIM, its widths or"),
+    ("vit", ("MODEL.VIT.EMBED_DIM", 32), "MODEL.VIT.PATCH_SIZE, its widths or"),
 ])  # fmt: skip
 def test_other_widths_name_the_keys_of_the_backbone(pretrained, kind, other, named):
     _, checkpointer = detector(kind, MASK, "fpn", *other)

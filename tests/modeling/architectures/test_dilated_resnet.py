@@ -1,12 +1,14 @@
-"""ResNets of smaller stride, against detectron2's own and against their dense meaning."""
+"""ResNets of smaller stride, against detectron2's own and against the strided network."""
 
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone
+from detectron2.modeling.backbone.resnet import BasicBlock, ResNet
 from helpers import base_config
+from torch import nn
 
-import dense_ssl.modeling.architectures.dilated_resnet  # noqa: F401  (only registration)
+from dense_ssl.modeling.architectures.dilated_resnet import dilate_stage
 
 NARROW = ["RES2_OUT_CHANNELS", 16, "WIDTH_PER_GROUP", 4, "STEM_OUT_CHANNELS", 8]
 WIDTHS = {18: ["RES2_OUT_CHANNELS", 64], 50: NARROW}
@@ -14,7 +16,7 @@ LEVELS = ["res2", "res3", "res4", "res5"]
 
 
 def build(depth, res4, res5, *options, name="build_dilated_resnet_backbone", like=None):
-    """A backbone in eval mode with norm statistics of its own, or the weights of ``like``."""
+    """A backbone in eval mode with random batch statistics, or with the weights of ``like``."""
     cfg = base_config("MODEL.BACKBONE.NAME", name, "MODEL.BACKBONE.FREEZE_AT", 0)
     cfg.MODEL.RESNETS.merge_from_list(
         ["DEPTH", depth, "NORM", "BN", "OUT_FEATURES", LEVELS, *WIDTHS[depth],
@@ -32,7 +34,7 @@ def build(depth, res4, res5, *options, name="build_dilated_resnet_backbone", lik
 
 
 @torch.no_grad()
-def run(backbone, height=97, width=129):
+def run(backbone, height=33, width=65):
     return backbone(torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(1)))
 
 
@@ -67,9 +69,9 @@ def test_stride_8_equals_deeplabs():
     assert strides(ours) == strides(theirs) == [4, 8, 8, 8]
 
 
-@pytest.mark.parametrize("depth", sorted(WIDTHS))
-@pytest.mark.parametrize("dilations", [(1, 2), (2, 4)])
-@pytest.mark.parametrize("stride_in_1x1", [False, True])
+@pytest.mark.parametrize("depth, dilations, stride_in_1x1", [
+    (18, (2, 4), False), (50, (1, 2), False), (50, (2, 4), False), (50, (2, 4), True),
+])  # fmt: skip
 def test_contracted_dilation_computes_the_strided_network_densely(depth, dilations, stride_in_1x1):
     options = ["STRIDE_IN_1X1", stride_in_1x1]
     plain = build(depth, 1, 1, *options)
@@ -77,25 +79,27 @@ def test_contracted_dilation_computes_the_strided_network_densely(depth, dilatio
     dense = build(depth, *dilations, "CONTRACT_DILATION", True, *options, like=plain)
     coarse, fine = run(plain), run(dense)
     for level, step in zip(("res3", "res4", "res5"), (1, dilations[0], dilations[1])):
-        assert fine[level].shape[-1] == -(-129 // (strides(plain)[LEVELS.index(level)] // step))
+        assert fine[level].shape[-1] == -(-65 // (strides(plain)[LEVELS.index(level)] // step))
         torch.testing.assert_close(fine[level][..., ::step, ::step], coarse[level])
     assert strides(dense) == [4, 8, 16 // dilations[0], 32 // dilations[1]]
 
 
-def test_without_contraction_every_convolution_is_dilated():
-    stage = build(18, 1, 2).res5
-    assert [x.dilation for b in stage for x in (b.conv1, b.conv2)] == [(2, 2)] * 4
-    stage = build(18, 1, 2, "CONTRACT_DILATION", True).res5
-    dilations = [x.dilation for b in stage for x in (b.conv1, b.conv2)]
-    assert dilations == [(1, 1), (2, 2), (2, 2), (2, 2)]
+@pytest.mark.parametrize("first", [1, 2])
+def test_only_convolutions_up_to_the_stride_keep_the_first_dilation(first):
+    blocks = ResNet.make_stage(
+        BasicBlock, 2, stride_per_block=[2, 1], in_channels=2, out_channels=4, norm="BN"
+    )
+    dilate_stage(nn.Sequential(*blocks), first, 2)
+    dilations = [x.dilation[0] for b in blocks for x in (b.conv1, b.conv2)]
+    assert dilations == [first, 2, 2, 2]
 
 
 def test_stages_that_are_not_asked_for_are_not_missed():
-    backbone = build(18, 2, 4, "OUT_FEATURES", ["res4"])
+    backbone = build(50, 2, 4, "OUT_FEATURES", ["res4"])
     assert strides(backbone) == [8] and not hasattr(backbone, "res5")
 
 
-@pytest.mark.parametrize("dilations", [(2, 1), (1, 4), (2, 2), (1, 3)])
+@pytest.mark.parametrize("dilations", [(2, 1), (1, 4)])
 def test_other_dilations_are_refused(dilations):
     with pytest.raises(ValueError, match=r"RES4_DILATION is \d and RES5_DILATION \d: set them"):
         build(50, *dilations)

@@ -1,8 +1,8 @@
 """Linear classification of ground-truth boxes by a frozen backbone.
 
-What SCRL (Roh et al. 2021) reports as RoI-linear evaluation, in a form that takes a minute: boxes
-are pooled from a feature map by 1 x 1 RoIAlign and told apart by logistic regression. It shows what
-a backbone has learned where too few labels or steps are at hand to train a detector.
+SCRL (Roh et al. 2021) calls it RoI-linear evaluation; this form takes a minute. The features of
+boxes are pooled by 1 x 1 RoIAlign and classified by logistic regression. It measures a backbone when
+there are too few labels, or too little time, to train a detector.
 """
 
 import cv2
@@ -15,7 +15,7 @@ from fvcore.nn.precise_bn import update_bn_stats
 from torch import nn
 
 from ..data.image_io import read_image
-from ..modeling.backbones import extract_features, feature_shape, feature_shapes
+from ..modeling.backbones import extract_features, feature_shapes, require_feature
 from ..modeling.geometry.boxes import pool_boxes
 
 
@@ -28,11 +28,11 @@ class BoxFeatures(nn.Module):
             backbone: a backbone of detectron2.
             in_feature: name of the feature map.
             pixel_mean, pixel_std: per channel, in the order of ``input_format``.
-            side: images are resized to this many pixels on each side (aspect given up).
+            side: images are resized to squares with sides of this many pixels.
             input_format: "RGB" or "BGR".
         """
         super().__init__()
-        shape = feature_shape(feature_shapes(backbone), in_feature, "--feature")
+        shape = require_feature(feature_shapes(backbone), in_feature, "--feature")
         self.backbone = backbone
         self.in_feature = in_feature
         self.pooler = ROIAlign(1, 1.0 / shape.stride, 0, True)
@@ -42,7 +42,7 @@ class BoxFeatures(nn.Module):
         self.register_buffer("std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
     def forward(self, dataset_dict):
-        """(K, C) features of the boxes of one image, a dict of detectron2."""
+        """Return the features (K, C) of the boxes of one image, a dict of detectron2."""
         image = read_image(dataset_dict["file_name"])
         height, width = image.shape[:2]
         if self.input_format == "BGR":
@@ -56,7 +56,7 @@ class BoxFeatures(nn.Module):
 
 
 def _counted(dataset_dict):
-    """Annotations that are neither crowds nor difficult."""
+    """Return the annotations that are neither crowds nor difficult."""
     return [x for x in dataset_dict["annotations"]
             if not x.get("iscrowd", 0) and not x.get("difficult", 0)]  # fmt: skip
 
@@ -68,31 +68,31 @@ def _boxes(dataset_dict):
 
 @torch.no_grad()
 def collect(model, dataset_dicts):
-    """Features (K, C) and labels (K,) of all boxes of a data set, as numpy arrays."""
+    """Return features (K, C) and labels (K,) of all boxes of a data set, as numpy arrays."""
     model.eval()
     features, labels = [], []
     for dataset_dict in dataset_dicts:
-        wanted = [x["category_id"] for x in _counted(dataset_dict)]
-        if wanted:
+        classes = [x["category_id"] for x in _counted(dataset_dict)]
+        if classes:
             features.append(model(dataset_dict).float().cpu().numpy())
-            labels += wanted
+            labels += classes
     return np.concatenate(features), np.array(labels)
 
 
 def roi_linear(model, train, test, norm_images=200):
-    """Accuracy of logistic regression on the boxes of two data sets.
+    """Return the accuracy of logistic regression on the boxes of two data sets.
 
-    Norm statistics are estimated anew on training images, so that a backbone at random has some.
+    Batch norm statistics are estimated first: a randomly initialised backbone has none.
 
     Args:
         model: :class:`BoxFeatures`.
         train, test: names of registered data sets.
-        norm_images: images for the estimate.
+        norm_images: number of training images for batch norm statistics.
 
     Returns:
-        dict: ``accuracy`` and ``class_accuracy`` (the mean over classes that the training data
-        has) in percent, ``majority``: the share of the most frequent class in the test data,
-        ``train_boxes``, ``test_boxes``.
+        dict: ``accuracy`` and ``class_accuracy`` (the mean over the classes of the training data)
+        in percent; ``majority``: the percentage of the most frequent class in the test data;
+        ``train_boxes`` and ``test_boxes``: how many.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

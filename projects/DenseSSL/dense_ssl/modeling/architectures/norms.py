@@ -1,4 +1,4 @@
-"""Batch norms of a finished network, exchanged for those of the config."""
+"""Replacing the batch norm layers of a network by those of the config."""
 
 from functools import cache
 
@@ -9,23 +9,23 @@ _STATE = ("weight", "bias", "running_mean", "running_var")
 
 
 def replace_batch_norms(module, norm):
-    """Exchange every batch norm below ``module`` for ``norm``, in place.
+    """Replace every batch norm layer below ``module`` by ``norm``, in place.
 
-    Names, values, ``eps`` and momentum stay, and so does the activation that timm's norms carry.
-    Other norms (layer norms, group norms) are left alone.
+    Names, values, ``eps`` and momentum stay, and so does the activation that is part of timm's
+    batch norm layers. Layer norm and group norm are left alone.
 
     Args:
-        module: network; not a norm itself.
-        norm: name of a norm in detectron2, such as "SyncBN" or "FrozenBN".
+        module: network; not itself a normalisation layer.
+        norm: detectron2's name, such as "SyncBN" or "FrozenBN".
     """
     for name, child in module.named_children():
         if isinstance(child, (nn.BatchNorm2d, nn.SyncBatchNorm)):
-            setattr(module, name, _exchanged(child, norm))
+            setattr(module, name, _replacement(child, norm))
         else:
             replace_batch_norms(child, norm)
 
 
-def _exchanged(old, norm):
+def _replacement(old, norm):
     new = get_norm(norm, old.num_features)
     if hasattr(new, "momentum"):
         new.momentum = old.momentum
@@ -42,7 +42,7 @@ def _exchanged(old, norm):
 
 @cache
 def _with_activation(kind):
-    """A subclass of a norm that ends in ``drop`` and ``act``; no module, so that names stay."""
+    """Return a subclass of ``kind`` that ends in ``drop`` and ``act``; tensor names stay."""
 
     def forward(self, x):
         return self.act(self.drop(kind.forward(self, x)))

@@ -1,4 +1,4 @@
-"""Networks of timm as feature extractors."""
+"""Building networks of timm that give feature maps."""
 
 import ast
 import difflib
@@ -9,12 +9,12 @@ import torch
 # Maps by name: their stride, and their place from the end of what timm calls feature_info.
 STRIDES = {"stem": 2, "res2": 4, "res3": 8, "res4": 16, "res5": 32}
 _PLACES = {"stem": -5, "res2": -4, "res3": -3, "res4": -2, "res5": -1}
-# An argument that a network without stochastic depth does not know, and does not need.
+# Networks without stochastic depth do not know this argument; at 0 they do not need it.
 _NO_DROP_PATH = ("drop_path_rate", 0)
 
 
 def create_network(name, maps, *, in_channels=3, drop_path=0.0, arguments=()):
-    """timm's network ``name``, giving some of its maps, cut off after the last of them.
+    """Build timm's network ``name`` up to the last of ``maps``.
 
     Args:
         name: of a network in timm, with or without the tag of its weights.
@@ -84,7 +84,7 @@ def _parse_arguments(arguments):
 
 
 def _create(timm, name, maps, options):
-    """timm.create_model, without those of our own arguments that a network does not know."""
+    """Call timm.create_model without those of our arguments that the network does not know."""
     options = {"strict_img_size": False, **options}
     if not timm.get_pretrained_cfg(name).fixed_input_size:
         del options["strict_img_size"]
@@ -92,7 +92,7 @@ def _create(timm, name, maps, options):
         try:
             return timm.create_model(name, **options)
         except (TypeError, RuntimeError, AssertionError, IndexError) as error:
-            if "out of range" in str(error):  # fewer maps than we look for
+            if "out of range" in str(error):  # it has fewer maps
                 plain = timm.create_model(name, features_only=True)
                 _refuse_strides(name, maps, plain.feature_info)
             found = re.search(r"unexpected keyword argument(?:\(s\))?\W+(\w+)", str(error))
@@ -103,7 +103,7 @@ def _create(timm, name, maps, options):
             key = "MODEL.TIMM.DROP_PATH" if unknown == "drop_path_rate" else "MODEL.TIMM.ARGUMENTS"
             raise ValueError(
                 f"timm cannot build MODEL.TIMM.NAME {name!r} as a backbone ({error}). Set another "
-                f"network, or mend {key}."
+                f"network, or fix {key}."
             ) from error
 
 
@@ -119,7 +119,7 @@ def _refuse_strides(name, maps, info):
 
 
 def _cut(network):
-    """Leave out the stages after the last map where timm does not (EfficientNets, MobileNets)."""
+    """Remove the stages after the last map, where timm does not (EfficientNets, MobileNets)."""
     last = re.fullmatch(r"blocks\.(\d+)(\..*)?", network.feature_info.module_name()[-1])
     if last and isinstance(getattr(network, "blocks", None), torch.nn.Sequential):
         network.blocks = network.blocks[: int(last[1]) + 1]
@@ -135,7 +135,7 @@ def _check_drop_path(network, name, drop_path):
 
 @torch.no_grad()
 def _check_maps(network, name, maps, in_channels):
-    """Raise where the maps are not what detectors need: of images of any size, cell by cell."""
+    """Raise if the network needs one image size, or its maps lack cells at the border."""
     height, width = 64, 96
     training = network.training
     try:
@@ -143,7 +143,7 @@ def _check_maps(network, name, maps, in_channels):
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f"MODEL.TIMM.NAME {name!r} cannot take an image of {height} x {width} pixels, but "
-            f"views and images of detectors have any size ({error}). Set another network."
+            f"views and images of detectors can have any size ({error}). Set another network."
         ) from error
     network.train(training)
     for x, key in zip(found, maps):

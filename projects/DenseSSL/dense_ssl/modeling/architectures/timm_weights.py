@@ -1,19 +1,19 @@
-"""Weights of timm's networks under the names of their feature extractors."""
+"""timm's own weights under the names that its ``features_only`` networks use."""
 
 
 def rename_timm_weights(weights, names):
-    """Weights of a network of timm, as its ``features_only`` form names them.
+    """Rename weights of a network of timm to those of its ``features_only`` form.
 
-    timm lays the outer ``nn.Sequential`` of most networks flat ("stages.0.blocks" becomes
+    timm flattens the outer ``nn.Sequential`` of most networks ("stages.0.blocks" becomes
     "stages_0.blocks"), puts others below "model" or "body", and leaves EfficientNets as they are.
-    What the extractor does not have, such as the classifier, is left out.
+    What the ``features_only`` form does not have, such as the classifier, is left out.
 
     Args:
-        weights: {name in timm: tensor}, of the whole network or of its extractor.
-        names: tensor names of the extractor.
+        weights: {name in timm: tensor}, of the whole network or of its ``features_only`` form.
+        names: tensor names of the ``features_only`` form.
 
     Returns:
-        {name of the extractor: tensor}
+        {new name: tensor}
     """
     names, renamed = set(names), {}
     for name, tensor in weights.items():

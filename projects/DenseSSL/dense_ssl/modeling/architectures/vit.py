@@ -1,7 +1,7 @@
-"""detectron2's plain Vision Transformers from yacs keys (MODEL.VIT), and ViTDet's pyramid on them.
+"""detectron2's plain Vision Transformer from yacs keys (MODEL.VIT), alone and under ViTDet's FPN.
 
 Registers build_vit_backbone (one map, "last_feat", of stride 16), build_vit_fpn_backbone and
-build_retinanet_vit_fpn_backbone (SimpleFeaturePyramid).
+build_retinanet_vit_fpn_backbone (SimpleFeaturePyramid). detectron2 v0.6 has no ViT.
 """
 
 import warnings
@@ -10,7 +10,7 @@ from functools import partial
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
 from torch import nn
 
-from .families import refuse_c4, register_builder
+from .fpn import refuse_c4, register_builder
 
 try:
     from detectron2.modeling.backbone.vit import SimpleFeaturePyramid, ViT
@@ -21,14 +21,14 @@ MAP = "last_feat"
 
 
 def build_vit(cfg, input_shape):
-    """A ViT without class token."""
+    """Return a ViT without class token."""
     node = cfg.MODEL.VIT
     if cfg.MODEL.BACKBONE.FREEZE_AT > 0:
         raise ValueError(
             f"MODEL.BACKBONE.FREEZE_AT is {cfg.MODEL.BACKBONE.FREEZE_AT}, but a ViT has no stages: "
             "set it to 0, or freeze the whole backbone by MODEL.FREEZE_BACKBONE True."
         )
-    with warnings.catch_warnings():  # it imports timm.models.layers, an old name
+    with warnings.catch_warnings():  # detectron2 imports timm.models.layers, an old name
         warnings.simplefilter("ignore", FutureWarning)
         return PaddedViT(
             img_size=node.IMAGE_SIZE,
@@ -47,35 +47,36 @@ def build_vit(cfg, input_shape):
 
 
 def build_vit_backbone(cfg, input_shape):
-    """A ViT alone."""
+    """Return the ViT without a pyramid."""
     refuse_c4(cfg)
     return build_vit(cfg, input_shape)
 
 
 def build_vit_fpn_backbone(cfg, input_shape):
-    """ViTDet's pyramid: p2 to p6, each made of the one map alone."""
-    return _pyramid(cfg, input_shape, (4.0, 2.0, 1.0, 0.5), LastLevelMaxPool())
+    """Return ViTDet's pyramid: p2 to p6, each computed from the one map of the ViT."""
+    return _build_pyramid(cfg, input_shape, (4.0, 2.0, 1.0, 0.5), LastLevelMaxPool())
 
 
 def build_retinanet_vit_fpn_backbone(cfg, input_shape):
-    """The same for RetinaNet: p3 to p7."""
+    """Return the same pyramid for RetinaNet: p3 to p7."""
     channels = cfg.MODEL.FPN.OUT_CHANNELS
-    return _pyramid(cfg, input_shape, (2.0, 1.0, 0.5), LastLevelP6P7(channels, channels, "p5"))
+    top_block = LastLevelP6P7(channels, channels, "p5")
+    return _build_pyramid(cfg, input_shape, (2.0, 1.0, 0.5), top_block)
 
 
-def _pyramid(cfg, input_shape, factors, top_block):
+def _build_pyramid(cfg, input_shape, scale_factors, top_block):
     if cfg.MODEL.VIT.PATCH_SIZE != 16:
         raise ValueError(
-            f"MODEL.VIT.PATCH_SIZE is {cfg.MODEL.VIT.PATCH_SIZE}: the pyramid has levels of "
-            "strides 4 to 32 only for 16."
+            f"MODEL.VIT.PATCH_SIZE is {cfg.MODEL.VIT.PATCH_SIZE}; the pyramid has strides 4 to 32 "
+            "only with 16."
         )
     if not cfg.MODEL.FPN.NORM:
-        raise ValueError("MODEL.FPN.NORM is empty: this pyramid needs one, ViTDet has 'LN'.")
+        raise ValueError("MODEL.FPN.NORM is empty, but this pyramid needs one: ViTDet has 'LN'.")
     return PaddedPyramid(
         net=build_vit(cfg, input_shape),
         in_feature=MAP,
         out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
-        scale_factors=factors,
+        scale_factors=scale_factors,
         top_block=top_block,
         norm=cfg.MODEL.FPN.NORM,
         square_pad=cfg.MODEL.VIT.SQUARE_PAD,
@@ -100,7 +101,7 @@ if ViT is not None:
             return super().forward(images)
 
     class PaddedPyramid(SimpleFeaturePyramid):
-        """detectron2's SimpleFeaturePyramid, which tells detectors what it divides images by."""
+        """detectron2's SimpleFeaturePyramid, which tells detectors how to pad their images."""
 
         @property
         def size_divisibility(self):
