@@ -1,1 +1,1 @@
-"""What detectors need beside detectron2's parts."""
+"""Parts of detectors that detectron2 does not have."""

@@ -9,7 +9,7 @@ from ..dropout import remove_dropout
 
 
 def frozen_modules(model):
-    """The pre-trained part of a detector: its network, and the res5 that C4 keeps in its head.
+    """Return the pre-trained part of a detector: its network, and the res5 in the head of a C4.
 
     A pyramid is not part of it: it trains with the heads.
     """
@@ -21,15 +21,14 @@ def frozen_modules(model):
 
 
 def freeze_parameters(model):
-    """Take the gradient and the randomness (stochastic depth) from a detector's frozen part."""
+    """Switch off gradients, dropout and stochastic depth in a detector's frozen part."""
     for module in frozen_modules(model):
         remove_dropout(module)
-        for parameter in module.parameters():
-            parameter.requires_grad_(False)
+        module.requires_grad_(False)
 
 
 def hold_frozen(model):
-    """Keep the norms of the frozen part in evaluation mode, whatever ``train()`` is called."""
+    """Keep batch norm of the frozen part in evaluation mode, even after ``train()``."""
     for module in frozen_modules(model):
         for norm in module.modules():
             if isinstance(norm, BN_MODULE_TYPES):

@@ -6,17 +6,17 @@ from detectron2.modeling.backbone.resnet import BasicBlock, ResNet
 from detectron2.modeling.roi_heads import Res5ROIHeads
 from torch import nn
 
-# Blocks in res5 of the ResNets made of basic blocks.
+# Number of blocks in res5 of the ResNets with basic blocks.
 _BASIC_BLOCKS = {18: 2, 34: 3}
 
 
 @ROI_HEADS_REGISTRY.register()
 class Res5ROIHeadsExtraNorm(Res5ROIHeads):
-    """detectron2's C4 head with a norm (MODEL.RESNETS.NORM) behind res5.
+    """detectron2's C4 head with a normalisation layer (MODEL.RESNETS.NORM) after res5.
 
-    MoCo's C4 detectors have it, and all that compare with them. The blocks keep their names, so
-    ``roi_heads.res5.*`` takes res5 of a pre-trained backbone; ``roi_heads.res5.norm`` is new.
-    Unlike detectron2's, this head also fits ResNet-18 and 34.
+    MoCo's C4 detectors have it, and so have all that compare with them. The blocks keep their
+    names, so ``roi_heads.res5.*`` takes res5 of a pre-trained backbone; ``roi_heads.res5.norm`` is
+    new. Unlike detectron2's, this head also works for ResNet-18 and 34.
     """
 
     @classmethod
@@ -29,18 +29,14 @@ class Res5ROIHeadsExtraNorm(Res5ROIHeads):
         if norm is None:
             raise ValueError(
                 "MODEL.RESNETS.NORM is empty, so MODEL.ROI_HEADS.NAME 'Res5ROIHeadsExtraNorm' has "
-                "no norm to add: set the norm to 'SyncBN', or the heads to 'Res5ROIHeads'."
+                "no layer to add: set the norm to 'SyncBN', or the heads to 'Res5ROIHeads'."
             )
         res5.add_module("norm", norm)
         return res5, channels
 
 
 def _build_basic_res5(cfg):
-    """Stage res5 of a ResNet-18 or 34, as the backbone would build it.
-
-    Returns:
-        (nn.Sequential, number of output channels).
-    """
+    """Return res5 of a ResNet-18 or 34 (nn.Sequential), and its number of output channels."""
     node = cfg.MODEL.RESNETS
     channels = node.RES2_OUT_CHANNELS * 8  # doubled by each of three stages
     num_blocks = _BASIC_BLOCKS[node.DEPTH]
