@@ -1,4 +1,4 @@
-"""What a detector is worth: evaluators by kind of data set."""
+"""Evaluators of detectors, by kind of data set."""
 
 from .build import build_evaluator, check_evaluators
 

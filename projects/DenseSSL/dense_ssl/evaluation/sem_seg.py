@@ -1,4 +1,4 @@
-"""Intersection over union on label maps."""
+"""Mean intersection over union on label maps."""
 
 import inspect
 
@@ -10,19 +10,19 @@ from ..data.sources.label_maps import IGNORED, LabelReader
 
 
 def build_sem_seg_evaluator(dataset_name, output_folder):
-    """detectron2's SemSegEvaluator with a reader that knows the values of the data set.
+    """Build detectron2's SemSegEvaluator with a reader that knows the values of the data set.
 
     detectron2's own reader fails with numpy 2, and takes values in files for class numbers.
     """
     ignored = MetadataCatalog.get(dataset_name).get("ignore_label", IGNORED)
-    reader = LabelReader(dataset_name, "DATASETS.TEST", ignored)
+    reader = LabelReader(dataset_name, ignored)
     if "sem_seg_loading_fn" in inspect.signature(SemSegEvaluator.__init__).parameters:
         return SemSegEvaluator(dataset_name, output_dir=output_folder, sem_seg_loading_fn=reader)
     return OldSemSegEvaluator(dataset_name, output_folder, reader)
 
 
 class OldSemSegEvaluator(SemSegEvaluator):
-    """The evaluator of detectron2 v0.6, which has no place for another reader."""
+    """The evaluator of detectron2 v0.6, which takes no other reader."""
 
     def __init__(self, dataset_name, output_folder, reader):
         """

@@ -1,4 +1,4 @@
-"""PASCAL VOC's average precision, also on annotations that are not PASCAL's."""
+"""Average precision of PASCAL VOC, also for annotations that are not PASCAL's."""
 
 import copy
 import logging
@@ -14,24 +14,23 @@ from ..data.sources.voc import BOX_TAGS, read_objects, read_split
 
 logger = logging.getLogger(__name__)
 
-# Tags that detectron2 reads of each object, and what they are where a file does not have them.
+# Tags that detectron2 reads of each object, and their values if a file does not have them.
 _DEFAULTS = {"pose": "Unspecified", "truncated": "0", "difficult": "0"}
-_KEY = "DATASETS.TEST"
 
 
 class VOCEvaluator(PascalVOCDetectionEvaluator):
-    """detectron2's VOC evaluator, which it equals on PASCAL's own data.
+    """detectron2's VOC evaluator; on PASCAL's own data its results are the same.
 
-    Beyond it, annotation files may lack pose, truncated and difficult and may have fractions in
-    their boxes; and classes without an object in the split are left out of the mean, where
-    detectron2 counts them as 0, or as NaN if one was predicted.
+    In addition, annotation files may lack pose, truncated and difficult and may have fractions in
+    their boxes. Classes without an object in the split are left out of the mean; detectron2 counts
+    them as 0, or as NaN if one was predicted.
     """
 
     def __init__(self, dataset_name, output_folder):
         """
         Args:
             dataset_name: of a data set with VOC metadata.
-            output_folder: for completed copies of annotation files, where they are needed.
+            output_folder: for completed copies of annotation files, if they are needed.
         """
         super().__init__(dataset_name)
         meta = MetadataCatalog.get(dataset_name)
@@ -44,9 +43,9 @@ class VOCEvaluator(PascalVOCDetectionEvaluator):
         Returns:
             {"bbox": {"AP", "AP50", "AP75"}} in the main process, else None.
         """
-        ids = read_split(self._root, self._split, _KEY)
-        files = {x: read_objects(self._anno_file_template.format(x), _KEY) for x in ids}
-        # a copy, so that the class numbers of the predictions stay as they are in this one
+        ids = read_split(self._root, self._split)
+        files = {x: read_objects(self._anno_file_template.format(x)) for x in ids}
+        # a copy, so that the class numbers in this evaluator's predictions stay
         scorer = copy.copy(self)
         scorer._restrict_to_classes(objects for _, objects in files.values())
         if comm.is_main_process():
@@ -54,14 +53,14 @@ class VOCEvaluator(PascalVOCDetectionEvaluator):
         return PascalVOCDetectionEvaluator.evaluate(scorer)
 
     def _restrict_to_classes(self, objects):
-        """Leave out the classes that no object of the split has, difficult ones not counted."""
+        """Leave out the classes without an object in the split, not counting difficult ones."""
         counts = Counter(x["name"] for image in objects for x in image if not x["difficult"])
         present = [i for i, name in enumerate(self._class_names) if counts[name]]
         absent = [name for name in self._class_names if not counts[name]]
         if not present:
             raise ValueError(
-                f"{_KEY}: the split {self._split!r} of {self._root!r} has no object to find of "
-                f"any of the classes {list(self._class_names)}."
+                f"DATASETS.TEST: the split {self._split!r} of {self._root!r} has no object to find "
+                f"of any of the classes {list(self._class_names)}."
             )
         if absent:
             logger.info("Not in %s, so not in the mean AP: %s", self._split, ", ".join(absent))
@@ -73,7 +72,7 @@ class VOCEvaluator(PascalVOCDetectionEvaluator):
         }
 
     def _prepare_files(self, trees):
-        """Score against copies of the files where detectron2 could not read the files themselves.
+        """Score against copies of the files if detectron2 could not read the files themselves.
 
         Args:
             trees: {image id: root element}; completed in place.
@@ -91,7 +90,7 @@ class VOCEvaluator(PascalVOCDetectionEvaluator):
                 path = self._anno_file_template.format(image_id)
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 ElementTree.ElementTree(tree).write(path)
-        # detectron2 takes every line of the split, empty ones too, for an image
+        # detectron2 takes every line of the split for an image, even an empty one
         os.makedirs(self._output_folder, exist_ok=True)
         self._image_set_path = os.path.join(self._output_folder, f"{self._split}.txt")
         with open(self._image_set_path, "w", encoding="utf-8") as file:
@@ -99,11 +98,7 @@ class VOCEvaluator(PascalVOCDetectionEvaluator):
 
 
 def _complete(tree):
-    """Give every object what detectron2 reads of it, in the form that it reads.
-
-    Returns:
-        whether anything had to be changed.
-    """
+    """Add what detectron2 reads of every object; return True if anything was changed."""
     before = ElementTree.tostring(tree)
     for item in tree.findall("object"):
         for tag, default in _DEFAULTS.items():

@@ -1,4 +1,4 @@
-"""Optimizers and schedules on top of detectron2's builders."""
+"""Optimizers and schedules, on top of detectron2's."""
 
 from .lr_scheduler import build_lr_scheduler
 from .optimizer import base_lr, build_optimizer

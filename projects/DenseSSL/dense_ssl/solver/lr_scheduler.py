@@ -1,4 +1,4 @@
-"""Learning rate schedules: ours by name, everything else detectron2's."""
+"""Learning rate schedules: two of our own; all others are detectron2's."""
 
 from detectron2.solver import LRMultiplier, WarmupParamScheduler
 from detectron2.solver import build_lr_scheduler as build_d2_lr_scheduler
@@ -11,14 +11,14 @@ from fvcore.common.param_scheduler import (
 
 
 def build_lr_scheduler(cfg, optimizer):
-    """The schedule SOLVER.LR_SCHEDULER_NAME.
+    """Build the schedule SOLVER.LR_SCHEDULER_NAME.
 
     "LinearWarmupCosine": linear from WARMUP_FACTOR to 1, then a whole half-cosine from 1 to
-    BASE_LR_END / BASE_LR, as BYOL and SCRL have it. (In detectron2's WarmupCosineLR the warm-up
-    hides the first part of the cosine instead.)
+    BASE_LR_END / BASE_LR, as in BYOL and SCRL. (In detectron2's WarmupCosineLR the warm-up replaces
+    the first part of the cosine instead.)
 
-    "WarmupPolyLR": (1 - iteration / MAX_ITER) ** POLY_LR_POWER, from 1 to BASE_LR_END / BASE_LR, as
-    DeepLab and mmsegmentation have it; the warm-up hides its first part.
+    "WarmupPolyLR": (1 - iteration / MAX_ITER) ** POLY_LR_POWER, scaled to end at BASE_LR_END /
+    BASE_LR, as in DeepLab and mmsegmentation; the warm-up replaces its first part.
 
     Every other name is detectron2's.
     """
@@ -32,13 +32,9 @@ def build_lr_scheduler(cfg, optimizer):
 
 
 class PolynomialParamScheduler(ParamScheduler):
-    """From 1 to ``end``: ``end + (1 - end) * (1 - where) ** power``, where going from 0 to 1."""
+    """``end + (1 - end) * (1 - where) ** power``, with where from 0 to 1."""
 
     def __init__(self, power, end):
-        """
-        Args:
-            power: of the part that is left. end: the last value.
-        """
         self.power = power
         self.end = end
 

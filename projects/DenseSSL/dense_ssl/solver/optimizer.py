@@ -6,46 +6,45 @@ import torch
 from detectron2.solver import build_optimizer as build_d2_optimizer
 from detectron2.solver.build import maybe_add_gradient_clipping
 
+from ..utils.checks import require_one_of
+
 logger = logging.getLogger(__name__)
 
 
 def base_lr(cfg):
-    """The learning rate after warm-up: BASE_LR, scaled by the batch where BASE_LR_BATCH is set."""
+    """Return BASE_LR, times IMS_PER_BATCH / BASE_LR_BATCH if BASE_LR_BATCH is set."""
     if cfg.SOLVER.BASE_LR_BATCH <= 0:
         return cfg.SOLVER.BASE_LR
     return cfg.SOLVER.BASE_LR * cfg.SOLVER.IMS_PER_BATCH / cfg.SOLVER.BASE_LR_BATCH
 
 
 def build_optimizer(cfg, model):
-    """The optimizer SOLVER.OPTIMIZER over the parameters of ``model`` that take a gradient.
+    """Build SOLVER.OPTIMIZER for the parameters of ``model`` that require a gradient.
 
     SGD is detectron2's own, with its keys. LARS is timm's: the gradient of a weight is scaled by
-    TRUST_COEFFICIENT * |w| / (|g| + WEIGHT_DECAY * |w|), the learning rate applied after the
-    momentum buffer. LARS and AdamW spare biases, norms, layer scales and position embeddings (all
-    parameters of one dimension or less, or of another name than "weight") the weight decay, LARS
-    also the scaling.
+    TRUST_COEFFICIENT * |w| / (|g| + WEIGHT_DECAY * |w|), and the learning rate is applied after the
+    momentum buffer. LARS and AdamW apply weight decay only to the weights of layers (parameters
+    called "weight" of at least two dimensions): not to biases, normalisation layers, layer scales
+    and position embeddings. LARS also scales only those.
     """
+    name = cfg.SOLVER.OPTIMIZER
+    require_one_of("SOLVER.OPTIMIZER", name, ("SGD", "LARS", "AdamW"))
     cfg = cfg.clone()
     cfg.defrost()
     cfg.SOLVER.BASE_LR = base_lr(cfg)
-    logger.info("%s, learning rate %g", cfg.SOLVER.OPTIMIZER, cfg.SOLVER.BASE_LR)
-    if cfg.SOLVER.OPTIMIZER == "SGD":
+    logger.info("%s, learning rate %g", name, cfg.SOLVER.BASE_LR)
+    if name == "SGD":
         return _let_torch_choose(build_d2_optimizer(cfg, model))
-    builders = {"LARS": _lars, "AdamW": _adamw}
-    if cfg.SOLVER.OPTIMIZER not in builders:
-        raise ValueError(
-            f"SOLVER.OPTIMIZER is {cfg.SOLVER.OPTIMIZER!r}; it must be one of {['SGD', *builders]}."
-        )
-    optimizer, arguments = builders[cfg.SOLVER.OPTIMIZER](cfg)
-    arguments["lr"] = cfg.SOLVER.BASE_LR
-    return maybe_add_gradient_clipping(cfg, optimizer)(_groups(cfg, model), **arguments)
+    optimizer, arguments = _lars(cfg) if name == "LARS" else _adamw(cfg)
+    optimizer = maybe_add_gradient_clipping(cfg, optimizer)
+    return optimizer(_groups(cfg, model), lr=cfg.SOLVER.BASE_LR, **arguments)
 
 
 def _let_torch_choose(optimizer):
-    """Leave the loop over parameters to torch, which picks "foreach" on GPUs alone.
+    """Let torch choose the loop over parameters: "foreach" only on GPUs.
 
-    detectron2 asks for it everywhere; on a CPU it walks the whole network once per operation of the
-    update, out of cache, and takes a quarter longer. The update is the same to the bit.
+    detectron2 sets foreach everywhere. On a CPU it walks the whole network once per operation of
+    the update, out of cache, and takes a quarter longer. The update is bitwise the same.
     """
     for group in (*optimizer.param_groups, optimizer.defaults):
         group["foreach"] = None
@@ -53,11 +52,11 @@ def _let_torch_choose(optimizer):
 
 
 def _groups(cfg, model):
-    """Two parameter groups: weights, and all else (biases, norms, positions), without decay."""
+    """Return two parameter groups: weights of layers, and all others, without weight decay."""
     weights, others = [], []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            # tables of positions, tokens and scales of attention have dimensions, but other names
+            # position tables, tokens and layer scales may have dimensions, but other names
             is_weight = parameter.dim() > 1 and name.endswith("weight")
             (weights if is_weight else others).append(parameter)
     groups = [

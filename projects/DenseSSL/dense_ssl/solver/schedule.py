@@ -1,4 +1,4 @@
-"""Epochs as a first-class unit: SOLVER.EPOCHS and its relatives, turned into iterations."""
+"""Schedules in epochs: SOLVER.EPOCHS and the like, converted to iterations."""
 
 import logging
 
@@ -13,7 +13,7 @@ _EPOCH_KEYS = (
 
 
 def resolve_epochs(cfg, num_images):
-    """Turn the epoch keys of SOLVER that are set into iterations, in place, and log the result.
+    """Convert the epoch keys of SOLVER that are set to iterations, in place, and log them.
 
     Args:
         cfg: config, not frozen.
