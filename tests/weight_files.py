@@ -7,10 +7,10 @@ from torch import nn
 from torchvision import models
 
 
-def network(name, seed):
-    """A torchvision ResNet with every tensor, norm statistics included, at random."""
+def network(name, seed, **more):
+    """A torchvision ResNet with every tensor random, norm statistics included."""
     torch.manual_seed(seed)
-    model = getattr(models, name)(num_classes=7)
+    model = getattr(models, name)(num_classes=7, **more)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():

@@ -23,7 +23,7 @@ from dense_ssl.checkpoint.formats import (
     warnings,
     write_backbone,
 )
-from dense_ssl.checkpoint.formats.sources import STATED_KEYS
+from dense_ssl.checkpoint.formats.settings import STATED_KEYS
 from dense_ssl.checkpoint.verify import verify
 
 
@@ -54,7 +54,6 @@ def parse(argv):
     parser.add_argument("--encoder", choices=("online", "momentum"),
                         help="the trained network or its moving average; default: the one that "
                         "the project itself transfers")  # fmt: skip
-    parser.add_argument("--layout", help="take the file for this layout (docs/weights.md)")
     parser.add_argument("--prefix", help="where the names of an unknown project's network start")
     parser.add_argument("--flip-colours", action="store_true",
                         help="write a BGR network for RGB images, or the reverse")  # fmt: skip
@@ -73,9 +72,7 @@ def run(arguments):
     """Read, report, write and check."""
     stated = check_stated(arguments.settings)
     checkpoint = read_checkpoint(arguments.input, arguments.trust)
-    backbone = extract_backbone(
-        checkpoint, arguments.layout, arguments.encoder, arguments.prefix, stated
-    )
+    backbone = extract_backbone(checkpoint, arguments.encoder, arguments.prefix, stated)
     print("\n".join(describe(backbone)))
     if arguments.flip_colours:
         backbone = flip_colours(backbone)

@@ -108,7 +108,7 @@ def test_what_it_was_trained_with_is_compared(source, tmp_path, key, value):
 def test_a_file_that_does_not_tell_names_the_tool(source, tmp_path):
     path = tmp_path / "plain.pth"
     torch.save({"state_dict": source.state_dict()}, path)
-    with pytest.raises(ValueError, match="does not tell MODEL.PIXEL_MEAN, MODEL.PIXEL_STD") as info:
+    with pytest.raises(ValueError, match="does not say MODEL.PIXEL_MEAN, MODEL.PIXEL_STD") as info:
         holder()[1].load(str(path))
     command = f"python tools/convert_weights.py {path} backbone.pkl MODEL.PIXEL_MEAN"
     assert command in str(info.value)
@@ -119,7 +119,7 @@ def test_a_file_that_does_not_tell_names_the_tool(source, tmp_path):
 
 def test_names_that_fit_nothing_point_to_the_tool(tmp_path):
     torch.save({"a.weight": torch.rand(2)}, tmp_path / "x.pth")
-    with pytest.raises(ValueError, match="loaded 0 of 100 .*tools/convert_weights.py FILE` says"):
+    with pytest.raises(ValueError, match="loaded 0 of 100 .*tools/convert_weights.py FILE` tells"):
         holder()[1].load(str(tmp_path / "x.pth"))
 
 
@@ -210,7 +210,7 @@ def test_strict_loading_wants_every_tensor(source, tmp_path):
     checkpointer.load(str(tmp_path / "x.pkl"))
     assert checkpointer.loaded == (99, 100)
     with pytest.raises(
-        ValueError, match="fills 99 of 100 .*res4.1.conv2.norm, or of another shape"
+        ValueError, match="fills 99 of 100 .*res4.1.conv2.norm is missing or has another shape"
     ):
         holder(needed="backbone")[1].load(str(tmp_path / "x.pkl"))
 

@@ -121,7 +121,9 @@ def test_every_tensor_arrives_and_is_counted(runs, log, route, file):
     path = str(folder / file)
     assert f"loaded {len(pairs)} of {len(pairs) + len(rest)} backbone tensors from {path}" in log
     assert len([x for x in log if x.startswith("loaded")]) == 1
-    assert (missing is not None) == any("still at random" in x and missing in x for x in log)
+    assert (missing is not None) == any(
+        "still randomly initialised" in x and missing in x for x in log
+    )
 
 
 def test_res5_lands_in_the_heads_of_c4(runs):

@@ -16,7 +16,7 @@ from torch import nn
 
 from dense_ssl.checkpoint import Checkpointer
 from dense_ssl.checkpoint.formats import CheckpointError, read_checkpoint
-from dense_ssl.checkpoint.formats.safe_arrays import Array, DType
+from dense_ssl.checkpoint.formats.safe_pickle import Array, DType
 
 WEIGHTS = {"backbone.stem.conv1.weight": np.ones((2, 2), np.float32)}
 
@@ -188,7 +188,7 @@ def test_harmless_content_is_read_as_it_was(tmp_path, writer):
     found = read_checkpoint(path)
     assert list(found) == list(content)
     for name, x in ARRAYS.items():
-        assert type(found[name]) is np.ndarray and found[name].flags.writeable
+        assert isinstance(found[name], np.ndarray) and found[name].flags.writeable
         assert np.array_equal(found[name], x) and found[name].shape == x.shape, name
         assert found[name].dtype == x.dtype.newbyteorder("=")
     x, (y,) = found["nested"]["x"]
@@ -265,7 +265,7 @@ OTHERS = {
     "gzip": (lambda path: path.write_bytes(b"\x1f\x8b\x08\0\0"), "gzip archive: unpack it"),
     "keras": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n"), "HDF5"),
     "savez": (npz, "numpy's savez"),
-    "image": (lambda path: path.write_bytes(b"\xff\xd8\xff\xe0 jpeg"), "no checkpoint that is"),
+    "image": (lambda path: path.write_bytes(b"\xff\xd8\xff\xe0 jpeg"), "is not a known checkpoint"),
     "text.pkl": (lambda path: path.write_text("hello"), "cannot be read"),
     "list.pth": (lambda path: torch.save([1, 2], path), "holds a list of 2, not a dict"),
     "tensor.pth": (lambda path: torch.save(torch.ones(2), path), "holds a Tensor, not a dict"),

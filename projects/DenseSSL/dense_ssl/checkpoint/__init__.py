@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, handed over to detectors with a report."""
+"""Checkpoints: writing, loading, and handing a backbone over to detectors."""
 
 from .checkpointer import Checkpointer
 from .handover import backbone_settings, export_backbone

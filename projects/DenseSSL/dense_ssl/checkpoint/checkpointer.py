@@ -13,7 +13,6 @@ from .formats import read_checkpoint
 from .handover import (
     backbone_names,
     check_settings,
-    checkpoint_from_timm,
     export_backbone,
     shape_keys,
     strip_backbone,
@@ -23,20 +22,19 @@ from .loading import TOOL, to_detectron2
 
 logger = logging.getLogger(__name__)
 
-# Of batch norms; files of other projects lack it, and nothing depends on it.
+# Of batch norms; other projects' files lack it, and nothing depends on it.
 _COUNTER = "num_batches_tracked"
 
 
 class Checkpointer(DetectionCheckpointer):
-    """detectron2's checkpointer that never half-writes and never silently does not load.
+    """detectron2's checkpointer, with complete files and an error for weights that do not fit.
 
-    * A checkpoint is written whole or not at all, with the settings its weights depend on.
-    * With each checkpoint of pre-training the online backbone is written as ``backbone.pkl``.
+    * A checkpoint is written completely or not at all, with the settings its weights depend on.
+    * Each checkpoint of pre-training also writes the online backbone as ``backbone.pkl``.
     * Loading prints ``loaded N of M backbone tensors``; N = 0, another shape, or other settings
       are errors.
-    * A checkpoint of pre-training can be loaded into a detector, and a backbone into pre-training;
-      so can timm's weights of a network of timm.
-    * Reading a file runs nothing of it, and other projects' checkpoints are recognised.
+    * A checkpoint of pre-training can be loaded into a detector, and a backbone into pre-training.
+    * Reading a file runs no code from it, and other projects' checkpoints are recognised.
 
     Attributes:
         loaded: (backbone tensors filled by the last loading, backbone tensors of the model).
@@ -50,8 +48,8 @@ class Checkpointer(DetectionCheckpointer):
             settings: result of :func:`~dense_ssl.checkpoint.backbone_settings`.
             check: MODEL.CHECK_WEIGHTS.
             trust: MODEL.TRUST_WEIGHTS.
-            needed: what loading must fill to the last tensor, or it is an error: "backbone",
-                "model", or "" for what there is.
+            needed: what loading must fill completely, else it is an error: "backbone", "model",
+                or "" for nothing.
         """
         super().__init__(model, save_dir, **checkpointables)
         self.settings = settings
@@ -91,18 +89,15 @@ class Checkpointer(DetectionCheckpointer):
         try:
             return super().load(path, *args, **kwargs)
         finally:
-            # detectron2 keeps it after an error, and then refuses every other file
+            # detectron2 keeps it after an error and then refuses every other file
             self._parsed_url_during_load = None
 
     def _load_file(self, filename):
         data = read_checkpoint(filename, self.trust, "MODEL.TRUST_WEIGHTS True")
-        timm = checkpoint_from_timm(self.model, data)
-        if timm:
-            return timm
         # detectron2 v0.6 knows no options behind a path
         url = getattr(self, "_parsed_url_during_load", None)
         query = parse_qs(url.query) if url else {}
-        return to_detectron2(data, filename, query, self.model.state_dict(), self.check)
+        return to_detectron2(data, filename, query, self.model, self.check)
 
     def _load_model(self, checkpoint):
         saved = checkpoint.get("dense_ssl", {}).get("settings", {})
@@ -135,11 +130,11 @@ class Checkpointer(DetectionCheckpointer):
         return incompatible
 
     def _report(self, names, incompatible):
-        """Say how much of the backbone was loaded; raise where it does not fit.
+        """Log how much of the backbone was loaded; raise if it does not fit.
 
         Args:
             names: tensor names of the file.
-            incompatible: what fvcore's checkpointer says of the loading.
+            incompatible: fvcore's report on the loading.
         """
         wanted = backbone_names(self.model.state_dict())
         absent, names = set(incompatible.missing_keys), set(names)
@@ -148,34 +143,34 @@ class Checkpointer(DetectionCheckpointer):
         self.loaded = (found, len(wanted))
         logger.info("loaded %d of %d backbone tensors from %s", found, len(wanted), self._path)
         if missing and found:
-            logger.warning("not in the file, so still at random: %s", summarise(missing))
+            logger.warning("not in the file, so still randomly initialised: %s", summarise(missing))
         if self.check:
             self._check_fit(wanted, missing, found, names)
         if self.needed == "model":
             missing = [x for x in incompatible.missing_keys if not x.endswith(_COUNTER)]
         if self.needed and missing:
             raise ValueError(
-                f"{self._path} fills {found} of {len(wanted)} backbone tensors, and all of the "
-                f"{self.needed} is needed here. It has no {summarise(missing)}, or of another "
-                "shape: is it of another model?"
+                f"{self._path} fills {found} of {len(wanted)} backbone tensors, but this needs the "
+                f"complete {self.needed}. {summarise(missing)} is missing or has another shape: "
+                "is the file from another model?"
             )
 
     def _check_fit(self, wanted, missing, found, names):
-        # names that are there, so that only the shape can have kept them out
+        # the names exist in the file, so only the shape can differ
         reshaped = [x for x in missing if _suffixes(x) & names]
         if reshaped:
             raise ValueError(
                 f"{len(reshaped)} backbone tensors of {self._path} have another shape than the "
                 f"model ({summarise(reshaped)}): {shape_keys(self.settings)} or "
-                "MODEL.FPN.OUT_CHANNELS differ from pre-training. Set them alike, or point "
-                "MODEL.WEIGHTS at other weights."
+                "MODEL.FPN.OUT_CHANNELS differ from pre-training. Set them to the same values, or "
+                "use other MODEL.WEIGHTS."
             )
         if wanted and not found:
             raise ValueError(
                 f"loaded 0 of {len(wanted)} backbone tensors from {self._path}: none of its names "
-                "fits the backbone of this config. Point MODEL.WEIGHTS at the backbone.pkl or the "
-                "checkpoint of a pre-training run, or set MODEL.BACKBONE.NAME to the "
-                f"architecture of the weights. What another project's file is, `{TOOL} FILE` says."
+                "fits the backbone of this config. Set MODEL.WEIGHTS to the backbone.pkl or the "
+                "checkpoint of a pre-training run, or MODEL.BACKBONE.NAME to the architecture of "
+                f"the weights. `{TOOL} FILE` tells what another project's file is."
             )
 
     def _is_pretraining(self):
@@ -187,8 +182,8 @@ def _refuse_non_finite(state, name):
     if broken:
         raise FloatingPointError(
             f"{name} is not written: {summarise(broken)} are not finite, the last step diverged. "
-            "The checkpoint before is intact. Lower SOLVER.BASE_LR, or clip gradients "
-            "(SOLVER.CLIP_GRADIENTS.ENABLED True), then go on with --resume."
+            "The previous checkpoint is intact. Lower SOLVER.BASE_LR or clip gradients "
+            "(SOLVER.CLIP_GRADIENTS.ENABLED True), then continue with --resume."
         )
 
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import os
 from contextlib import contextmanager
@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def atomic_file(path):
-    """Open ``path`` for binary writing; it appears only once the block has ended well.
+    """Open ``path`` for binary writing; it appears only after the block has succeeded.
 
-    The data go to a temporary file beside it, which then takes its place; a process that is killed
-    in between leaves the old file as it was.
+    The data go to a temporary file, which then replaces ``path``; a process that is killed before
+    that leaves the old file unchanged.
     """
     temporary = f"{path}.tmp{os.getpid()}"
     try:

@@ -7,48 +7,44 @@ finds ``backbone.res2.*`` (C4), ``backbone.bottom_up.res2.*`` (FPN), and ``res5.
 """
 
 import pickle
-from collections.abc import Mapping
 
-from ..modeling.backbone_keys import NORM_KEYS, value_of, weight_keys
-from ..modeling.backbones import bottom_up_of
+from ..modeling.backbone_keys import NORM_KEYS, weight_keys
+from ..utils.checks import value_of
 from .files import atomic_file
 
-# What must be the same before and after: config keys, and what goes wrong otherwise.
+# Config keys that weights depend on, beside those of the backbone.
 COLOUR_KEYS = ("INPUT.FORMAT", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD")
 FPN_KEYS = ("MODEL.FPN.NORM",)
 
 # Where an FPN and a SimpleFeaturePyramid keep their network.
 _BELOW_PYRAMIDS = ("bottom_up.", "net.")
 
-# Norms with the same parameters and the same meaning.
+# Batch norms with the same parameters and the same meaning.
 _BATCH_NORMS = {"BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N"}
 
 
 def backbone_settings(cfg):
-    """The config values that weights depend on, by key, as plain Python objects."""
+    """Return the config values that weights depend on, by key, as plain Python objects."""
     keys = [*COLOUR_KEYS, *weight_keys(cfg)]
     if "fpn" in cfg.MODEL.BACKBONE.NAME:
         keys += FPN_KEYS
-    return {key: _plain(value_of(cfg, key)) for key in keys}
+    return {key: _as_lists(value_of(cfg, key)) for key in keys}
 
 
-def _plain(value):
-    return [_plain(x) for x in value] if isinstance(value, (list, tuple)) else value
+def _as_lists(value):
+    return [_as_lists(x) for x in value] if isinstance(value, (list, tuple)) else value
 
 
 def mismatches(saved, wanted):
-    """Settings that weights were made with and that this config does not share.
+    """Return [(key, saved value, wanted value)] of the settings that differ.
 
     Args:
         saved, wanted: results of :func:`backbone_settings`.
-
-    Returns:
-        list of (key, saved value, wanted value).
     """
     return [
-        (key, saved[key], wanted[key])
-        for key in wanted
-        if key in saved and not _same(key, saved[key], wanted[key])
+        (key, saved[key], value)
+        for key, value in wanted.items()
+        if key in saved and not _same(key, saved[key], value)
     ]
 
 
@@ -63,43 +59,44 @@ def _same(key, saved, wanted):
 
 
 def check_settings(saved, wanted, path):
-    """Raise ValueError, naming the keys, where weights do not suit this config."""
+    """Raise ValueError, naming the keys, if weights do not suit this config."""
     wrong = mismatches(saved, wanted)
     if wrong:
         lines = [f"  {key}: the weights have {old!r}, this run {new!r}" for key, old, new in wrong]
         raise ValueError(
             f"The weights of {path} were made with other settings than this run has:\n"
             + "\n".join(lines)
-            + f"\nSet {wrong[0][0]} as the weights have it (configs/Base-Input.yaml is shared by "
-            "both stages), or pre-train again. MODEL.CHECK_WEIGHTS False loads them all the same."
+            + f"\nSet {wrong[0][0]} to the value of the weights (configs/Base-Input.yaml is shared "
+            "by both stages), or pre-train again. MODEL.CHECK_WEIGHTS False loads them anyway."
         )
 
 
 def strip_backbone(state_dict, prefix="backbone."):
-    """Tensors of the online backbone, without the prefix that detectors put before them.
+    """Return {name: tensor} of the online backbone, without the prefix that detectors have.
 
     Args:
-        state_dict: of a :class:`~dense_ssl.modeling.Pretrainer`.
-
-    Returns:
-        {name: tensor}; what is below a pyramid loses ``bottom_up.`` or ``net.`` as well.
+        state_dict: of a :class:`~dense_ssl.modeling.Pretrainer`. Names below a pyramid lose
+            ``bottom_up.`` or ``net.`` as well.
     """
     weights = {}
     for name, tensor in state_dict.items():
         if name.startswith(prefix) and not name.endswith("num_batches_tracked"):
-            name = name[len(prefix) :]
-            for below in _BELOW_PYRAMIDS:
-                name = name[len(below) :] if name.startswith(below) else name
-            weights[name] = tensor
+            weights[_below_pyramid(name[len(prefix) :])] = tensor
     return weights
 
 
+def _below_pyramid(name):
+    for part in _BELOW_PYRAMIDS:
+        name = name[len(part) :] if name.startswith(part) else name
+    return name
+
+
 def export_backbone(model, path, settings, **extra):
-    """Write the online backbone of ``model`` as ``path`` (.pkl).
+    """Write the online backbone of ``model`` as ``path`` (.pkl), completely or not at all.
 
     Args:
         model: a :class:`~dense_ssl.modeling.Pretrainer`.
-        path: output file; written whole or not at all.
+        path: output file.
         settings: result of :func:`backbone_settings`.
         extra: further plain values to keep, such as the iteration.
     """
@@ -109,11 +106,11 @@ def export_backbone(model, path, settings, **extra):
 
 
 def zoo_checkpoint(weights, facts):
-    """What ``backbone.pkl`` holds.
+    """Return what ``backbone.pkl`` holds.
 
     Args:
         weights: {name: numpy array}.
-        facts: plain values to keep beside them; "settings" is what loading compares.
+        facts: plain values to keep beside them; loading compares its "settings".
     """
     return {
         "model": weights,
@@ -123,40 +120,16 @@ def zoo_checkpoint(weights, facts):
     }
 
 
-def checkpoint_from_timm(model, data):
-    """A file with timm's names as a checkpoint of the model, where its backbone is of timm.
-
-    It gets the settings of the images that timm made the weights for.
-
-    Args:
-        model: a detector or a :class:`~dense_ssl.modeling.Pretrainer`.
-        data: content of a weights file, maybe with the weights below "state_dict" or "model".
-
-    Returns:
-        dict as detectron2's loading takes it, or None for other models and other files.
-    """
-    backbone = bottom_up_of(getattr(model, "backbone", None))
-    if "dense_ssl" in data or not hasattr(backbone, "from_timm"):
-        return None
-    inner = (data.get(x) for x in ("state_dict", "model"))
-    weights = next((x for x in inner if isinstance(x, Mapping)), data)
-    renamed = backbone.from_timm(weights)
-    if not renamed:
-        return None
-    settings = {"settings": backbone.pixels}
-    return {"model": renamed, "matching_heuristics": True, "dense_ssl": settings}
-
-
 def shape_keys(settings):
-    """The keys to look at where tensors have other shapes, as part of a sentence."""
+    """Return the keys to look at if tensors have other shapes, as part of a sentence."""
     if "MODEL.TIMM.NAME" in settings:
         return "MODEL.TIMM.NAME, MODEL.TIMM.ARGUMENTS"
-    keys = [x for x in settings if x not in COLOUR_KEYS and x not in FPN_KEYS]
+    keys = [x for x in settings if x not in (*COLOUR_KEYS, *FPN_KEYS)]
     return f"{keys[0] if keys else 'MODEL.BACKBONE.NAME'}, its widths"
 
 
 def backbone_names(state_dict):
-    """Names of a detector's tensors that a pre-trained backbone may fill.
+    """Return the names of a detector's tensors that a pre-trained backbone can fill.
 
     Those of ``backbone``, and of the res5 that C4 detectors keep in their RoI heads, without the
     extra norm that fine-tuning adds to it.
@@ -171,15 +144,7 @@ def backbone_names(state_dict):
 
 
 def summarise(names):
-    """Module names of tensor names, each once: 'fpn_lateral2, fpn_output2, ...'."""
-    modules = []
-    for name in names:
-        module = name.rsplit(".", 1)[0]
-        for prefix in (*(f"backbone.{x}" for x in _BELOW_PYRAMIDS), "backbone."):
-            if module.startswith(prefix):
-                module = module[len(prefix) :]
-                break
-        if module not in modules:
-            modules.append(module)
-    shown = ", ".join(modules[:12])
-    return shown + (f" and {len(modules) - 12} more" if len(modules) > 12 else "")
+    """Return the module names of tensors, each once: 'fpn_lateral2, fpn_output2, ...'."""
+    names = [x[len("backbone.") :] if x.startswith("backbone.") else x for x in names]
+    modules = list(dict.fromkeys(_below_pyramid(x).rsplit(".", 1)[0] for x in names))
+    return ", ".join(modules[:12]) + (f" and {len(modules) - 12} more" if modules[12:] else "")

@@ -1,4 +1,4 @@
-"""Does a written file fill detectron2's backbone?"""
+"""Loading a written file into detectron2's backbone, as a check."""
 
 from torch import nn
 
@@ -9,7 +9,7 @@ from .handover import backbone_settings
 
 
 def verify(path, stated=None):
-    """Load a file into the detectron2 backbone that it is of, as ``MODEL.WEIGHTS`` would be.
+    """Load a file as ``MODEL.WEIGHTS`` of the detectron2 backbone that it belongs to.
 
     Args:
         path: a file that :func:`~.formats.write_backbone` wrote, in any of its formats.
@@ -24,9 +24,8 @@ def verify(path, stated=None):
     backbone = extract_backbone(read_checkpoint(path), stated=stated)
     model = nn.Module()
     model.backbone, cfg = build({**backbone.architecture, **backbone.settings})
-    # what the backbone was trained with is stated above: nothing is left to compare
-    checkpointer = Checkpointer(
-        model, settings=backbone_settings(cfg), check=False, needed="backbone"
-    )
+    # the model is built from the file's own settings: there is nothing to compare
+    settings = backbone_settings(cfg)
+    checkpointer = Checkpointer(model, settings=settings, check=False, needed="backbone")
     checkpointer.load(str(path))
     return checkpointer.loaded

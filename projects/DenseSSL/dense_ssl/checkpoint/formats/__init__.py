@@ -1,16 +1,16 @@
 """Backbones from and to the checkpoint formats of other projects."""
 
 from .backbone import Backbone, extract_backbone, flip_colours
-from .layouts import LAYOUTS
+from .families import FAMILIES
 from .reading import CheckpointError, read_checkpoint
 from .recognise import recognise
-from .report import describe, warnings
-from .sources import check_stated
-from .writing import FORMATS, detectron2_checkpoint, torchvision_state_dict, write_backbone
+from .report import describe, grouped, question, warnings
+from .settings import check_stated
+from .writing import FORMATS, detectron2_checkpoint, write_backbone
 
 __all__ = [
+    "FAMILIES",
     "FORMATS",
-    "LAYOUTS",
     "Backbone",
     "CheckpointError",
     "check_stated",
@@ -18,9 +18,10 @@ __all__ = [
     "detectron2_checkpoint",
     "extract_backbone",
     "flip_colours",
+    "grouped",
+    "question",
     "read_checkpoint",
     "recognise",
-    "torchvision_state_dict",
     "warnings",
     "write_backbone",
 ]

@@ -1,7 +1,6 @@
 """The ResNet that tensors belong to: its config keys, from names and shapes alone."""
 
 import re
-from contextlib import nullcontext
 
 import torch
 from detectron2.config import get_cfg
@@ -9,6 +8,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone
 
 from .reading import CheckpointError
+from .settings import NORM
 
 _DEPTHS = {
     ("basic", (2, 2, 2, 2)): 18,
@@ -21,7 +21,7 @@ _LATERAL = re.compile(r"fpn_lateral(\d)\.weight")
 
 
 def architecture(weights):
-    """Config keys of the backbone that has these tensors.
+    """Return the config keys of the backbone that has these tensors.
 
     Args:
         weights: {detectron2 name: tensor} of a ResNet, or of a ResNet and its FPN.
@@ -30,46 +30,29 @@ def architecture(weights):
         {config key: value}: depth, widths, groups; with an FPN its builder, maps and width.
 
     Raises:
-        CheckpointError: detectron2 has no ResNet with these stages, stem or widths.
+        CheckpointError: detectron2 has no ResNet with these stages, or a first layer is missing.
     """
-    blocks = tuple(_count_blocks(weights, f"res{i}") for i in range(2, 6))
+    stages = [{x.split(".")[1] for x in weights if x.startswith(f"res{i}.")} for i in range(2, 6)]
+    blocks = tuple(map(len, stages))
     kind = "bottleneck" if "res2.0.conv3.weight" in weights else "basic"
     if (kind, blocks) not in _DEPTHS:
+        known = ", ".join(f"{blocks} {kind} ({d})" for (kind, blocks), d in _DEPTHS.items())
         raise CheckpointError(
-            f"Its stages have {blocks} {kind} blocks; detectron2's ResNets have {_known_depths()}."
+            f"Its stages have {blocks} {kind} blocks; detectron2's ResNets have {known}."
         )
-    stem = _shape(weights, "stem.conv1.weight")
-    if stem[1:] != (3, 7, 7):
-        raise CheckpointError(
-            f"Its first convolution is {stem[2]} x {stem[3]} on {stem[1]} channels (a variant for "
-            "small images?); detectron2's is 7 x 7 on 3."
-        )
-    middle = _shape(weights, "res2.0.conv2.weight")
-    out = _shape(weights, "res2.0.conv3.weight" if kind == "bottleneck" else "res2.0.conv2.weight")
     keys = {
         "MODEL.RESNETS.DEPTH": _DEPTHS[kind, blocks],
-        "MODEL.RESNETS.STEM_OUT_CHANNELS": stem[0],
-        "MODEL.RESNETS.RES2_OUT_CHANNELS": out[0],
+        "MODEL.RESNETS.STEM_OUT_CHANNELS": _shape(weights, "stem.conv1.weight")[0],
     }
-    if kind == "bottleneck":
+    middle = _shape(weights, "res2.0.conv2.weight")
+    if kind == "basic":  # of a fixed width
+        keys.update({"MODEL.RESNETS.STEM_OUT_CHANNELS": 64, "MODEL.RESNETS.RES2_OUT_CHANNELS": 64})
+    else:
+        keys["MODEL.RESNETS.RES2_OUT_CHANNELS"] = _shape(weights, "res2.0.conv3.weight")[0]
         # a grouped convolution sees only the channels of its group
         keys["MODEL.RESNETS.NUM_GROUPS"] = middle[0] // middle[1]
         keys["MODEL.RESNETS.WIDTH_PER_GROUP"] = middle[1]
-    elif (stem[0], out[0]) != (64, 64):
-        raise CheckpointError(
-            f"Its basic blocks start at a width of {out[0]}; detectron2 has ResNet-18 and -34 with "
-            "a width of 64 only."
-        )
     return {**keys, **_fpn(weights)}
-
-
-def _count_blocks(weights, stage):
-    numbers = {x.split(".")[1] for x in weights if x.startswith(f"{stage}.")}
-    return len(numbers)
-
-
-def _known_depths():
-    return ", ".join(f"{blocks} {kind} ({d})" for (kind, blocks), d in _DEPTHS.items())
 
 
 def _shape(weights, name):
@@ -83,8 +66,7 @@ def _fpn(weights):
     if not levels:
         return {}
     maps = [f"res{i}" for i in levels]
-    is_retinanet = "top_block.p6.weight" in weights
-    builder = "retinanet_resnet_fpn" if is_retinanet else "resnet_fpn"
+    builder = "retinanet_resnet_fpn" if "top_block.p6.weight" in weights else "resnet_fpn"
     return {
         "MODEL.BACKBONE.NAME": f"build_{builder}_backbone",
         "MODEL.RESNETS.OUT_FEATURES": maps,
@@ -93,29 +75,29 @@ def _fpn(weights):
     }
 
 
-def norms_of(weights):
-    """{config key: norm or None} that names alone tell; None where batch norms may be frozen."""
-    result = {"MODEL.RESNETS.NORM": _norm_of(weights, "stem.conv1.norm.")}
+def norms_of(weights, batch_norm):
+    """Return {config key: kind of normalisation}.
+
+    Args:
+        weights: {detectron2 name: tensor}.
+        batch_norm: what to call layers with running statistics: "BN", "FrozenBN".
+    """
+    starts = {NORM: "stem.conv1"}
     lateral = [x for x in weights if x.startswith("fpn_lateral")]
     if lateral:
-        result["MODEL.FPN.NORM"] = _norm_of(weights, lateral[0].split(".")[0] + ".norm.")
-    return result
-
-
-def _norm_of(weights, prefix):
-    if f"{prefix}weight" not in weights:
-        return ""
-    return None if f"{prefix}running_mean" in weights else "GN"
+        starts["MODEL.FPN.NORM"] = lateral[0].split(".")[0]
+    kinds = {}
+    for key, start in starts.items():
+        with_statistics = batch_norm if f"{start}.norm.running_mean" in weights else "GN"
+        kinds[key] = with_statistics if f"{start}.norm.weight" in weights else ""
+    return kinds
 
 
 def build(keys):
-    """detectron2's backbone of the given config keys, on the CPU and at random.
+    """Return (detectron2's backbone on the CPU, randomly initialised; its cfg).
 
     Args:
-        keys: {config key: value}, of :func:`architecture` and of settings.
-
-    Returns:
-        (backbone, cfg)
+        keys: {config key: value}, from :func:`architecture` and settings.
     """
     cfg = get_cfg()
     cfg.merge_from_list([x for pair in keys.items() for x in pair])
@@ -126,31 +108,20 @@ def build(keys):
     return build_backbone(cfg, ShapeSpec(channels=3)), cfg
 
 
-def _without_memory():
-    """Context in which modules have shapes only; torch before 2.0 allocates them."""
-    is_context = hasattr(torch.device("meta"), "__enter__")
-    return torch.device("meta") if is_context else nullcontext()
-
-
 def differences(weights, keys):
-    """How tensors differ from those of detectron2's backbone of ``keys``.
-
-    Returns:
-        dict of lists: "missing" and "unexpected" names, "shapes" as (name, found, wanted).
-    """
-    with _without_memory():
-        backbone, _ = build(keys)
+    """Return lines on how tensors differ from detectron2's backbone of ``keys``; [] if they fit."""
+    with torch.device("meta"):  # shapes only
+        state = build(keys)[0].state_dict()
     wanted = {
         name.replace("bottom_up.", "", 1): tuple(x.shape)
-        for name, x in backbone.state_dict().items()
+        for name, x in state.items()
         if not name.endswith("num_batches_tracked")
     }
-    return {
-        "missing": [x for x in wanted if x not in weights],
-        "unexpected": [x for x in weights if x not in wanted],
-        "shapes": [
-            (name, tuple(weights[name].shape), shape)
-            for name, shape in wanted.items()
-            if name in weights and tuple(weights[name].shape) != shape
-        ],
-    }
+    missing = [x for x in wanted if x not in weights]
+    unexpected = [x for x in weights if x not in wanted]
+    lines = [f"missing: {len(missing)} ({', '.join(missing[:8])})"] if missing else []
+    lines += [f"unexpected: {len(unexpected)} ({', '.join(unexpected[:8])})"] if unexpected else []
+    for name, shape in wanted.items():
+        if name in weights and tuple(weights[name].shape) != shape:
+            lines.append(f"{name} is {tuple(weights[name].shape)}, detectron2's is {shape}")
+    return lines

@@ -1,19 +1,23 @@
-"""Which project's checkpoint a file is, and where in it the network lies."""
+"""Which project's checkpoint a file is, and where in it the network is."""
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from .layouts import CAFFE2, LAYOUTS, MOMENTUM, ONLINE, UNKNOWN_PROJECT, Layout, Place
+from .families import CAFFE2, FAMILIES, MOMENTUM, ONLINE, UNKNOWN, Family
 from .naming import SIGNS
 from .reading import CheckpointError
-from .sources import UNKNOWN
+from .report import grouped
 
-_WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
-# tensors that only other architectures have, and what those are
+_NEUTRAL = ((), ("state_dict",), ("model",))
+_WRAPPERS = (
+    "module.",
+    "_orig_mod.",
+    "learner.",
+)  # DDP, torch.compile, Lightning around byol-pytorch
+# Tensors that only other architectures have.
 _OTHER_NETWORKS = (
     ("patch_embed.", "a vision transformer"),
     ("cls_token", "a vision transformer"),
@@ -24,164 +28,148 @@ _OTHER_NETWORKS = (
 
 
 @dataclass(frozen=True)
-class Recognised:
-    """What a checkpoint is.
+class Network:
+    """A ResNet in a checkpoint.
 
     Attributes:
-        layout: its :class:`~.layouts.Layout`.
-        encoder: "online" or "momentum".
-        place: where that encoder is.
-        tensors: {name without wrappers: tensor or array}, of the place's container.
-        others: encoders that the file holds besides.
+        container: keys of the nested dicts that lead to its tensors.
+        prefix: of its names.
+        naming: key of :data:`~.naming.SIGNS`.
+        tensors: {name without wrappers: tensor or array}, all of the container.
     """
 
-    layout: Layout
-    encoder: str
-    place: Place
+    container: tuple
+    prefix: str
+    naming: str
     tensors: dict
+
+    @property
+    def places(self):
+        where = "".join(f"{x}/" for x in self.container)
+        neutral = {self.prefix} if self.container in _NEUTRAL else set()
+        return {where + self.prefix} | neutral
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What a checkpoint is: its family, the encoder that is taken, and the others it holds."""
+
+    family: Family
+    encoder: str
+    network: Network
     others: tuple = ()
 
+    @property
+    def is_native(self):
+        """True for what detectron2 reads as it is, or cannot be told apart from it."""
+        return self.network.naming == "detectron2" or self.family is UNKNOWN
 
-def recognise(checkpoint, layout=None, encoder=None, prefix=None):
+
+def recognise(checkpoint, encoder=None, prefix=None):
     """Find the network in a checkpoint.
 
     Args:
         checkpoint: content of the file, a dict.
-        layout: name of a layout of :data:`~.layouts.LAYOUTS` to take; None finds it.
         encoder: "online" or "momentum"; None takes what the project itself transfers.
-        prefix: where the names of an unknown project's encoder start.
-
-    Returns:
-        Recognised
+        prefix: take the network whose names start with this; for files of unknown projects.
 
     Raises:
-        CheckpointError: it is none of them, or several networks could be meant.
+        CheckpointError: there is no ResNet, or several could be meant.
     """
-    if is_caffe2(checkpoint):
-        tensors = state_dict_at(checkpoint, ("blobs",)) or state_dict_at(checkpoint, ())
-        return Recognised(CAFFE2, ONLINE, Place((), ""), tensors)
+    blobs = checkpoint.get("blobs", checkpoint)
+    if isinstance(blobs, Mapping) and "conv1_w" in blobs and "res_conv1_bn_s" in blobs:
+        return Recognised(CAFFE2, ONLINE, Network((), "", "detectron2", _tensors_of(blobs)))
+    networks = list(_networks(checkpoint))
     if prefix is not None:
-        return _unknown_project(checkpoint, prefix)
-    candidates = [x for x in LAYOUTS if x.automatic] if layout is None else _by_name(layout)
-    for candidate in candidates:
-        found = _fit(candidate, checkpoint)
-        if found:
-            return _choose(candidate, found, encoder)
-    if layout is not None:
-        raise CheckpointError(
-            f"The file is not laid out as --layout {layout} says: it holds {outline(checkpoint)}."
-        )
-    return _unknown_project(checkpoint, None)
+        networks = [x for x in networks if x.prefix == prefix]
+    for family in FAMILIES:
+        found = _members(family, networks, checkpoint) if prefix is None else {}
+        if family.transfers in found or ONLINE in found:
+            return _choose(family, found, encoder)
+    return Recognised(UNKNOWN, ONLINE, _only_one(networks, checkpoint, prefix))
 
 
-def _by_name(name):
-    named = [x for x in LAYOUTS if x.name == name]
-    if not named:
-        known = ", ".join(dict.fromkeys(x.name for x in LAYOUTS))
-        raise CheckpointError(f"There is no layout {name!r}. Known: {known}.")
-    return named
-
-
-def _fit(layout, checkpoint):
-    """{encoder: (place, tensors)} where a checkpoint has the layout, else {}."""
-    if any(key not in checkpoint for key in layout.keys):
-        return {}
+def _members(family, networks, checkpoint):
+    """Return {encoder: network} of a family; {} if the file is not of this family."""
+    namings = (family.naming,) if family.naming else ("torchvision", "index")
     found = {}
-    for encoder in (ONLINE, MOMENTUM):
-        for place in layout.places(encoder):
-            tensors = state_dict_at(checkpoint, place.container)
-            if not tensors or not holds_network(tensors, place.prefix, layout.naming):
-                continue
-            if all(any(x.startswith(name) for x in tensors) for name in layout.names):
-                found[encoder] = (place, tensors)
-                break
-    # the average alone is a find only where it is what the project hands on
-    return found if ONLINE in found or layout.transfers in found else {}
+    for encoder, places in ((ONLINE, family.online), (MOMENTUM, family.momentum)):
+        for place in places:
+            fitting = [x for x in networks if x.naming in namings and place in x.places]
+            if fitting:
+                found.setdefault(encoder, fitting[0])
+    names = {name for x in found.values() for name in x.tensors}
+    is_marked = any(mark in checkpoint or any(x.startswith(mark) for x in names)
+                    for mark in family.marks)  # fmt: skip
+    return found if is_marked or not family.marks else {}
 
 
-def _choose(layout, found, encoder):
-    wanted = encoder or (layout.transfers if layout.transfers in found else ONLINE)
-    if wanted not in found:
+def _choose(family, found, encoder):
+    encoder = encoder or (family.transfers if family.transfers in found else ONLINE)
+    if encoder not in found:
         raise CheckpointError(
-            f"The file is {layout.title}; it holds no {wanted} encoder, only {', '.join(found)}."
+            f"The file is {family.title}; it holds no {encoder} encoder, only {', '.join(found)}."
         )
-    place, tensors = found[wanted]
-    return Recognised(layout, wanted, place, tensors, tuple(x for x in found if x != wanted))
+    return Recognised(family, encoder, found[encoder], tuple(x for x in found if x != encoder))
 
 
-def _unknown_project(checkpoint, prefix):
-    """A ResNet of which only the names are known: the one that there is, or that behind prefix."""
-    found = {}
-    for container in _containers(checkpoint):
-        tensors = state_dict_at(checkpoint, container)
-        for naming in ("torchvision", "index"):
-            sign = SIGNS[naming][0]
-            for name in tensors:
-                start = name[: -len(sign)]
-                if name.endswith(sign) and (not start or start.endswith(".")):
-                    if holds_network(tensors, start, naming):
-                        found.setdefault(start, (naming, Place(container, start), tensors))
-    if prefix is None and len(found) == 1:
-        (prefix,) = found
-    if prefix is None and found:
+def _only_one(networks, checkpoint, prefix):
+    prefixes = dict.fromkeys(x.prefix for x in networks)
+    if len(prefixes) > 1:
         raise CheckpointError(
-            f"The file is of no project known here and holds {len(found)} networks, behind "
-            f"{', '.join(map(repr, found))}: say which with --prefix."
+            f"The file is not from a known project and holds {len(prefixes)} networks, with the "
+            f"prefixes {', '.join(map(repr, prefixes))}: choose one with --prefix."
         )
-    if prefix not in found:
-        raise CheckpointError(_nothing_found(checkpoint, prefix))
-    naming, place, tensors = found[prefix]
-    layout = Layout(UNKNOWN_PROJECT, f"a {naming}-style ResNet of an unknown project",
-                    naming=naming, settings=UNKNOWN)  # fmt: skip
-    return Recognised(replace(layout, online=(place,)), ONLINE, place, tensors)
-
-
-def _nothing_found(checkpoint, prefix):
-    where = "no ResNet was found in it" if prefix is None else f"there is no ResNet behind {prefix}"
-    for container in _containers(checkpoint):
-        for name in state_dict_at(checkpoint, container):
+    if networks:
+        return networks[0]
+    containers = dict(_containers(checkpoint))
+    for tensors in containers.values():
+        for name in tensors:
             for part, meaning in _OTHER_NETWORKS:
                 if name.startswith(part) or f".{part}" in name:
-                    return f"This is {meaning} ({name}), not a ResNet as detectron2 builds it."
-    return f"{where[0].upper()}{where[1:]}: it holds {outline(checkpoint)}."
+                    raise CheckpointError(
+                        f"This is {meaning} ({name}), not a ResNet as detectron2 builds it."
+                    )
+    what = "No ResNet was found in it" if prefix is None else f"It has no ResNet at {prefix}"
+    holds = [
+        f"{'/'.join(key)}: {grouped(x)}" if key else grouped(x) for key, x in containers.items()
+    ]
+    keys = f"no tensors, but the keys {', '.join(map(repr, list(checkpoint)[:8]))}"
+    raise CheckpointError(f"{what}: it holds {'; '.join(holds) or keys}.")
 
 
-def outline(checkpoint):
-    """What a checkpoint holds, for messages: keys, and the first parts of its names."""
-    parts = []
-    for container in _containers(checkpoint):
-        tensors = state_dict_at(checkpoint, container)
-        starts = Counter(".".join(x.split(".")[:2]) for x in tensors)
-        shown = ", ".join(f"{x}.* ({n})" if n > 1 else x for x, n in list(starts.items())[:8])
-        more = f", and {len(starts) - 8} more" if len(starts) > 8 else ""
-        where = f"under {'/'.join(container)}: " if container else ""
-        parts.append(f"{where}{shown}{more}")
-    if not parts:
-        return f"no tensors, but the keys {', '.join(map(repr, list(checkpoint)[:8]))}"
-    return "; ".join(parts)
+def _networks(checkpoint):
+    """Yield each :class:`Network` of a checkpoint."""
+    for container, tensors in _containers(checkpoint):
+        for naming, (first, second) in SIGNS.items():
+            for name in tensors:
+                prefix = name[: -len(first)]
+                whole = f"{prefix}{second}" in tensors and (not prefix or prefix.endswith("."))
+                if name.endswith(first) and whole:
+                    # an FPN's network is taken with the FPN
+                    prefix = prefix[: -len("bottom_up.")] if _is_bottom_up(prefix) else prefix
+                    yield Network(container, prefix, naming, tensors)
 
 
-def is_caffe2(checkpoint):
-    """Whether these are Caffe2's names, as in detectron2's ImageNet weights."""
-    blobs = checkpoint.get("blobs", checkpoint)
-    return isinstance(blobs, Mapping) and "conv1_w" in blobs and "res_conv1_bn_s" in blobs
+def _is_bottom_up(prefix):
+    return prefix == "bottom_up." or prefix.endswith(".bottom_up.")
 
 
-def holds_network(tensors, prefix, naming):
-    """Whether a ResNet of a naming lies behind a prefix."""
-    prefixes = [prefix, f"{prefix}bottom_up."] if naming == "detectron2" else [prefix]
-    return any(all(start + sign in tensors for sign in SIGNS[naming]) for start in prefixes)
+def _containers(checkpoint, path=()):
+    """Yield (keys that lead to it, its tensors) of each dict of tensors, four levels deep."""
+    tensors = _tensors_of(checkpoint)
+    if tensors:
+        yield path, tensors
+    for key, value in checkpoint.items():
+        if isinstance(value, Mapping) and isinstance(key, str) and len(path) < 4:
+            yield from _containers(value, (*path, key))
 
 
-def state_dict_at(checkpoint, container):
-    """The tensors under the keys ``container``, without what wrapped the model; {} if none."""
-    for key in container:
-        checkpoint = checkpoint.get(key) if isinstance(checkpoint, Mapping) else None
-    if not isinstance(checkpoint, Mapping):
-        return {}
+def _tensors_of(data):
+    """Return {name without what wrapped the model: tensor or array}."""
     return {
         _unwrapped(name): x
-        for name, x in checkpoint.items()
+        for name, x in data.items()
         if isinstance(name, str) and isinstance(x, (torch.Tensor, np.ndarray))
     }
 
@@ -190,14 +178,3 @@ def _unwrapped(name):
     while name.startswith(_WRAPPERS):
         name = name[name.index(".") + 1 :]
     return name
-
-
-def _containers(checkpoint, depth=3):
-    """Paths of keys to every dict of tensors."""
-    holds_tensors = any(isinstance(x, (torch.Tensor, np.ndarray)) for x in checkpoint.values())
-    paths = [()] if holds_tensors else []
-    if depth:
-        for key, value in checkpoint.items():
-            if isinstance(value, Mapping) and isinstance(key, str):
-                paths += [(key, *path) for path in _containers(value, depth - 1)]
-    return paths

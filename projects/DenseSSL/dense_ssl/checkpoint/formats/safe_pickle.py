@@ -1,113 +1,153 @@
 """Pickles of arrays and tensors, read without running what they name.
 
-A pickle is a program: it may name any function and call it. The unpickler here knows the few names
-that arrays, tensors and plain containers need, and refuses every other one.
+A pickle is a program: it can name any function and call it. The unpickler here knows the few names
+that arrays, tensors and plain containers need and refuses all others. numpy itself trusts what a
+pickle says about a dtype, including flags that make it treat numbers as pointers; so a dtype is
+reduced to its letter and byte order here.
 """
 
 import argparse
 import collections
 import io
 import pickle
+import re
 from contextlib import nullcontext
 
+import numpy as np
 import torch
 
-from .safe_arrays import Array, DType, RefusedGlobal, assemble, new_array, new_number, resolve
+_NUMBER_OR_TEXT = re.compile(r"[<>=|]?([biufc]\d{1,2}|[SU]\d{1,6})")
 
 
-class _Sealed:
-    """A function that a pickle can call, but cannot set attributes of."""
+class RefusedGlobal(pickle.UnpicklingError):
+    """A pickle names something other than arrays, tensors and containers.
 
-    __slots__ = ("_function",)
+    Attributes:
+        name: what it names, such as ``posix.system``.
+    """
+
+    def __init__(self, name):
+        super().__init__(f"refused {name}")
+        self.name = name
+
+
+class DType:
+    """Replaces ``numpy.dtype``: numbers and text only, no objects and no records."""
+
+    def __init__(self, letter, align=False, copy=True):
+        if not isinstance(letter, str) or not _NUMBER_OR_TEXT.fullmatch(letter):
+            raise RefusedGlobal(f"numpy arrays of {letter!r}")
+        self.value = np.dtype(letter)
+
+    def __setstate__(self, state):
+        if state[1] in ("<", ">"):
+            self.value = self.value.newbyteorder(state[1])
+
+
+class Array(np.ndarray):
+    """Replaces ``numpy.ndarray``: starts empty, is filled with values that are checked first."""
+
+    def __new__(cls, *args):
+        return super().__new__(cls, (0,))
+
+    def __setstate__(self, state):
+        shape, dtype, is_fortran, data = state[-4:]  # after a version, since numpy 1.0
+        values = _from_buffer(data, dtype, shape, "F" if is_fortran else "C")
+        super().__setstate__(values.__reduce__()[2])
+
+    def __reduce__(self):
+        return np.array(self, subok=False).__reduce__()
+
+
+class _Function:
+    """A function that a pickle can call but not change."""
 
     def __init__(self, function):
-        object.__setattr__(self, "_function", function)
+        self.function = function
 
     def __call__(self, *args):
-        return self._function(*args)
+        return self.function(*args)
 
-    def __setattr__(self, name, value):
-        raise pickle.UnpicklingError(f"a function's attribute {name} is not data")
+    def __setstate__(self, state):
+        raise pickle.UnpicklingError("a function has no state")
+
+
+def _from_buffer(data, dtype, shape, order="C"):
+    """Return an array with its own memory, in this machine's byte order."""
+    data = data.encode("latin1") if isinstance(data, str) else data  # str: from Python 2
+    values = np.frombuffer(data, dtype.value).reshape(shape, order=order)
+    return np.array(values, dtype=dtype.value.newbyteorder("="), order="C")
+
+
+def _number(dtype, data):
+    return _from_buffer(data, dtype, ())[()]
 
 
 def _encode(text, encoding="utf-8"):
-    """Bytes that protocol 2 wrote as text; no other codec is called on what a file says."""
+    """Return the bytes that protocol 2 wrote as text; no other codec is called."""
     if encoding not in ("latin1", "latin-1", "utf-8"):
         raise RefusedGlobal(f"_codecs.encode with {encoding!r}")
     return text.encode(encoding)
 
 
-def _no_bytes():
-    """How protocol 2 writes bytes of length 0."""
+def _empty_bytes():
+    """Return what protocol 2 writes as ``bytes()``."""
     return b""
 
 
 def _load_storage(data):
-    """The storage of a tensor that was pickled without torch.save."""
+    """Return the storage of a tensor that was pickled without torch.save."""
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
-# numpy 2 renamed the module; files name it as the numpy did that wrote them
-_NUMPY = {("numpy", "ndarray"): Array, ("numpy", "dtype"): DType}
-_BUILTINS = ("builtins", "__builtin__")  # of Python 3 and 2
-for _core in ("numpy.core", "numpy._core"):
-    _NUMPY[f"{_core}.multiarray", "_reconstruct"] = new_array
-    _NUMPY[f"{_core}.multiarray", "scalar"] = new_number
-
+_NUMPY = {"numpy.ndarray": Array, "numpy.dtype": DType}
+for _core in ("numpy.core", "numpy._core"):  # numpy 2 renamed the module
+    _NUMPY[f"{_core}.multiarray._reconstruct"] = _Function(lambda *args: Array())
+    _NUMPY[f"{_core}.multiarray.scalar"] = _Function(_number)
+_BYTES = {f"{module}.bytes": _Function(_empty_bytes) for module in ("builtins", "__builtin__")}
 _ALLOWED = {
-    **{name: x if isinstance(x, type) else _Sealed(x) for name, x in _NUMPY.items()},
-    ("numpy.core.numeric", "_frombuffer"): _Sealed(assemble),
-    ("numpy._core.numeric", "_frombuffer"): _Sealed(assemble),
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    ("_codecs", "encode"): _Sealed(_encode),
-    ("torch", "Size"): torch.Size,
-    ("torch._utils", "_rebuild_tensor_v2"): _Sealed(torch._utils._rebuild_tensor_v2),
-    ("torch._utils", "_rebuild_parameter"): _Sealed(torch._utils._rebuild_parameter),
-    ("torch.storage", "_load_from_bytes"): _Sealed(_load_storage),
+    **_NUMPY,
+    **_BYTES,
+    "numpy.core.numeric._frombuffer": _Function(_from_buffer),
+    "numpy._core.numeric._frombuffer": _Function(_from_buffer),
+    "collections.OrderedDict": collections.OrderedDict,
+    "_codecs.encode": _Function(_encode),
+    "torch.Size": torch.Size,
+    "torch._utils._rebuild_tensor_v2": _Function(torch._utils._rebuild_tensor_v2),
+    "torch._utils._rebuild_parameter": _Function(torch._utils._rebuild_parameter),
+    "torch.storage._load_from_bytes": _Function(_load_storage),
 }
-for _builtins in _BUILTINS:
-    _ALLOWED[_builtins, "bytes"] = _Sealed(_no_bytes)
-    for _type in (bytearray, complex, frozenset, set):
-        _ALLOWED[_builtins, _type.__name__] = _type
+for _type in (bytearray, complex, frozenset, set):
+    for _module in ("builtins", "__builtin__"):  # of Python 3 and 2
+        _ALLOWED[f"{_module}.{_type.__name__}"] = _type
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module, name):
         try:
-            return _ALLOWED[module, name]
+            return _ALLOWED[f"{module}.{name}"]
         except KeyError:
             raise RefusedGlobal(f"{module}.{name}") from None
 
 
 def load_pickle(file):
-    """The content of a pickle of arrays, tensors and plain containers.
+    """Read a pickle of arrays, tensors and plain containers.
 
     Args:
-        file: opened for reading bytes; Python 2's pickles are read as latin1, as detectron2 does.
+        file: opened for reading bytes; Python 2's pickles are read as latin1, as in detectron2.
 
     Raises:
         RefusedGlobal: it names something else. Nothing of it has been called.
     """
-    return resolve(_Unpickler(file, encoding="latin1").load())
-
-
-def load_torch(path):
-    """The content of a file of torch.save: its weights-only reading, and a little more.
-
-    Training scripts keep their argparse.Namespace and numpy's numbers beside the weights; those
-    are harmless and read as well.
-
-    Raises:
-        pickle.UnpicklingError: it names something else. Nothing of it has been called.
-    """
-    with harmless_globals():
-        return resolve(torch.load(path, map_location="cpu", weights_only=True))
+    return _Unpickler(file, encoding="latin1").load()
 
 
 def harmless_globals():
-    """Context in which weights-only reading also takes the harmless values of real files."""
-    if not hasattr(torch.serialization, "safe_globals"):  # torch before 2.5
+    """Context in which torch's weights-only reading also takes what training scripts keep.
+
+    That is an ``argparse.Namespace`` and numpy's arrays and numbers.
+    """
+    if not hasattr(torch.serialization, "safe_globals"):  # torch 2.4
         return nullcontext()
-    names = [(x, ".".join(name)) for name, x in _NUMPY.items()]
-    names += [(_no_bytes, f"{builtins}.bytes") for builtins in _BUILTINS]
+    names = [(x, name) for name, x in {**_NUMPY, **_BYTES}.items()]
     return torch.serialization.safe_globals([argparse.Namespace, *names])

@@ -1,7 +1,4 @@
-"""The FPN and the box head that SoCo trains beside its backbone.
-
-SoCo names them as MMDetection does: ``neck.lateral_convs.0.conv``, ``head.bn1``.
-"""
+"""The FPN and the box head that SoCo trains beside its backbone, with MMDetection's names."""
 
 import re
 
@@ -9,42 +6,27 @@ _NECK = re.compile(r"neck\.(lateral|fpn)_convs\.(\d)\.(conv|bn)\.(\w+)")
 _BOX_HEAD = re.compile(r"head\.(conv|bn|fc)(\d)\.(\w+)")
 
 
-def detector_part(name, tensors, encoder):
-    """detectron2's name of a tensor of SoCo's FPN or box head, or None.
+def detector_name(name, tensors, weights):
+    """Return detectron2's name of a tensor of SoCo's FPN or box head, or None.
 
     Args:
-        name: a name of the file.
+        name: a name in the file.
         tensors: {name: tensor} of the whole model.
-        encoder: prefix of its ResNet.
+        weights: {detectron2 name: tensor} of its ResNet.
     """
-    match = _NECK.fullmatch(name)
-    if match:
-        kind, index, layer, leaf = match.groups()
-        level = _level(tensors, encoder, f"neck.lateral_convs.{index}.conv.weight")
-        if level is None:
-            return None
-        kind = "lateral" if kind == "lateral" else "output"
-        return f"fpn_{kind}{level}{_norm(layer)}.{leaf}"
     match = _BOX_HEAD.fullmatch(name)
     if match:
         kind, number, leaf = match.groups()
-        return f"box_head.{'fc' if kind == 'fc' else 'conv'}{number}{_norm(kind)}.{leaf}"
-    return None
-
-
-def _norm(kind):
-    return ".norm" if kind == "bn" else ""
-
-
-def _level(tensors, encoder, lateral):
-    """Stage that a lateral convolution reads: the index alone does not tell where an FPN starts."""
-    if lateral not in tensors:
+        layer = {"conv": "conv{}", "bn": "conv{}.norm", "fc": "fc{}"}[kind].format(number)
+        return f"box_head.{layer}.{leaf}"
+    match = _NECK.fullmatch(name)
+    lateral = match and tensors.get(f"neck.lateral_convs.{match[2]}.conv.weight")
+    if lateral is None:
         return None
-    for level in range(2, 6):
-        for conv in ("conv3", "conv2"):  # the last of a bottleneck, of a basic block
-            name = f"{encoder}layer{level - 1}.0.{conv}.weight"
-            if name in tensors:
-                if tensors[name].shape[0] == tensors[lateral].shape[1]:
-                    return level
-                break
-    return None
+    # the index counts from the FPN's first stage; the width tells which stage it reads
+    last = "conv3" if "res2.0.conv3.weight" in weights else "conv2"
+    widths = {weights[f"res{i}.0.{last}.weight"].shape[0]: i for i in range(2, 6)}
+    level = widths.get(lateral.shape[1])
+    kind = {"lateral": "lateral", "fpn": "output"}[match[1]]
+    norm = ".norm" if match[3] == "bn" else ""
+    return f"fpn_{kind}{level}{norm}.{match[4]}" if level else None

@@ -11,10 +11,10 @@ from ..files import atomic_file
 from ..handover import zoo_checkpoint
 from .naming import to_torchvision
 from .reading import CheckpointError
-from .sources import STRIDE
+from .settings import STRIDE
 
-FORMATS = ("detectron2", "torchvision", "timm", "mmdet", "mmpretrain")
-SUFFIXES = {
+# Formats, and the kinds of file they are written as.
+FORMATS = {
     "detectron2": (".pkl", ".safetensors"),
     "torchvision": (".pth", ".pt", ".safetensors"),
     "timm": (".pth", ".pt", ".safetensors"),
@@ -24,12 +24,12 @@ SUFFIXES = {
 
 
 def write_backbone(backbone, path, to="detectron2"):
-    """Write a backbone to ``path``, whole or not at all.
+    """Write a backbone to ``path``, completely or not at all.
 
     Args:
         backbone: result of :func:`~.backbone.extract_backbone`.
-        path: its suffix tells pickle, torch.save or safetensors.
-        to: one of FORMATS. ``mmdet`` and ``mmpretrain`` are the same format.
+        path: its suffix selects pickle, torch.save or safetensors.
+        to: key of FORMATS. ``mmdet`` and ``mmpretrain`` are the same format.
 
     Returns:
         names of tensors that the format has no place for (of an FPN, of a box head).
@@ -38,32 +38,40 @@ def write_backbone(backbone, path, to="detectron2"):
         CheckpointError: the format cannot hold this network, or not in this kind of file.
     """
     suffix = Path(path).suffix
-    if suffix not in SUFFIXES[to]:
+    if suffix not in FORMATS[to]:
         raise CheckpointError(
-            f"{to} weights are written as {' or '.join(SUFFIXES[to])}, not as {suffix or path}."
+            f"{to} weights are written as {' or '.join(FORMATS[to])}, not as {suffix or path}."
         )
-    if to == "detectron2":
-        tensors, rest = {**backbone.weights, **backbone.head}, []
-    else:
-        tensors, rest = torchvision_state_dict(backbone, to)
+    tensors, rest = {**backbone.weights, **backbone.head}, []
+    if to != "detectron2":
+        tensors, rest = _torchvision_tensors(backbone, to)
+    # what is known of the network goes into the header; timm reads the plain names
+    header = {"format": "pt", "dense_ssl": json.dumps({**_provenance(backbone), "format": to})}
     if suffix == ".safetensors":
-        _write_safetensors(path, tensors, backbone, to)
-    elif suffix == ".pkl":
-        with atomic_file(path) as file:
+        content = _safetensors(tensors, header)
+    with atomic_file(path) as file:
+        if suffix == ".safetensors":
+            file.write(content)
+        elif suffix == ".pkl":
             pickle.dump(detectron2_checkpoint(backbone), file)
-    else:
-        with atomic_file(path) as file:
+        else:
             torch.save(_openmmlab(tensors, backbone) if to.startswith("mm") else tensors, file)
     return rest
 
 
-def torchvision_state_dict(backbone, to="torchvision"):
-    """(OrderedDict of torchvision's names without ``fc``, names that torchvision has not).
+def _torchvision_tensors(backbone, to):
+    """Return (OrderedDict in torchvision's names without ``fc``, names that have no place there).
 
-    Norms with statistics get ``num_batches_tracked`` 0, so that loading with ``strict=True`` finds
-    all it looks for; it matters only to norms without a momentum.
+    Norms with statistics get ``num_batches_tracked`` 0, so that loading with ``strict=True`` works;
+    it matters only to norms without a momentum.
     """
-    _check_stride(backbone, to)
+    is_bottleneck = backbone.architecture["MODEL.RESNETS.DEPTH"] >= 50
+    if is_bottleneck and backbone.settings.get(STRIDE) and not to.startswith("mm"):
+        raise CheckpointError(
+            f"This network has its strides in the 1 x 1 convolutions ({STRIDE} True), but {to}'s "
+            "has them in the 3 x 3 ones: the same weights would compute something else. "
+            "MMDetection has such networks (--to mmdet, style='caffe')."
+        )
     result, rest = OrderedDict(), list(backbone.head)
     for name, x in backbone.weights.items():
         new = to_torchvision(name)
@@ -72,49 +80,35 @@ def torchvision_state_dict(backbone, to="torchvision"):
             continue
         result[new] = x
         if new.endswith(".running_var"):
-            counter = new[: -len("running_var")] + "num_batches_tracked"
+            counter = new.replace(".running_var", ".num_batches_tracked")
             result[counter] = torch.zeros((), dtype=torch.int64)
     return result, rest
 
 
-def _check_stride(backbone, to):
-    is_bottleneck = backbone.architecture["MODEL.RESNETS.DEPTH"] >= 50
-    if is_bottleneck and backbone.settings.get(STRIDE) and not to.startswith("mm"):
-        raise CheckpointError(
-            f"This network has its strides in the 1 x 1 convolutions ({STRIDE} True), where {to}'s "
-            "has them in the 3 x 3 ones: the same weights would compute something else. "
-            "MMDetection has such networks (--to mmdet, style='caffe')."
-        )
-
-
-def provenance(backbone):
-    """What is kept beside the weights: settings, widths and where they came from."""
-    recognised = backbone.recognised
+def _provenance(backbone):
+    """Return what is kept beside the weights: settings, widths and where they came from."""
+    found = backbone.recognised
     return {
         "settings": backbone.settings,
         "architecture": backbone.architecture,
-        "source": {"layout": recognised.layout.name, "encoder": recognised.encoder},
+        "source": {"family": found.family.title, "encoder": found.encoder},
     }
 
 
 def detectron2_checkpoint(backbone):
-    """What ``backbone.pkl`` holds, of a backbone from anywhere; tensors as numpy arrays."""
-    tensors = {**backbone.weights, **backbone.head}
-    weights = {name: x.numpy() for name, x in tensors.items()}
-    return zoo_checkpoint(weights, provenance(backbone))
+    """Return what ``backbone.pkl`` holds; tensors become numpy arrays."""
+    weights = {k: x.numpy() for k, x in {**backbone.weights, **backbone.head}.items()}
+    return zoo_checkpoint(weights, _provenance(backbone))
 
 
-def _write_safetensors(path, tensors, backbone, to):
+def _safetensors(tensors, header):
     try:
         from safetensors.torch import save
     except ImportError as error:
         raise ImportError("safetensors files need the package: pip install safetensors") from error
-    # timm reads the plain names; what is known of the network rides along in the header
-    metadata = {"format": "pt", "dense_ssl": json.dumps({**provenance(backbone), "format": to})}
-    with atomic_file(path) as file:
-        file.write(save({k: x.contiguous() for k, x in tensors.items()}, metadata))
+    return save({k: x.contiguous() for k, x in tensors.items()}, header)
 
 
 def _openmmlab(tensors, backbone):
     state_dict = OrderedDict((f"backbone.{name}", x) for name, x in tensors.items())
-    return {"meta": {"dense_ssl": provenance(backbone)}, "state_dict": state_dict}
+    return {"meta": {"dense_ssl": _provenance(backbone)}, "state_dict": state_dict}
