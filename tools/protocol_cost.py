@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""GPU hours of fine-tuning protocols, as a markdown table: an estimate from FLOPs, or measured.
+"""Print a markdown table of the GPU hours of protocols, estimated from FLOPs or measured.
 
     python tools/protocol_cost.py configs/finetune/*/*.yaml
     python tools/protocol_cost.py configs/finetune/*/*.yaml --gpu A100-bf16 --utilisation 0.2
     python tools/protocol_cost.py configs/finetune/*/*.yaml --num-gpus 8 \\
         --measured '*/mask_rcnn_R_50_FPN_*=0.26' '*/retinanet_R_50_*=output/retinanet/metrics.json'
 
-Needs neither GPU nor data.
+It needs no GPU and no data.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main(arguments=None):
     args = parse_arguments(arguments)
     rate = (args.peak or GPUS[args.gpu]) * args.utilisation * 1e12
     warnings.filterwarnings("ignore", "torch.meshgrid")
-    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)  # no concern of users
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)  # not of interest here
     tune_allocator()
     names = [protocol_name(x) for x in args.protocols]
     try:
@@ -54,18 +54,18 @@ def parse_arguments(arguments):
     )
     add = parser.add_argument
     add("protocols", nargs="+", metavar="YAML", help="of configs/finetune")
-    add("--gpu", default="V100-fp32", choices=GPUS, help="whose peak to reckon with")
-    add("--peak", type=float, metavar="TFLOPS", help="another peak, in TFLOP/s")
+    add("--gpu", default="V100-fp32", choices=GPUS, help="its peak is used")
+    add("--peak", type=float, metavar="TFLOPS", help="peak in TFLOP/s instead of --gpu")
     add("--utilisation", type=float, default=0.5, metavar="SHARE",
-        help="of the peak, sustained; default 0.5: Faster R-CNN on a V100")  # fmt: skip
+        help="of the peak that is sustained; default 0.5, as Faster R-CNN on a V100")  # fmt: skip
     add("--measured", nargs="+", default=[], metavar="PROTOCOL=SECONDS",
-        help="seconds per iteration, or a metrics.json to read them from; * and ? stand for "
-        "anything in the protocol's name")  # fmt: skip
-    add("--num-gpus", type=int, default=1, metavar="N", help="that --measured was measured on")
+        help="seconds per iteration, or a metrics.json with them; the name of the protocol may "
+        "have the wildcards * and ?")  # fmt: skip
+    add("--num-gpus", type=int, default=1, metavar="N", help="of --measured")
     add("--image-size", type=image_size, metavar="WIDTHxHEIGHT",
-        help="of the images of the data set; default: typical ones by its name")  # fmt: skip
+        help="of the images of the data set; default: typical for its name")  # fmt: skip
     add("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE",
-        help="config keys for every protocol; last")  # fmt: skip
+        help="config keys for every protocol; must be last")  # fmt: skip
     args = parser.parse_args(arguments)
     if not 0 < args.utilisation <= 1:
         parser.error(f"--utilisation {args.utilisation} must be above 0 and at most 1")
@@ -81,19 +81,19 @@ def image_size(text):
 
 
 def read_measured(entries, names):
-    """{protocol: seconds per iteration} of those that were measured."""
+    """Return {protocol: seconds per iteration} of those that were measured."""
     measured = {}
     for entry in entries:
         pattern, equals, value = entry.partition("=")
         fitting = fnmatch.filter(names, pattern)
         if not equals or not fitting:
-            raise ValueError(f"--measured {entry!r}: PROTOCOL=SECONDS, of one of {names}")
+            raise ValueError(f"--measured {entry!r}: give PROTOCOL=SECONDS for one of {names}")
         measured.update(dict.fromkeys(fitting, measured_seconds(value)))
     return measured
 
 
 def row(name, cost, rate, seconds, num_gpus):
-    """Cells of a protocol."""
+    """Return the cells of a protocol."""
     height, width = cost.size
     if seconds is None:
         hours, source = cost.estimated_hours(rate), "FLOPs"
@@ -113,14 +113,14 @@ def row(name, cost, rate, seconds, num_gpus):
 
 
 def legend(args, rate, has_measured):
-    """What the numbers are."""
+    """Return an explanation of the numbers."""
     peak = f"{args.peak:g} TFLOP/s" if args.peak else f"{GPUS[args.gpu]:g} TFLOP/s of a {args.gpu}"
     return (
         f"GPU hours from FLOPs are an estimate, not a measurement: at {rate / 1e12:.3g} TFLOP/s, "
-        f"{args.utilisation:.0%} of the peak of {peak}. Multiply-adds: one forward pass of one "
-        "image of the mean training size. EFLOP: the whole training, forward and backward (three "
-        "times the forward pass; once where frozen), two per multiply-add; evaluation not counted."
-        + (" GPU hours from s/it are measured times iterations times GPUs." if has_measured else "")
+        f"{args.utilisation:.0%} of the peak of {peak}. Multiply-adds: a forward pass of an image "
+        "of the mean training size. EFLOP: the whole training without evaluation, 2 FLOPs per "
+        "multiply-add; forward and backward cost 3 forward passes, frozen modules cost 1."
+        + (" GPU hours from s/it: measured seconds x iterations x GPUs." if has_measured else "")
     )
 
 

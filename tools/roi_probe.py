@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How well a frozen backbone tells ground-truth boxes apart (SCRL's RoI-linear evaluation, small).
+"""Classify ground-truth boxes by a linear model on a frozen backbone (SCRL's RoI-linear, small).
 
     python tools/roi_probe.py --config-file configs/mini/pretrain/scrl_R_18.yaml \\
         MODEL.WEIGHTS output/mini/scrl_R_18/backbone.pkl \\
@@ -11,34 +11,24 @@ import json
 import logging
 
 import torch
-from detectron2.config import get_cfg
 from detectron2.modeling import build_backbone
 
-from dense_ssl import add_dense_ssl_config
 from dense_ssl.analysis.roi_probe import BoxFeatures, roi_linear
 from dense_ssl.checkpoint import Checkpointer, backbone_settings
+from dense_ssl.config import load_config
 from dense_ssl.data.sources.entries import register_datasets
 
 
-def main():
+def main(arguments=None):
     """Print the accuracies as one line of json."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--config-file", required=True, help="of the backbone's pre-training")
-    parser.add_argument("--feature", default="res5", help="feature map to pool from")
-    parser.add_argument("--side", type=int, default=224, help="pixels of a resized image's side")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config keys and values")
-    arguments = parser.parse_args()
+    args = parse_arguments(arguments)
     logging.basicConfig(level=logging.WARNING)
-    cfg = get_cfg()
-    add_dense_ssl_config(cfg)
-    cfg.merge_from_file(arguments.config_file)
-    cfg.merge_from_list(arguments.opts)
+    cfg = load_config(args.config_file, args.opts)
     cfg.MODEL.RESNETS.NORM = "BN"
     register_datasets(cfg)
     torch.manual_seed(max(cfg.SEED, 0))
-    backbone = build_backbone(cfg)
     model = BoxFeatures(
-        backbone, arguments.feature, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, arguments.side,
+        build_backbone(cfg), args.feature, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, args.side,
         cfg.INPUT.FORMAT,
     ).to(cfg.MODEL.DEVICE)  # fmt: skip
     if cfg.MODEL.WEIGHTS:
@@ -49,6 +39,18 @@ def main():
     (train,), (test,) = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST
     result = roi_linear(model, train, test)
     print(json.dumps({key: round(float(x), 2) for key, x in result.items()}))
+
+
+def parse_arguments(arguments):
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", required=True, help="of the backbone's pre-training")
+    parser.add_argument("--feature", default="res5", help="feature map to pool from")
+    parser.add_argument("--side", type=int, default=224, help="size of the resized images")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config keys and values")
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

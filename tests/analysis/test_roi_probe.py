@@ -1,8 +1,6 @@
-"""The linear probe on boxes: what it can tell apart, and what it leaves out."""
+"""The linear probe of boxes: which classes it separates, and which boxes it leaves out."""
 
 import json
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -12,7 +10,8 @@ from detectron2.data import DatasetCatalog
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.structures import BoxMode
-from helpers import CONFIGS, ROOT, TINY, tiny_config
+from helpers import CONFIGS, TINY, tiny_config
+from tool_helpers import load_tool
 from torch import nn
 
 from dense_ssl.analysis.roi_probe import BoxFeatures, collect, roi_linear
@@ -65,16 +64,16 @@ def test_boxes_are_pooled_from_where_they_are(painted):
     assert (features.argmax(axis=1) == labels).all()
 
 
-def test_what_can_be_told_apart_is_told_apart(painted):
+def test_separable_classes_are_separated(painted):
     result = roi_linear(model(), "probe_train", "probe_test", norm_images=4)
     assert result["accuracy"] == result["class_accuracy"] == 100
     assert result["train_boxes"] == 36 and result["test_boxes"] == 18
 
 
-def test_blind_features_find_the_majority_at_best(painted):
-    blind = model()
-    blind.backbone.forward = lambda x: {"colour": torch.zeros(len(x), 3, 8, 8)}
-    result = roi_linear(blind, "probe_train", "probe_test")
+def test_constant_features_give_at_most_the_majority(painted):
+    constant = model()
+    constant.backbone.forward = lambda x: {"colour": torch.zeros(len(x), 3, 8, 8)}
+    result = roi_linear(constant, "probe_train", "probe_test")
     assert result["accuracy"] <= result["majority"] + 1e-6
 
 
@@ -85,17 +84,16 @@ def test_crowds_and_difficult_boxes_do_not_count(painted, flag):
     assert len(features) == len(labels) == 3
 
 
-def test_the_tool_on_scenes(tmp_path):
+def test_the_tool_on_scenes(tmp_path, restore_catalogs, capsys):
     write_scenes(tmp_path, SceneSpec(), num_unlabeled=0, num_train=10, num_val=5)
     names = {x: f"('coco:{tmp_path}/annotations/instances_{x}.json:{tmp_path}/{x}',)"
              for x in ("train", "val")}  # fmt: skip
     cfg = tiny_config("BYOL", "unused", tmp_path)
     Checkpointer(build_model(cfg), str(tmp_path), settings=backbone_settings(cfg)).save("model")
-    command = [sys.executable, str(ROOT / "tools" / "roi_probe.py"), "--side", "64",
-               "--config-file", str(CONFIGS / "Base-Pretrain.yaml"), *map(str, TINY),
-               "MODEL.WEIGHTS", str(tmp_path / "backbone.pkl"),
-               "DATASETS.TRAIN", names["train"], "DATASETS.TEST", names["val"]]  # fmt: skip
-    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert result.returncode == 0, result.stderr[-2000:]
-    found = json.loads(result.stdout.splitlines()[-1])
-    assert 0 <= found["accuracy"] <= 100 and found["test_boxes"] > 0
+    load_tool("roi_probe").main([
+        "--side", "64", "--config-file", str(CONFIGS / "Base-Pretrain.yaml"), *map(str, TINY),
+        "MODEL.WEIGHTS", str(tmp_path / "backbone.pkl"),
+        "DATASETS.TRAIN", names["train"], "DATASETS.TEST", names["val"],
+    ])  # fmt: skip
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert 0 <= result["accuracy"] <= 100 and result["test_boxes"] > 0

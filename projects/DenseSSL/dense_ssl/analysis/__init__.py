@@ -1,1 +1,1 @@
-"""What a frozen backbone knows."""
+"""Probes of a frozen backbone."""

@@ -1,8 +1,8 @@
 """Linear classification of ground-truth boxes by a frozen backbone.
 
 SCRL (Roh et al. 2021) calls it RoI-linear evaluation; this form takes a minute. The features of
-boxes are pooled by 1 x 1 RoIAlign and classified by logistic regression. It measures a backbone when
-there are too few labels, or too little time, to train a detector.
+boxes are pooled by 1 x 1 RoIAlign and classified by logistic regression. It measures a backbone
+when there are too few labels, or too little time, to train a detector.
 """
 
 import cv2

@@ -1,1 +1,1 @@
-"""Runs of many protocols: what they scored, how they compare, what they cost."""
+"""Results of many runs: comparisons of backbones, costs of protocols."""

@@ -7,11 +7,10 @@ import os
 from pathlib import Path
 
 import yaml
-from detectron2.config import get_cfg
 from detectron2.engine import DefaultTrainer
 from detectron2.utils.file_io import PathManager
 
-from ..config import add_dense_ssl_config
+from ..config import default_config, load_config
 from ..engine.setup import is_pretraining
 
 WEIGHTS = "MODEL.WEIGHTS"
@@ -38,11 +37,9 @@ def read_config(config_file, options, num_gpus=1):
     Raises:
         ValueError: not a valid config, not of fine-tuning, or without an evaluation.
     """
-    cfg = _defaults()
     try:
-        cfg.merge_from_file(str(config_file))
-        cfg.merge_from_list(list(options))
-    except (AssertionError, KeyError, OSError, ValueError, yaml.YAMLError) as error:
+        cfg = load_config(str(config_file), options)
+    except (AssertionError, ImportError, KeyError, OSError, ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{config_file} with {' '.join(options)}: {error}") from error
     if is_pretraining(cfg):
         raise ValueError(
@@ -94,7 +91,7 @@ def differences(old, new, ignore=()):
     Returns:
         ["KEY: old value, now new value", ...].
     """
-    defaults = json.loads(json.dumps(dict(_flatten(_defaults()))))
+    defaults = json.loads(json.dumps(dict(_flatten(default_config()))))
     lines = []
     for key in sorted({*old, *new} - {*ignore, *FREE_KEYS}):
         before, after = (x.get(key, defaults.get(key)) for x in (old, new))
@@ -107,12 +104,6 @@ def differences(old, new, ignore=()):
 def _short(value):
     text = str(value)
     return f"{text[:19]}..." if text.startswith("sha256:") else repr(value)
-
-
-def _defaults():
-    cfg = get_cfg()
-    add_dense_ssl_config(cfg)
-    return cfg
 
 
 def _flatten(node, prefix=""):

@@ -1,4 +1,4 @@
-"""Curves of metrics.json."""
+"""Curves of the metrics in a metrics.json."""
 
 import matplotlib
 
@@ -9,11 +9,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 
 
 def read_metrics(path):
-    """Read the metrics.json of a run.
-
-    Returns:
-        {name: (list of iterations, list of values)}.
-    """
+    """Return {name: (list of iterations, list of values)} of the metrics.json of a run."""
     metrics = {}
     for record in read_records(path):
         for name, value in record.items():
