@@ -33,7 +33,7 @@ def test_number_of_classes_follows_the_data(tmp_path, architecture, key):
         resolve_labels(cfg)
         resolve_labels(cfg)
     assert cfg.MODEL[key].NUM_CLASSES == 2
-    assert log == [f"MODEL.{key}.NUM_CLASSES: 2 instead of 80, as the data have"]
+    assert log == [f"MODEL.{key}.NUM_CLASSES: 2 instead of 80, to fit the data"]
 
 
 def test_a_number_on_the_command_line_must_be_that_of_the_data(tmp_path):

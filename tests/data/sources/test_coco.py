@@ -46,7 +46,7 @@ def test_coco_without_labels_serves_pretraining(tmp_path, changes):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"images": [', "no valid json"),
+        ('{"images": [', "not valid json"),
         ("[1, 2]", "list 'images'"),
         ('{"images": []}', "list 'images'"),
         ('{"images": [{"id": 1}]}', "'file_name'"),
@@ -69,7 +69,7 @@ def test_coco_paths_are_checked(tmp_path):
         resolve_dataset(entry.replace("/images", "/nowhere"))
     (tmp_path / "other").mkdir()
     wrong = resolve_dataset(entry.replace("/images", "/other"))
-    with pytest.raises(FileNotFoundError, match="none of 2 images .*other/1.jpg"):
+    with pytest.raises(FileNotFoundError, match="^DATASETS.TRAIN: .*none of the 2 .*other/1.jpg"):
         DatasetCatalog.get(wrong)
 
 

@@ -6,7 +6,8 @@ import pytest
 from dataset_files import make_cfg, make_coco, make_image
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from dense_ssl.data.sources.entries import list_image_folder, register_datasets, resolve_dataset
+from dense_ssl.data.sources.entries import register_datasets, resolve_dataset
+from dense_ssl.data.sources.folder import list_image_folder
 
 pytestmark = pytest.mark.usefixtures("restore_catalogs")
 
@@ -38,18 +39,19 @@ def test_folder_follows_links_but_no_circles(tmp_path):
 
 def test_folder_errors_name_path_and_key(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"DATASETS\.TRAIN: .*/nowhere.* does not exist"):
-        list_image_folder(str(tmp_path / "nowhere"))
+        resolve_dataset(f"folder:{tmp_path / 'nowhere'}")
     (tmp_path / "file.jpg").touch()
     with pytest.raises(NotADirectoryError, match=r"DATASETS\.TRAIN: .*file\.jpg.* is a file"):
         resolve_dataset(f"folder:{tmp_path / 'file.jpg'}")
     folder = tmp_path / "empty"
     folder.mkdir()
-    with pytest.raises(ValueError, match="no files at all"):
-        list_image_folder(str(folder))
+    entry = resolve_dataset(f"folder:{folder}", "DATASETS.TEST")
+    with pytest.raises(ValueError, match=r"^DATASETS\.TEST: 'folder:.*/empty': .*no files at all"):
+        DatasetCatalog.get(entry)
     for name in ("1.npy", "2.NPY", "README"):
         (folder / name).touch()
     with pytest.raises(ValueError, match=r"found 2 x \.npy, 1 without"):
-        list_image_folder(str(folder))
+        DatasetCatalog.get(entry)
 
 
 # Strings
@@ -90,7 +92,7 @@ def test_register_datasets_leaves_the_config_alone(tmp_path):
     register_datasets(cfg)
     assert (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST) == (train, test)
     assert all(x in DatasetCatalog for x in train + test)
-    with pytest.raises(ValueError, match=r"DATASETS\.TEST: 'x:y'"):
+    with pytest.raises(ValueError, match=r"^DATASETS\.TEST: 'x:y': not a data set"):
         register_datasets(make_cfg(test=("x:y",)))
 
 
@@ -106,7 +108,7 @@ def test_absent_builtin_data_are_warned_of(tmp_path, monkeypatch, caplog):
 
 def test_builtin_folders_are_found_below_the_root(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="DETECTRON2_DATASETS"):
+    with pytest.raises(FileNotFoundError, match="^'imagenet_train': .*DETECTRON2_DATASETS"):
         DatasetCatalog.get("imagenet_train")
     make_image(tmp_path / "imagenet" / "train" / "n01" / "1.png")
     make_image(tmp_path / "coco" / "unlabeled2017" / "2.png")

@@ -79,13 +79,13 @@ def test_a_folder_that_looks_like_a_share_is_a_folder(tmp_path):
 
 def test_bad_shares_are_refused(tmp_path):
     base = coco_of(tmp_path)
-    with pytest.raises(ValueError, match="asks for 0 %"):
+    with pytest.raises(ValueError, match=r"_0pct_seed0': 0 % of"):
         resolve_dataset(f"{base}_0pct_seed0")
-    with pytest.raises(ValueError, match="asks for 101 %"):
+    with pytest.raises(ValueError, match=r"_101pct_seed0': 101 % of"):
         resolve_dataset(f"{base}_101pct_seed0")
-    with pytest.raises(ValueError, match="DATASETS.TEST: .* serves to train"):
+    with pytest.raises(ValueError, match="DATASETS.TEST: .* is for training"):
         resolve_dataset(f"{base}_10pct_seed0", "DATASETS.TEST")
-    with pytest.raises(ValueError, match="'coco_2017_trian' is no data set"):
+    with pytest.raises(ValueError, match="'coco_2017_trian': not a data set"):
         resolve_dataset("coco_2017_trian_1pct_seed0")
 
 

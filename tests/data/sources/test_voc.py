@@ -64,7 +64,7 @@ def test_voc_layout_is_checked(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("<annotation>", "no valid xml"),
+        ("<annotation>", "not valid xml"),
         ("<a>" + OBJECT.format("unicorn", "", 1, 1, 2, 2) + "</a>", "'unicorn'.*classes.txt"),
         (
             "<a>" + OBJECT.format("cat", "", 1, "x", 2, 2) + "</a>",

@@ -129,17 +129,3 @@ def test_blur_radius():
     assert blur_radius(1.0, 224, 4.0) == 4
     assert blur_radius(1.0, 224, 3.0) == 3
     assert blur_radius(0.1, 224, 4.0) == 0
-
-
-@pytest.mark.parametrize(
-    "settings, key",
-    [
-        ({"blur": "box"}, "INPUT.VIEWS.BLUR"),
-        ({"hue": 0.6}, "INPUT.VIEWS.HUE"),
-        ({"contrast": -0.1}, "CONTRAST"),
-        ({"blur_sigma": (2.0, 0.1)}, "INPUT.VIEWS.BLUR_SIGMA"),
-    ],
-)
-def test_wrong_settings_name_their_key(settings, key):
-    with pytest.raises(ValueError, match=key):
-        PhotometrySettings(**settings)

@@ -63,7 +63,7 @@ def test_label_files(tmp_path):
     cv2.imwrite(str(tmp_path / "x" / "a.png"), np.full((HEIGHT, WIDTH), 3, np.uint8))
     assert (LabelFiles(str(tmp_path))({"file_name": "/images/x/a.jpg"}, HEIGHT, WIDTH) == 3).all()
     cv2.imwrite(str(tmp_path / "turned.png"), np.zeros((WIDTH, HEIGHT), np.uint8))
-    with pytest.raises(ValueError, match="turned.png has .* another shape"):
+    with pytest.raises(ValueError, match="turned.png' has .* another shape"):
         LabelFiles(str(tmp_path))({"file_name": "turned.jpg"}, HEIGHT, WIDTH)
     for name in ("b", "missing"):
         with pytest.raises(ValueError, match="INPUT.REGIONS.FOLDER"):
@@ -92,7 +92,7 @@ def test_regions_of_the_views_lie_where_the_image_shows_them(tmp_path):
         "INPUT.FORMAT", "RGB", "INPUT.VIEWS.SIZE", (64,), "INPUT.VIEWS.JITTER_PROB", (0.0,),
         "INPUT.VIEWS.GRAY_PROB", (0.0,), "INPUT.VIEWS.BLUR_PROB", (0.0,),
         "INPUT.VIEWS.SOLARIZE_PROB", (0.0,), "INPUT.REGIONS.SOURCE", "files",
-        "INPUT.REGIONS.FOLDER", str(tmp_path / "labels"), "MODEL.PLRC.RESOLUTION", 32,
+        "INPUT.REGIONS.FOLDER", str(tmp_path / "labels"), "INPUT.REGIONS.RESOLUTION", 32,
     )  # fmt: skip
     mapper, agree, flips = MultiViewMapper(cfg), [], 0
     for seed in range(30):
@@ -121,11 +121,12 @@ def scene_config(scenes, output, *options):
 @pytest.mark.parametrize("source", ["boxes", "masks"])
 @pytest.mark.parametrize("level", ["point", "region"])
 def test_training_on_annotated_regions(scenes, tmp_path, source, level):
-    options = ("INPUT.REGIONS.SOURCE", source, "MODEL.PLRC.LEVEL", level, "VIS_PERIOD", 1)
+    options = ("INPUT.REGIONS.SOURCE", source, "MODEL.PLRC.LEVEL", level, "VIS_PERIOD", 1,
+               "INPUT.REGIONS.RESOLUTION", 24)  # fmt: skip
     cfg = scene_config(scenes, tmp_path, *options, "SOLVER.MAX_ITER", 2)
     trainer = train(cfg)
     batch = next(iter(trainer.data_loader))
-    assert batch["views"][0]["regions"].shape == (8, 16, 16)
+    assert batch["views"][0]["regions"].shape == (8, 24, 24)
     assert trainer.storage.history("loss_point_contrast").latest() > 0
 
 

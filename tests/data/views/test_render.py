@@ -242,8 +242,6 @@ def test_wrong_arguments_are_refused(backend):
     with pytest.raises(ValueError, match="INPUT.VIEWS.BACKEND"):
         get_renderer(f"not {backend}")
     image, render = reference_image("photo"), get_renderer(backend)
-    with pytest.raises(ValueError, match="INPUT.VIEWS.INTERPOLATION"):
-        render(image, WHOLE, SIDE, "nearest", False, Photometry())
     with pytest.raises(ValueError, match="uint8"):
         render(image.astype(np.float32), WHOLE, SIDE, "bicubic", False, Photometry())
     with pytest.raises(ValueError, match="box inside"):

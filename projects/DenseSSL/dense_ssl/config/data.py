@@ -1,10 +1,10 @@
-"""Keys of the data: what the images are, and what is made of them."""
+"""Keys of the data: the images, their views and their regions."""
 
 from detectron2.config import CfgNode as CN
 
 
 def add_data_config(cfg):
-    """Which images."""
+    """Add the keys of the images."""
     # Entries of DATASETS.TRAIN and DATASETS.TEST are names registered in detectron2, or one of
     #   folder:IMAGES                 a folder of images, nested or not, without labels
     #   coco:ANNOTATIONS.json:IMAGES  a COCO json and its image folder
@@ -12,12 +12,12 @@ def add_data_config(cfg):
     #   semseg:IMAGES:LABELS[:CLASSES.txt]  images, and label maps (PNG) of the same names. A line
     #                                 of CLASSES.txt: "road", "3 road", or "4 void (ignore)"
     #   vocseg:ROOT:SPLIT[:LABELS]    a VOC folder; LABELS: SegmentationClass, or another folder
-    # More than this share of unreadable images stops pre-training.
+    # Pre-training stops if more than this share of the images cannot be read.
     cfg.DATALOADER.MAX_BROKEN_SHARE = 0.02
 
 
 def add_view_config(cfg):
-    """Views of an image, and its regions."""
+    """Add the keys of the views of an image and of its regions."""
     # The views of a pre-training image. Every key below holds one entry per view; a single entry
     # serves all views. Order of operations: crop and resize, flip, jitter, grey, blur, solarise.
     views = cfg.INPUT.VIEWS = CN()
@@ -25,7 +25,7 @@ def add_view_config(cfg):
     views.NUM = 2
     # Side of the square view, in pixels.
     views.SIZE = (224,)
-    # "random": a random resized crop. "whole": the whole image, aspect ratio given up.
+    # "random": a random resized crop. "whole": the whole image, with its aspect ratio changed.
     views.CROP = ("random",)
     # Area of the crop as a share of the image, uniform in this range.
     views.CROP_SCALE = ((0.08, 1.0),)
@@ -52,19 +52,21 @@ def add_view_config(cfg):
     views.SOLARIZE_PROB = (0.0, 0.2)
     views.SOLARIZE_THRESHOLD = (128,)
     # "exact": each operation as torchvision does it. "fast": the linear colour operations of a
-    # view as one matrix. See docs/performance.md for their distance and their speed.
+    # view as one matrix. docs/performance.md compares their results and their speed.
     views.BACKEND = "fast"
     # The crops of an image are drawn again until every pair overlaps by more than this many view
     # pixels on each side, in the view of lower zoom; 0 accepts any pair of crops.
     views.MIN_OVERLAP = 0
-    # After this many draws the last crops are taken; objectives then skip the image.
+    # After this many draws the last crops are used; objectives then skip the image.
     views.OVERLAP_TRIES = 10
 
-    # Regions of the images for point-level region contrast, other than its grid: "boxes" or
-    # "masks" of the annotations (for analysis: pre-training reads annotations for nothing else),
-    # or "files": label maps in FOLDER, PNG files of the images' names; 255 is no region.
+    # Regions of the images: "grid" (a method divides the image itself), "boxes" or "masks" of the
+    # annotations (for analysis: pre-training reads annotations for nothing else), or "files": label
+    # maps in FOLDER, PNG files of the images' names; 255 is no region.
     regions = cfg.INPUT.REGIONS = CN()
     regions.SOURCE = "grid"
     regions.FOLDER = ""
-    # What no box or mask covers is a region of its own.
+    # The pixels outside all boxes or masks are a region of their own.
     regions.BACKGROUND = True
+    # A view has one region in each of R x R cells (except with "grid"); this is R.
+    regions.RESOLUTION = 64

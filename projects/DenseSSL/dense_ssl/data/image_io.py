@@ -1,4 +1,4 @@
-"""Reading images of any common kind as 8-bit RGB."""
+"""Reading images of all common formats as 8-bit RGB."""
 
 import io
 
@@ -40,32 +40,30 @@ def read_image(path):
         raise BrokenImageError(f"{path}: {error.strerror or error}") from error
     if not data:
         raise BrokenImageError(f"{path}: the file is empty")
-    image = None
     if data.startswith(_TIFF_STARTS):  # OpenCV would multiply the colours with their alpha
         try:
             return _read_with_pillow(path, data)
         except BrokenImageError:
-            pass  # 16 bits per colour, which Pillow cannot read; or broken, as OpenCV will find
-    if not _is_cut_off(data):
-        try:
-            image = _decode(np.frombuffer(data, np.uint8))
-        except cv2.error:
-            image = None
-    if image is None:  # what OpenCV cannot read, Pillow may; it also says what is wrong
+            pass  # 16 bits per colour, which Pillow cannot read; or broken, which OpenCV reports
+    image = None if _is_cut_off(data) else _decode(np.frombuffer(data, np.uint8))
+    if image is None:  # Pillow may read what OpenCV cannot; it also says what is wrong
         return _read_with_pillow(path, data)
     return image
 
 
 def _decode(data):
-    """OpenCV's decoder, as RGB; None where it fails."""
-    if _DECODE_RGB is not None:
-        return cv2.imdecode(data, _DECODE_RGB)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    """Decode to RGB with OpenCV; return None if it fails."""
+    try:
+        if _DECODE_RGB is not None:
+            return cv2.imdecode(data, _DECODE_RGB)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
 def _is_cut_off(data):
-    """Does a JPEG lack its end? OpenCV would fill the rest with grey and say nothing."""
+    """Return True if a JPEG has no end; OpenCV would fill the rest with grey without an error."""
     return data.startswith(_JPEG_START) and _JPEG_END not in data[-_TAIL:]
 
 
@@ -78,6 +76,6 @@ def _read_with_pillow(path, data):
                 image = Image.fromarray(high.clip(0, 255).astype(np.uint8))
             return np.ascontiguousarray(image.convert("RGB"))
     except UnidentifiedImageError as error:  # its own text holds a memory address
-        raise BrokenImageError(f"{path}: no image of a known format") from error
+        raise BrokenImageError(f"{path}: not an image of a known format") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BrokenImageError(f"{path}: {error}") from error

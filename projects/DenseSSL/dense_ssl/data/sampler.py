@@ -1,12 +1,12 @@
-"""The order of training images: an endless stream that any process can join at any point."""
+"""The order of training images: endless, and the same from any position on."""
 
 import numpy as np
 from detectron2.utils import comm
 from torch.utils.data import Sampler
 
 
-def build_stream(cfg, num_images, seed):
-    """The batches of this process; with SOLVER.ACCUMULATE each is one part of a step.
+def build_batch_sampler(cfg, num_images, seed):
+    """Build the sampler of this process; with SOLVER.ACCUMULATE a batch is one part of a step.
 
     Args:
         cfg: config. num_images: size of the data. seed: of the order.
@@ -17,15 +17,16 @@ def build_stream(cfg, num_images, seed):
             f"SOLVER.ACCUMULATE {cfg.SOLVER.ACCUMULATE}."
         )
     batch_size = cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE
-    return StreamBatches(num_images, batch_size, seed, comm.get_rank(), comm.get_world_size())
+    process = comm.get_rank(), comm.get_world_size()
+    return InfiniteBatchSampler(num_images, batch_size, seed, *process)
 
 
-class StreamBatches(Sampler):
-    """Batches of an endless shuffled stream of images, one process's share of each.
+class InfiniteBatchSampler(Sampler):
+    """Batches of an endless shuffled sequence of images, one process's share of each.
 
-    The stream is permutation after permutation of the data. What stands at a position depends on
+    The sequence is one permutation of the data after another. The image at a position depends on
     the seed and the position alone: a run of many processes sees the same global batches as a run
-    of one, and a resumed run goes on where the other stopped. Each item is (position, index).
+    of one, and a resumed run continues where the other stopped. Each item is (position, index).
 
     Attributes:
         seed: may be set until iteration starts (a resumed run takes over the seed of the first).
@@ -64,3 +65,40 @@ class StreamBatches(Sampler):
                 items.append((position, int(order[position % self.num_images])))
             yield items
             batch += 1
+
+
+class GroupedBatchSampler(Sampler):
+    """Regroups the items of a sampler into batches of one kind (portrait or landscape).
+
+    Attributes:
+        seed: of the sampler. start: number of batches to leave out.
+    """
+
+    def __init__(self, sampler, kinds):
+        """
+        Args:
+            sampler: :class:`InfiniteBatchSampler`. kinds: one value per image.
+        """
+        self.sampler = sampler
+        self.kinds = kinds
+        self.start = 0
+
+    @property
+    def seed(self):
+        return self.sampler.seed
+
+    @seed.setter
+    def seed(self, value):
+        self.sampler.seed = value
+
+    def __iter__(self):
+        waiting, made = {}, 0
+        for items in self.sampler:
+            for item in items:
+                group = waiting.setdefault(self.kinds[item[1]], [])
+                group.append(item)
+                if len(group) == self.sampler.share:
+                    if made >= self.start:  # no image is read for those left out
+                        yield list(group)
+                    made += 1
+                    group.clear()

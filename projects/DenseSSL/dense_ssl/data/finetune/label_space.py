@@ -1,12 +1,15 @@
-"""Classes and keypoints: what the labels have is what the model is built for."""
+"""Fitting a model to its data: as many classes and keypoints as the labels have."""
 
 import logging
 
 from detectron2.data import MetadataCatalog
 
+from ..sources.label_maps import IGNORED
+from .semantic_mapper import is_semantic
+
 logger = logging.getLogger(__name__)
 
-# Where models keep their number of classes, and the metadata with the names of these.
+# Where models keep their number of classes, and the metadata with the class names.
 _CLASS_KEYS = {
     "GeneralizedRCNN": (("ROI_HEADS", "thing_classes"),),
     "PanopticFPN": (("ROI_HEADS", "thing_classes"),),
@@ -18,12 +21,12 @@ _COCO_KEYPOINTS = 17
 
 
 def resolve_labels(cfg, stated=()):
-    """Build the model for the classes and keypoints that the data have (``cfg`` in place).
+    """Set the numbers of classes and keypoints in ``cfg`` to those of the data, and check them.
 
     Args:
         cfg: config, its data sets registered.
-        stated: config keys given on the command line. They are not changed: a number that is not
-            that of the data is an error.
+        stated: config keys given on the command line. They are not changed: if the data have
+            another number, that is an error.
     """
     for node, field in _CLASS_KEYS.get(cfg.MODEL.META_ARCHITECTURE, ()):
         names = _common_names(cfg, field, "classes")
@@ -31,6 +34,27 @@ def resolve_labels(cfg, stated=()):
             _set(cfg.MODEL[node], "NUM_CLASSES", f"MODEL.{node}.NUM_CLASSES", len(names), stated)
     if cfg.MODEL.KEYPOINT_ON:
         _resolve_keypoints(cfg, stated)
+    if is_semantic(cfg):
+        _check_semantic(cfg)
+
+
+def _check_semantic(cfg):
+    """Raise if data sets have no label maps, or the ignored label is a class."""
+    for part in ("TRAIN", "TEST"):
+        for name in cfg.DATASETS[part]:
+            if not MetadataCatalog.get(name).get("stuff_classes"):
+                raise ValueError(
+                    f"DATASETS.{part}: {name!r} has no label maps, which "
+                    f"{cfg.MODEL.META_ARCHITECTURE} needs. Name them as "
+                    "'semseg:IMAGES:LABELS[:CLASSES.txt]' or 'vocseg:ROOT:SPLIT'."
+                )
+    node = cfg.MODEL.SEM_SEG_HEAD
+    if 0 <= node.IGNORE_VALUE < node.NUM_CLASSES:
+        raise ValueError(
+            f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE is {node.IGNORE_VALUE}, which is one of the "
+            f"{node.NUM_CLASSES} classes. Leave it at {IGNORED}: pixels that a data set ignores "
+            "get this label, whatever their value in files."
+        )
 
 
 def _resolve_keypoints(cfg, stated):
@@ -67,14 +91,14 @@ def _set(node, name, key, value, stated):
             f"{key} is {node[name]}, but the data have {value}. Leave the key out, and it follows "
             "the data; or name other data in DATASETS.TRAIN and DATASETS.TEST."
         )
-    logger.info("%s: %d instead of %d, as the data have", key, value, node[name])
+    logger.info("%s: %d instead of %d, to fit the data", key, value, node[name])
     node[name] = value
 
 
 def _common_names(cfg, field, kind):
-    """The names that all data sets share; an error where they differ.
+    """Return the names that all data sets share; raise if they differ.
 
-    Data sets that do not say (absent files, or a kind of their own) are passed over.
+    Data sets without names (absent files, or a kind of their own) are skipped.
     """
     first, known = None, None
     for part in ("TRAIN", "TEST"):
@@ -82,7 +106,7 @@ def _common_names(cfg, field, kind):
             meta = MetadataCatalog.get(name)
             if part == "TRAIN" and not meta.get("has_labels", True):
                 raise ValueError(
-                    f"DATASETS.TRAIN: {name!r} has no labels, so it can be pre-trained on, but no "
+                    f"DATASETS.TRAIN: {name!r} has no labels: it can be pre-trained on, but no "
                     f"{cfg.MODEL.META_ARCHITECTURE} can learn from it. Name a labelled data set."
                 )
             names = list(meta.get(field) or ())
@@ -93,7 +117,7 @@ def _common_names(cfg, field, kind):
             elif names != known:
                 raise ValueError(
                     f"{name!r} of DATASETS.{part} has other {kind} than {first}: "
-                    f"{_difference(names, known)}. Predictions are told apart by the order of the "
+                    f"{_difference(names, known)}. Predictions are numbered in the order of the "
                     f"{kind}: give all data sets the same ones."
                 )
     return known

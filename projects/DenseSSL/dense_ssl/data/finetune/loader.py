@@ -1,4 +1,4 @@
-"""The loader of fine-tuning: detectron2's, in an order that a resumed run can join."""
+"""The loader of fine-tuning: detectron2's, in an order that a resumed run continues."""
 
 import random
 
@@ -11,47 +11,46 @@ from detectron2.data import (
     get_detection_dataset_dicts,
 )
 from detectron2.data.common import DatasetFromList
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
-from ..sampler import build_stream
+from ..sampler import GroupedBatchSampler, build_batch_sampler
 from .semantic_mapper import SemanticMapper, is_semantic, semantic_dataset_dicts
 
 
 def build_finetune_loader(cfg, seed):
-    """Training batches of a detector or segmentor: lists of detectron2's dicts.
+    """Build the loader of a detector or segmentor; a batch is a list of detectron2's dicts.
 
     Images, augmentation and grouping are detectron2's (``DatasetMapper``, portrait and landscape
-    images in separate batches), but for semantic segmentation
-    (:class:`~dense_ssl.data.finetune.semantic_mapper.SemanticMapper`; grouped where the sizes are
-    known).
-    The order and the random numbers of the augmentation follow from the seed and the position in
-    the stream. Samplers other than "TrainingSampler" get detectron2's own loader, whose order a
-    resumed run does not continue.
+    images in separate batches), except for semantic segmentation
+    (:class:`~dense_ssl.data.finetune.semantic_mapper.SemanticMapper`; grouped if the sizes are
+    known). The order and the random numbers of the augmentation depend on the seed and the position
+    alone. With DATALOADER.SAMPLER_TRAIN other than "TrainingSampler" it is detectron2's own loader,
+    whose order a resumed run does not continue.
     """
     dicts, mapper = _training_data(cfg)
     if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
         return build_detection_train_loader(cfg, dataset=dicts, mapper=mapper)
-    batches = build_stream(cfg, len(dicts), seed)
+    sampler = build_batch_sampler(cfg, len(dicts), seed)
     if cfg.DATALOADER.ASPECT_RATIO_GROUPING and all("width" in x for x in dicts):
-        batches = GroupedBatches(batches, [x["width"] > x["height"] for x in dicts])
+        sampler = GroupedBatchSampler(sampler, [x["width"] > x["height"] for x in dicts])
     return DataLoader(
         SeededDataset(DatasetFromList(dicts, copy=False), mapper, seed),
-        batch_sampler=batches,
+        batch_sampler=sampler,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=list,
-        # its own, so that starting to iterate leaves the random numbers of the step alone
+        # its own, so that starting an iteration does not change the random numbers of the step
         generator=torch.Generator(),
     )
 
 
 def build_evaluation_loader(cfg, dataset_name):
-    """The images of a data set in their order, each once."""
+    """Build the loader of a data set in its order, each image once."""
     mapper = SemanticMapper(cfg, False) if is_semantic(cfg) else None
     return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
 
 def _training_data(cfg):
-    """(dicts of DATASETS.TRAIN, mapper)."""
+    """Return (dicts of DATASETS.TRAIN, mapper)."""
     if is_semantic(cfg):
         return semantic_dataset_dicts(cfg.DATASETS.TRAIN), SemanticMapper(cfg, True)
     has_keypoints = cfg.MODEL.KEYPOINT_ON
@@ -64,48 +63,11 @@ def _training_data(cfg):
     return dicts, DatasetMapper(cfg, True)
 
 
-class GroupedBatches(Sampler):
-    """Regroups the items of a stream into batches of one kind (portrait or landscape).
-
-    Attributes:
-        seed: of the stream. start: number of batches to leave out.
-    """
-
-    def __init__(self, stream, kinds):
-        """
-        Args:
-            stream: :class:`~dense_ssl.data.sampler.StreamBatches`. kinds: one value per image.
-        """
-        self.stream = stream
-        self.kinds = kinds
-        self.start = 0
-
-    @property
-    def seed(self):
-        return self.stream.seed
-
-    @seed.setter
-    def seed(self, value):
-        self.stream.seed = value
-
-    def __iter__(self):
-        waiting, made = {}, 0
-        for items in self.stream:
-            for item in items:
-                group = waiting.setdefault(self.kinds[item[1]], [])
-                group.append(item)
-                if len(group) == self.stream.share:
-                    if made >= self.start:  # those left out cost no image
-                        yield list(group)
-                    made += 1
-                    group.clear()
-
-
 class SeededDataset(Dataset):
     """Maps (position, index) with the random numbers of the position.
 
-    detectron2's augmentations draw from the global generators of numpy and Python; they are set
-    for the time of one image and put back.
+    detectron2's augmentations draw from the global generators of numpy and Python; these are seeded
+    for one image and restored.
     """
 
     def __init__(self, dataset_dicts, mapper, seed):

@@ -3,44 +3,22 @@
 import numpy as np
 import torch
 from detectron2.config import configurable
-from detectron2.data import MetadataCatalog, detection_utils, get_detection_dataset_dicts
+from detectron2.data import detection_utils, get_detection_dataset_dicts
 from detectron2.data import transforms as T
 from detectron2.modeling import META_ARCH_REGISTRY, SemanticSegmentor
 
+from ...utils.errors import prefix_errors
 from ..image_io import BrokenImageError
 from ..sources.label_maps import IGNORED, LabelReader, check_label_size
 
 
 def is_semantic(cfg):
-    """Is the META_ARCHITECTURE of the config one of semantic segmentation?"""
+    """Return True if the META_ARCHITECTURE of the config is one of semantic segmentation."""
     return issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), SemanticSegmentor)
 
 
-def check_semantic(cfg):
-    """Raise where data sets have no label maps, or the ignored label is a class."""
-    for part in ("TRAIN", "TEST"):
-        for name in cfg.DATASETS[part]:
-            if not MetadataCatalog.get(name).get("stuff_classes"):
-                raise ValueError(
-                    f"DATASETS.{part}: {name!r} has no label maps, which "
-                    f"{cfg.MODEL.META_ARCHITECTURE} learns from and is measured by. Name them as "
-                    "'semseg:IMAGES:LABELS[:CLASSES.txt]' or 'vocseg:ROOT:SPLIT'."
-                )
-    node = cfg.MODEL.SEM_SEG_HEAD
-    if 0 <= node.IGNORE_VALUE < node.NUM_CLASSES:
-        raise ValueError(
-            f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE is {node.IGNORE_VALUE}, which is one of the "
-            f"{node.NUM_CLASSES} classes. Leave it at {IGNORED}: what a data set ignores, whatever "
-            "its value in files, becomes this."
-        )
-
-
 def semantic_dataset_dicts(names):
-    """The images of data sets for semantic segmentation.
-
-    Returns:
-        list of detectron2's dicts, each with ``source``, the data set that it is from.
-    """
+    """Return the dicts of data sets, each with ``source``, the data set that it is from."""
     return [
         {**item, "source": name}
         for name in names
@@ -75,16 +53,13 @@ class SemanticMapper:
     """
 
     @configurable
-    def __init__(
-        self, is_train, *, augmentations, image_format, readers, key, ignore_value, pad=None
-    ):
+    def __init__(self, is_train, *, augmentations, image_format, readers, ignore_value, pad=None):
         """
         Args:
             is_train: give labels, or leave them to the evaluator.
             augmentations: list of detectron2's.
             image_format: INPUT.FORMAT.
             readers: {data set: LabelReader}; in training only.
-            key: config key to name in errors.
             ignore_value: the label of pixels that take no part in the loss.
             pad: (height, width, colour): smaller images are padded to it, on the right and below.
         """
@@ -92,63 +67,63 @@ class SemanticMapper:
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format = image_format
         self.readers = readers
-        self.key = key
         self.ignore_value = ignore_value
         self.pad = pad
 
     @classmethod
     def from_config(cls, cfg, is_train=True):
-        key = "DATASETS.TRAIN" if is_train else "DATASETS.TEST"
-        crop = cfg.INPUT.CROP
-        result = {
+        crop, pad = cfg.INPUT.CROP, None
+        if is_train and crop.ENABLED and crop.TYPE == "absolute":
+            pad = (*crop.SIZE, np.round(cfg.MODEL.PIXEL_MEAN).astype(np.uint8))
+        return {
             "is_train": is_train,
             "augmentations": build_augmentations(cfg, is_train),
             "image_format": cfg.INPUT.FORMAT,
-            "readers": {x: LabelReader(x, key) for x in cfg.DATASETS.TRAIN} if is_train else {},
-            "key": key,
+            "readers": {x: LabelReader(x) for x in cfg.DATASETS.TRAIN} if is_train else {},
             "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+            "pad": pad,
         }
-        if is_train and crop.ENABLED and crop.TYPE == "absolute":
-            result["pad"] = (*crop.SIZE, np.round(cfg.MODEL.PIXEL_MEAN).astype(np.uint8))
-        return result
 
     def __call__(self, item):
-        item = dict(item)
+        with prefix_errors("DATASETS.TRAIN" if self.is_train else "DATASETS.TEST"):
+            return self._map(dict(item))
+
+    def _map(self, item):
         path = item.pop("sem_seg_file_name", None)
         image = self._read_image(item)
-        if not self.is_train:
-            if path:
-                check_label_size(path, item["file_name"], *image.shape[:2], self.key)
-            aug_input = T.AugInput(image)
-            self.augmentations(aug_input)
-            return {**item, "image": _to_tensor(aug_input.image)}
-        labels = self._read_labels(item, path, image)
+        labels = self._read_labels(path, item, image.shape[:2])
         aug_input = T.AugInput(image, sem_seg=labels)
         self.augmentations(aug_input)
-        image, labels = self._padded(aug_input.image, aug_input.sem_seg)
-        labels = torch.from_numpy(labels.astype(np.int64))
-        labels[labels == IGNORED] = self.ignore_value
-        return {**item, "image": _to_tensor(image), "sem_seg": labels}
+        image, labels = aug_input.image, aug_input.sem_seg
+        if self.is_train:
+            image, labels = self._padded(image, labels)
+            item["sem_seg"] = torch.from_numpy(labels.astype(np.int64))
+            item["sem_seg"][item["sem_seg"] == IGNORED] = self.ignore_value
+        # (H, W, C) -> (C, H, W)
+        item["image"] = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return item
 
     def _read_image(self, item):
-        """(H, W, C); sets ``height`` and ``width`` of the dict, or raises where they differ."""
+        """Return (H, W, C); set ``height`` and ``width`` of the dict, or raise if they differ."""
         try:
             image = detection_utils.read_image(item["file_name"], format=self.image_format)
         except OSError as error:
             reason = error.strerror or error
-            raise BrokenImageError(f"{self.key}: {item['file_name']!r}: {reason}") from error
+            raise BrokenImageError(f"{item['file_name']!r}: {reason}") from error
         detection_utils.check_image_size(item, image)
         return image
 
-    def _read_labels(self, item, path, image):
-        if path is None:
-            raise ValueError(f"{self.key}: {item['file_name']!r} has no label map.")
-        labels = self.readers[item["source"]](path)
-        if labels.shape != image.shape[:2]:
-            check_label_size(path, item["file_name"], *image.shape[:2], self.key)
+    def _read_labels(self, path, item, size):
+        """Return (H, W), or None at test time, when only the size of a label map is checked."""
+        if self.is_train and path is None:
+            raise ValueError(f"{item['file_name']!r} has no label map.")
+        labels = self.readers[item["source"]](path) if self.is_train else None
+        if path and (labels is None or labels.shape != size):
+            check_label_size(path, item["file_name"], *size)
         return labels
 
     def _padded(self, image, labels):
+        """Pad to ``self.pad``, if it is set, with its colour and without a label."""
         if self.pad is None:
             return image, labels
         height, width, colour = self.pad
@@ -161,11 +136,7 @@ class SemanticMapper:
 
 
 def build_augmentations(cfg, is_train):
-    """Resize; in training also crop, colours and flip, as INPUT says.
-
-    Returns:
-        list of detectron2's augmentations.
-    """
+    """Build detectron2's augmentations: a resize; in training also crop, colours and flip."""
     resize, *flip = detection_utils.build_augmentation(cfg, is_train)
     if not is_train:
         return [resize]
@@ -184,8 +155,3 @@ def build_augmentations(cfg, is_train):
 
         result.append(ColorAugSSDTransform(img_format=cfg.INPUT.FORMAT))
     return [*result, *flip]
-
-
-def _to_tensor(image):
-    """(H, W, C) array -> (C, H, W) tensor."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

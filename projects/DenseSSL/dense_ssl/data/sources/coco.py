@@ -4,7 +4,6 @@ import functools
 import json
 import os
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
 from .folder import check_folder
@@ -13,44 +12,47 @@ from .folder import check_folder
 _EVALUATION_FIELDS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
 # What the json must have; categories may be absent as a whole.
 _FIELDS = {"images": ("id", "file_name"), "categories": ("id", "name")}
-# So many images are looked for to see whether the image folder is the right one.
+# The number of images checked to see whether the image folder is the right one.
 _PROBES = 20
 
 
-def register_coco(name, json_file, image_root, key):
-    """Register a COCO json under ``name``, with its metadata.
-
-    The json may have no annotations, or not even categories: that is enough for pre-training.
-    Beside detectron2's, the metadata hold ``has_labels`` and ``missing_fields``: what evaluation
-    needs and some annotations lack.
+def coco_dataset(name, json_file, image_root):
+    """Open a COCO json, which may lack annotations, or even categories, for pre-training.
 
     Args:
-        name: of the new data set.
+        name: of the data set, for which detectron2 stores metadata when it reads the labels.
         json_file, image_root: paths.
-        key: config key to name in errors.
+
+    Returns:
+        (function that reads the dicts, metadata). The metadata also has ``has_labels`` and
+        ``missing_fields``: those that evaluation needs and some annotations lack.
     """
     json_file, image_root = os.path.expanduser(json_file), os.path.expanduser(image_root)
     if not os.path.isfile(json_file):
-        raise FileNotFoundError(f"{key}: the annotation file {json_file!r} does not exist.")
-    check_folder(image_root, key, f"the folder of the images in {json_file!r}")
-    data = _read(json_file, key)
+        raise FileNotFoundError(f"the annotation file {json_file!r} does not exist.")
+    check_folder(image_root, f"the folder of the images in {json_file!r}")
+    data = _read(json_file)
     categories = sorted(data.get("categories") or [], key=lambda x: x["id"])
     annotations = data.get("annotations") or []
-    meta = MetadataCatalog.get(name)
-    meta.set(json_file=json_file, image_root=image_root)
-    meta.set(has_labels=bool(categories and annotations))
-    load = _load_images
-    if categories:
-        load = _load_labelled
-        missing = [x for x in _EVALUATION_FIELDS if any(x not in a for a in annotations)]
-        meta.set(thing_classes=[x["name"] for x in categories], missing_fields=missing)
-        meta.set(counts_keypoints=all("num_keypoints" in a for a in annotations))
-        meta.set(evaluator_type="coco", **_keypoints(categories))
-    DatasetCatalog.register(name, functools.partial(load, name, json_file, image_root, key))
+    metadata = {
+        "json_file": json_file,
+        "image_root": image_root,
+        "has_labels": bool(categories and annotations),
+    }
+    if not categories:
+        return functools.partial(_load_images, json_file, image_root), metadata
+    metadata.update(
+        evaluator_type="coco",
+        thing_classes=[x["name"] for x in categories],
+        missing_fields=[x for x in _EVALUATION_FIELDS if any(x not in a for a in annotations)],
+        counts_keypoints=all("num_keypoints" in a for a in annotations),
+        **_keypoints(categories),
+    )
+    return functools.partial(_load_labelled, name, json_file, image_root), metadata
 
 
 def _keypoints(categories):
-    """Metadata of the keypoints that all categories share, as far as the json names any.
+    """Return the metadata of the keypoints that all categories share, if the json names any.
 
     Where an image is flipped, ``left_x`` and ``right_x`` change places.
     """
@@ -68,13 +70,13 @@ def _keypoints(categories):
     return {"keypoint_names": names, "keypoint_flip_map": pairs}
 
 
-def _read(json_file, key):
+def _read(json_file):
     try:
         with open(json_file, encoding="utf-8") as file:
             data = json.load(file)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(
-            f"{key}: {json_file!r} is no valid json ({error}). Was it cut off while being copied?"
+            f"{json_file!r} is not valid json ({error}). Was it cut off while being copied?"
         ) from error
     for part, fields in _FIELDS.items():
         entries = data.get(part) if isinstance(data, dict) else None
@@ -82,44 +84,41 @@ def _read(json_file, key):
             continue
         if not entries or not all(x in entry for entry in entries for x in fields):
             raise ValueError(
-                f"{key}: {json_file!r} is no COCO file: it needs a list {part!r} of entries with "
+                f"{json_file!r} is not a COCO file: it needs a list {part!r} of entries with "
                 f"{' and '.join(map(repr, fields))}."
             )
     return data
 
 
-def _load_labelled(name, json_file, image_root, key):
+def _load_labelled(name, json_file, image_root):
     try:
         dicts = load_coco_json(json_file, image_root, name)
     except (AssertionError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{key}: {json_file!r} cannot be read as COCO annotations: {error!r}"
-        ) from error
-    _check_images(dicts, json_file, image_root, key)
+        raise ValueError(f"cannot read {json_file!r} as COCO annotations: {error!r}") from error
+    _check_images(dicts, json_file, image_root)
     return dicts
 
 
-def _load_images(name, json_file, image_root, key):
-    """Images alone: detectron2's own loader wants categories."""
-    del name
+def _load_images(json_file, image_root):
+    """Return the dicts of images alone; detectron2's own loader requires categories."""
     dicts = [
         {
             "file_name": os.path.join(image_root, x["file_name"]),
             "image_id": x["id"],
             **{size: x[size] for size in ("height", "width") if size in x},
         }
-        for x in sorted(_read(json_file, key)["images"], key=lambda x: x["id"])
+        for x in sorted(_read(json_file)["images"], key=lambda x: x["id"])
     ]
-    _check_images(dicts, json_file, image_root, key)
+    _check_images(dicts, json_file, image_root)
     return dicts
 
 
-def _check_images(dicts, json_file, image_root, key):
-    """Raise where the image folder is another one than the json means."""
+def _check_images(dicts, json_file, image_root):
+    """Raise if the image folder does not hold the images of the json."""
     probes = [x["file_name"] for x in dicts[:: max(len(dicts) // _PROBES, 1)]]
     if not any(os.path.isfile(x) for x in probes):
         raise FileNotFoundError(
-            f"{key}: none of {len(probes)} images of {json_file!r} looked for is in "
-            f"{image_root!r}; the first one would be {probes[0]!r}. Give the folder that the "
-            "names in the json are relative to."
+            f"none of the {len(probes)} images of {json_file!r} checked is in {image_root!r}; the "
+            f"first one would be {probes[0]!r}. Give the folder that the names in the json are "
+            "relative to."
         )

@@ -1,7 +1,6 @@
 """The data sets of DATASETS.TRAIN and DATASETS.TEST: names that detectron2 knows, and paths."""
 
 import difflib
-import functools
 import importlib.util
 import logging
 import os
@@ -9,14 +8,14 @@ import re
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from .coco import register_coco
-from .folder import builtin_root, check_folder, list_image_folder
-from .semantic import register_semseg, register_vocseg
-from .semantic_builtin import register_builtin_label_maps
+from ...utils.errors import prefix_errors
+from .builtin import builtin_root, register_builtin
+from .coco import coco_dataset
+from .folder import folder_dataset
+from .registration import register
+from .semantic import semseg_dataset, vocseg_dataset
 from .subsets import parse_subset, register_subset
-from .voc import register_voc
-
-__all__ = ["list_image_folder", "register_datasets", "resolve_dataset"]
+from .voc import voc_dataset
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +28,14 @@ FORMS = """
   vocseg:ROOT:SPLIT[:LABELS]    a VOC folder, a file of its ImageSets/Segmentation
   ENTRY_5pct_seed0              for training: 5 % of the images of one of the above, by a seed"""
 
-# Names for folders without labels, below the folder that DETECTRON2_DATASETS points at.
-BUILTIN_FOLDERS = {
-    "imagenet_train": "imagenet/train",
-    "coco_2017_unlabeled": "coco/unlabeled2017",
+# Paths may hold colons themselves, so the fields are recognised by what surrounds them. The groups
+# are the arguments of the functions, which return (function that loads the dicts, metadata).
+_OPENERS = {
+    "folder": (r"folder:(?P<path>.+)", folder_dataset),
+    "coco": (r"(?P<name>coco:(?P<json_file>.+?\.json):(?P<image_root>.+))", coco_dataset),
+    "voc": (r"voc:(?P<root>.+?):(?P<split>[^:/]+)(:(?P<year>\d{4}))?", voc_dataset),
+    "semseg": (r"semseg:(?P<fields>.+:.+)", semseg_dataset),
+    "vocseg": (r"vocseg:(?P<root>.+?):(?P<split>[^:/]+)(:(?P<labels>[^:/]+))?", vocseg_dataset),
 }
 
 # What detectron2 needs to read and to evaluate data sets of a kind.
@@ -44,11 +47,11 @@ def register_datasets(cfg):
 
     Entries are registered under their own text, so the config stays as it is.
     """
-    for key in ("TRAIN", "TEST"):
-        for entry in cfg.DATASETS[key]:
-            name = resolve_dataset(entry, f"DATASETS.{key}")
-            _check_packages(name, f"DATASETS.{key}")
-            _warn_if_absent(name, f"DATASETS.{key}")
+    for key in ("DATASETS.TRAIN", "DATASETS.TEST"):
+        for entry in cfg.DATASETS[key.split(".")[1]]:
+            resolve_dataset(entry, key)
+            _check_packages(entry, key)
+            _warn_if_absent(entry, key)
 
 
 def resolve_dataset(entry, key="DATASETS.TRAIN"):
@@ -56,52 +59,45 @@ def resolve_dataset(entry, key="DATASETS.TRAIN"):
 
     Args:
         entry: see :data:`FORMS`.
-        key: config key to name in errors.
+        key: config key that holds the entry. Errors start with both, also those raised later, when
+            the data set is loaded.
 
     Returns:
         the name it is registered under: ``entry`` itself.
     """
     if entry in DatasetCatalog:
         return entry
+    where = f"{key}: {entry!r}"
     subset = parse_subset(entry)
     if subset and not _ends_in_a_path(entry):
-        register_subset(entry, resolve_dataset(subset[0], key), *subset[1:], key)
+        resolve_dataset(subset[0], key)
+        with prefix_errors(where):
+            if key != "DATASETS.TRAIN":
+                raise ValueError(
+                    "a share of a data set is for training with few labels. Evaluate on a whole "
+                    "data set."
+                )
+            register_subset(entry, *subset)
         return entry
-    form, _, rest = entry.partition(":")
-    if form == "folder" and rest:
-        check_folder(os.path.expanduser(rest), key)
-        MetadataCatalog.get(entry).set(has_labels=False)
-        DatasetCatalog.register(entry, functools.partial(list_image_folder, rest, key))
-        return entry
-    # paths may hold colons themselves, so the fields are told apart by what surrounds them
-    coco = re.fullmatch(r"(.+?\.json):(.+)", rest) if form == "coco" else None
-    if coco:
-        register_coco(entry, coco[1], coco[2], key)
-        return entry
-    voc = re.fullmatch(r"(.+?):([^:/]+)(?::(\d{4}))?", rest) if form == "voc" else None
-    if voc:
-        register_voc(entry, voc[1], voc[2], int(voc[3] or 2012), key)
-        return entry
-    if form == "semseg" and re.fullmatch(".+:.+", rest):
-        register_semseg(entry, rest, key)
-        return entry
-    vocseg = re.fullmatch(r"(.+?):([^:/]+)(?::([^:/]+))?", rest) if form == "vocseg" else None
-    if vocseg:
-        register_vocseg(entry, *vocseg.groups(), key)
-        return entry
-    raise ValueError(f"{key}: {entry!r} is no data set.{_suggestion(entry)} Entries may be:{FORMS}")
+    with prefix_errors(where):
+        load, metadata = _open(entry)
+    register(entry, load, metadata, where)
+    return entry
+
+
+def _open(entry):
+    for pattern, open_form in _OPENERS.values():
+        match = re.fullmatch(pattern, entry)
+        if match:
+            return open_form(**match.groupdict())
+    raise ValueError(f"not a data set.{_suggestion(entry)} Entries may be:{FORMS}")
 
 
 def _ends_in_a_path(entry):
-    """Is the last field of ``entry`` a path that exists, whatever its name looks like?"""
-    return any(os.path.exists(os.path.expanduser(x)) for x in (entry, *_tails(entry)))
-
-
-def _tails(entry):
-    """'a:b:c' -> 'b:c', 'c'."""
-    while ":" in entry:
-        _, _, entry = entry.partition(":")
-        yield entry
+    """Return True if the entry, or what follows one of its colons, is a path that exists."""
+    parts = entry.split(":")
+    tails = (":".join(parts[i:]) for i in range(len(parts)))
+    return any(os.path.exists(os.path.expanduser(x)) for x in tails)
 
 
 def _suggestion(entry):
@@ -113,14 +109,13 @@ def _suggestion(entry):
     near = difflib.get_close_matches(entry, DatasetCatalog.list(), n=3)
     form, colon, rest = entry.partition(":")
     if colon:
-        known = ("folder", "coco", "voc", "semseg", "vocseg")
-        forms = difflib.get_close_matches(form.lower(), known, n=1)
+        forms = difflib.get_close_matches(form.lower(), _OPENERS, n=1)
         near += [f"{x}:{rest}" for x in forms if x != form]
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def _check_packages(name, key):
-    """Raise where detectron2 reads a data set by packages that are not there."""
+    """Raise if detectron2 reads a data set with packages that are not installed."""
     kind = MetadataCatalog.get(name).get("evaluator_type")
     absent = [x for x in _PACKAGES.get(kind, ()) if importlib.util.find_spec(x) is None]
     if absent:
@@ -131,7 +126,7 @@ def _check_packages(name, key):
 
 
 def _warn_if_absent(name, key):
-    """Say how to get at detectron2's own data sets where their files are not there.
+    """Say how to find detectron2's own data sets if their files are missing.
 
     A warning only: evaluation alone needs no training data, and the other way round.
     """
@@ -150,23 +145,4 @@ def _warn_if_absent(name, key):
             return
 
 
-def _load_builtin_folder(name, folder):
-    path = os.path.join(builtin_root(), folder)
-    if not os.path.isdir(path):
-        raise FileNotFoundError(
-            f"DATASETS.TRAIN: {name!r} is the folder {path!r}, which does not exist. Set the "
-            f"environment variable DETECTRON2_DATASETS to the folder that holds {folder}, or "
-            "name the images as 'folder:IMAGES'."
-        )
-    return list_image_folder(path)
-
-
-def _register_builtin_folders():
-    for name, folder in BUILTIN_FOLDERS.items():
-        if name not in DatasetCatalog:  # the user's own registration comes first
-            MetadataCatalog.get(name).set(has_labels=False)
-            DatasetCatalog.register(name, functools.partial(_load_builtin_folder, name, folder))
-
-
-_register_builtin_folders()
-register_builtin_label_maps()
+register_builtin()

@@ -12,92 +12,107 @@ from ..image_io import BrokenImageError
 
 # Pixels without a label, here and (by default) in files.
 IGNORED = 255
-# What the table of a data set holds for values that are no class of it; class numbers lie below.
+# What the table of a data set holds for values that are no class of it; class numbers are smaller.
 _UNKNOWN = 254
 MAX_CLASSES = _UNKNOWN
 _NUM_VALUES = 2**16  # files have 8 or 16 bits per pixel
 _ONE_CHANNEL = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 
 
+def label_map_metadata(classes, values=None, ignored=()):
+    """Return the metadata of label maps that training and evaluation read.
+
+    Args:
+        classes: names.
+        values: of the classes in files; None: 0, 1, 2, ...
+        ignored: values whose pixels have no label, beside 255 (unless that is a class); None: all
+            that are no class.
+    """
+    values = list(range(len(classes)) if values is None else values)
+    if ignored is not None:
+        ignored = [*ignored, *({IGNORED} - set(values) - set(ignored))]
+    return {
+        "stuff_classes": list(classes),
+        "label_values": values,
+        "ignored_values": ignored,
+        "ignore_label": IGNORED,  # of label maps as they are read, not as they are in files
+        "stuff_dataset_id_to_contiguous_id": {x: i for i, x in enumerate(values)},
+        "evaluator_type": "sem_seg",
+    }
+
+
 class LabelReader:
     """Reads the label maps of one data set as contiguous class numbers.
 
-    What the metadata of the data set say: ``stuff_classes``, the names; ``label_values``, the value
-    in files of each class (default: 0, 1, 2, ...); ``ignored_values``, those without a label, or
-    None for all that are no class (default: ``ignore_label``, 255).
+    It follows the metadata of the data set: ``stuff_classes``, the names; ``label_values``, the
+    value in files of each class (default: 0, 1, 2, ...); ``ignored_values``, those without a label,
+    or None for all that are no class (default: ``ignore_label``, 255).
     """
 
-    def __init__(self, dataset_name, key, ignore_value=IGNORED):
+    def __init__(self, dataset_name, ignore_value=IGNORED):
         """
         Args:
             dataset_name: of a registered data set with ``stuff_classes``.
-            key: config key to name in errors.
             ignore_value: what pixels without a label become.
         """
         meta = MetadataCatalog.get(dataset_name)
-        classes = meta.stuff_classes
         self.dataset_name = dataset_name
-        self.key = key
         self.ignore_value = ignore_value
-        self.num_classes = len(classes)
+        self.num_classes = len(meta.stuff_classes)
         if self.num_classes > MAX_CLASSES:
             raise ValueError(
-                f"{key}: {dataset_name!r} has {len(classes)} classes; label maps are read with at "
+                f"{dataset_name!r} has {self.num_classes} classes; label maps are read with at "
                 f"most {MAX_CLASSES}."
             )
-        values = meta.get("label_values", range(len(classes)))
+        values = meta.get("label_values", range(self.num_classes))
         ignored = meta.get("ignored_values", (meta.get("ignore_label", IGNORED),))
         self._table = np.full(_NUM_VALUES, IGNORED if ignored is None else _UNKNOWN, np.uint8)
-        self._table[list(values)] = np.arange(len(classes))
+        self._table[list(values)] = np.arange(self.num_classes)
         self._table[[x for x in ignored or () if x >= 0]] = IGNORED
 
-    def __call__(self, path, copy=False, dtype=None):
+    def __call__(self, path, copy=False, dtype=np.uint8):
         """Read one label map; the arguments are those of detectron2's ``sem_seg_loading_fn``.
 
         Args:
             path: of the label map.
             copy: of no effect; the result is always the caller's own.
-            dtype: of the result; default: uint8, or int64 where IGNORE_VALUE does not fit.
+            dtype: of the result; it must hold ``ignore_value``.
 
         Returns:
             (H, W) array of class numbers, and ``ignore_value`` where there is no label.
         """
         del copy
-        values = read_label_map(path, self.key)
+        values = read_label_map(path)
         labels = self._table[values]
-        if (labels == _UNKNOWN).any():
-            self._refuse(path, np.unique(values[labels == _UNKNOWN]))
-        if dtype is None:
-            dtype = np.uint8 if 0 <= self.ignore_value < 256 else np.int64
+        unknown = np.unique(values[labels == _UNKNOWN])
+        if len(unknown):
+            shown = ", ".join(map(str, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
+            raise ValueError(
+                f"the label map {path!r} has the values {shown}, which are no class of "
+                f"{self.dataset_name!r} ({self.num_classes} classes). Fix the file, or name the "
+                "values in the file of the classes, as the third part of 'semseg:IMAGES:LABELS:"
+                "CLASSES.txt'; a line '7 border (ignore)' leaves pixels of value 7 out."
+            )
         labels = labels.astype(dtype, copy=False)
-        if self.ignore_value != IGNORED:
-            labels[labels == IGNORED] = self.ignore_value
+        labels[labels == IGNORED] = self.ignore_value
         return labels
 
-    def _refuse(self, path, values):
-        shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
-        raise ValueError(
-            f"{self.key}: the label map {path!r} has the values {shown}, which are no class of "
-            f"{self.dataset_name!r} ({self.num_classes} classes). Mend the file, or name the "
-            "values in the file of the classes, as the third part of 'semseg:IMAGES:LABELS:"
-            "CLASSES.txt'; a line '7 border (ignore)' leaves pixels of value 7 out."
-        )
 
-
-def read_label_map(path, key):
-    """The values of a label map as they stand in the file: of a palette image, its indices.
+def read_label_map(path):
+    """Read the values of a label map as they are in the file: of a palette image, its indices.
 
     Args:
-        path: PNG (or other lossless) file with one channel. key: config key to name in errors.
+        path: PNG (or other lossless) file with one channel.
 
     Returns:
         (H, W) array, uint8 or uint16.
     """
-    with _opened(path, key) as image:
+    with _opened(path) as image:
         if image.mode not in _ONE_CHANNEL:
             raise ValueError(
-                f"{key}: {path!r} has colours (mode {image.mode}), but a label map holds one class "
-                "number per pixel: an 8-bit grey or palette PNG. Convert the colours to numbers."
+                f"the label map {path!r} has colours (mode {image.mode}), but a label map holds "
+                "one number per pixel: an 8-bit grey or palette PNG. Convert the colours to "
+                "numbers."
             )
         values = np.asarray(image)
     if values.dtype == bool:
@@ -106,52 +121,49 @@ def read_label_map(path, key):
         return values
     if values.min() < 0 or values.max() >= _NUM_VALUES:
         raise ValueError(
-            f"{key}: {path!r} has values from {values.min()} to {values.max()}; those of a label "
-            f"map lie between 0 and {_NUM_VALUES - 1}."
+            f"the label map {path!r} has values from {values.min()} to {values.max()}; they must "
+            f"be between 0 and {_NUM_VALUES - 1}."
         )
     return values.astype(np.uint16)
 
 
-def check_label_size(path, image_file, height, width, key):
-    """Raise where a label map has another size than its image; only its header is read."""
-    with _opened(path, key) as image:
+def check_label_size(path, image_file, height, width):
+    """Raise if a label map and its image differ in size; only the header of the map is read."""
+    with _opened(path) as image:
         size = image.size
     if size != (width, height):
         raise ValueError(
-            f"{key}: the label map {path!r} has {size[0]} x {size[1]} pixels, its image "
-            f"{image_file!r} has {width} x {height} (its EXIF orientation applied). Give the label "
-            "map the size of the image."
+            f"the label map {path!r} has {size[0]} x {size[1]} pixels, its image {image_file!r} "
+            f"has {width} x {height} (its EXIF orientation applied). Give the label map the size "
+            "of the image."
         )
 
 
 @contextlib.contextmanager
-def _opened(path, key):
-    """A PIL image, not decoded yet; what goes wrong with the file names it."""
+def _opened(path):
+    """Yield a PIL image, not decoded yet; errors name the file."""
     try:
         with PathManager.open(str(path), "rb") as file, Image.open(file) as image:
             yield image
     except UnidentifiedImageError as error:
-        raise BrokenImageError(f"{key}: the label map {path!r} is no known image") from error
+        raise BrokenImageError(f"the label map {path!r} is not a known image") from error
     except (OSError, SyntaxError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise BrokenImageError(f"{key}: the label map {path!r} cannot be read: {reason}") from error
+        raise BrokenImageError(f"the label map {path!r} cannot be read: {reason}") from error
 
 
-def read_classes_file(path, key):
-    """The classes of label maps, from a text file.
+def read_classes_file(path):
+    """Read the classes of label maps from a text file.
 
     One class per line, with or without its value in front: ``3 road``, or ``road`` in the fourth
     line. A line that ends in ``(ignore)`` names a value whose pixels have no label.
-
-    Args:
-        path: text file. key: config key to name in errors.
 
     Returns:
         (names, values of the classes in files, values that are ignored), lists.
     """
     path = os.path.expanduser(path)
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"{key}: the file of class names {path!r} does not exist.")
+        raise FileNotFoundError(f"the file of class names {path!r} does not exist.")
     with open(path, encoding="utf-8") as file:
         lines = [line.split() for line in file if line.strip() and line[0] != "#"]
     if all(len(x) > 1 and x[0].isdigit() for x in lines):
@@ -163,9 +175,9 @@ def read_classes_file(path, key):
     values = [value for value, _ in entries]
     if len(set(values)) < len(values) or len(set(classes.values())) < len(classes) or not classes:
         raise ValueError(
-            f"{key}: {path!r} must name each class and each value once, one per line; has "
+            f"{path!r} must name each class and each value once, one per line; it has "
             f"{[' '.join(x) for x in lines]}."
         )
     if max(values) >= _NUM_VALUES:
-        raise ValueError(f"{key}: {path!r} has the value {max(values)}, above {_NUM_VALUES - 1}.")
+        raise ValueError(f"{path!r} has the value {max(values)}, above {_NUM_VALUES - 1}.")
     return list(classes.values()), list(classes), ignored

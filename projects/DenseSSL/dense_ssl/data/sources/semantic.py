@@ -5,96 +5,71 @@ import logging
 import os
 
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.pascal_voc import CLASS_NAMES
 
 from .folder import check_folder, list_image_folder
-from .label_maps import IGNORED, read_classes_file, read_label_map
-from .voc import image_file, read_classes, read_split
+from .label_maps import IGNORED, label_map_metadata, read_classes_file, read_label_map
+from .voc import check_voc_folder, image_file, read_classes, read_split
 
 logger = logging.getLogger(__name__)
 
 VOC_CLASSES = ("background", *CLASS_NAMES)
-# Folder of the label maps that goes with the list of images that SBD adds to VOC's.
-_AUGMENTED = {"trainaug": "SegmentationClassAug", "train_aug": "SegmentationClassAug"}
 
 
-def register_semseg(name, fields, key):
-    """Register images and label maps of the same names under ``name``.
+def semseg_dataset(fields):
+    """Open images and label maps of the same names.
 
     Args:
-        name: of the new data set.
         fields: "IMAGES:LABELS[:CLASSES.txt]": two folders, and the file of the class names (see
             :func:`~dense_ssl.data.sources.label_maps.read_classes_file`). Without it the values
             found in the label maps are the classes; 255 is no label.
-        key: config key to name in errors.
+
+    Returns:
+        (function that lists the dicts, metadata).
     """
     images, labels, classes_file = _split_fields(fields)
-    check_folder(images, key, "a folder of images")
-    check_folder(labels, key, f"the folder of the label maps of {images!r}")
-    load = functools.partial(pair_by_name, images, labels, key)
+    check_folder(images, "a folder of images")
+    check_folder(labels, f"the folder of the label maps of {images!r}")
+    load = functools.partial(pair_by_name, images, labels)
     if classes_file:
-        classes, values, ignored = read_classes_file(classes_file, key)
+        classes, values, ignored = read_classes_file(classes_file)
     else:
-        values, ignored = _find_values(load(), key), []
+        values, ignored = _find_values(load()), []
         classes = [str(x) for x in values]
-    register_label_maps(name, load, classes, values, ignored)
+    return load, label_map_metadata(classes, values, ignored)
 
 
-def register_vocseg(name, root, split, labels, key):
-    """Register a split of a VOC folder with its label maps under ``name``.
+def vocseg_dataset(root, split, labels=None):
+    """Open a split of a VOC folder with its label maps.
 
     Args:
-        name: of the new data set.
         root: folder with JPEGImages, ImageSets/Segmentation and, for classes other than the 20 of
             VOC, classes.txt (one name per line; background, value 0, is not listed).
         split: name of a file in ImageSets/Segmentation, without .txt.
         labels: folder in ``root``; None: SegmentationClass, or SegmentationClassAug for trainaug.
-        key: config key to name in errors.
+
+    Returns:
+        (function that lists the dicts, metadata).
     """
-    root = os.path.expanduser(root)
-    check_folder(root, key, "the root of a VOC data set")
-    folder = os.path.join(root, labels or _AUGMENTED.get(split, "SegmentationClass"))
-    for path in (os.path.join(root, "ImageSets", "Segmentation"), folder):
-        check_folder(path, key, f"a part of the VOC data set {name!r}")
-    read_split(root, split, key, "Segmentation")
-    classes = ("background", *read_classes(root, key))
-    load = functools.partial(load_voc_label_maps, root, split, folder, key)
-    register_label_maps(name, load, classes)
+    labels = labels or voc_label_folder(split)
+    root = check_voc_folder(root, "ImageSets/Segmentation", labels)
+    read_split(root, split, "Segmentation")
+    load = functools.partial(load_voc_label_maps, root, split, os.path.join(root, labels))
+    return load, label_map_metadata(("background", *read_classes(root)))
 
 
-def register_label_maps(name, load, classes, values=None, ignored=()):
-    """Register a data set of label maps, with the metadata that training and evaluation read.
-
-    Args:
-        name: of the new data set.
-        load: function that returns the dicts.
-        classes: names.
-        values: of the classes in files; None: 0, 1, 2, ...
-        ignored: values whose pixels have no label, beside 255 (unless that is a class); None: all
-            that are no class.
-    """
-    values = list(range(len(classes)) if values is None else values)
-    if ignored is not None:
-        ignored = [*ignored, *({IGNORED} - set(values) - set(ignored))]
-    MetadataCatalog.get(name).set(
-        stuff_classes=list(classes),
-        label_values=values,
-        ignored_values=ignored,
-        ignore_label=IGNORED,  # of label maps as they are read, not as they are in files
-        stuff_dataset_id_to_contiguous_id={x: i for i, x in enumerate(values)},
-        evaluator_type="sem_seg",
-    )
-    DatasetCatalog.register(name, load)
+def voc_label_folder(split):
+    """Return the folder of the label maps of a split: SBD's for the list that SBD extends."""
+    is_augmented = split in ("trainaug", "train_aug")
+    return "SegmentationClassAug" if is_augmented else "SegmentationClass"
 
 
-def pair_by_name(images, labels, key, image_end="", label_end=""):
-    """Images of a folder, nested or not, with the label maps of the same names in another one.
+def pair_by_name(images, labels, image_end="", label_end=""):
+    """Pair the images of a folder, nested or not, with the label maps of the same names.
 
     Args:
         images, labels: folders.
-        key: config key to name in errors.
-        image_end, label_end: what the names end in before their extensions, where that differs:
+        image_end, label_end: the different ends of their names before the extensions, if any:
             ``a/1_photo.jpg`` and ``a/1_labels.png``.
 
     Returns:
@@ -102,7 +77,7 @@ def pair_by_name(images, labels, key, image_end="", label_end=""):
         share.
     """
     dicts = []
-    for item in list_image_folder(images, key):
+    for item in list_image_folder(images):
         stem = os.path.splitext(os.path.relpath(item["file_name"], images))[0]
         if stem.endswith(image_end):
             stem = stem[: len(stem) - len(image_end)]
@@ -110,44 +85,40 @@ def pair_by_name(images, labels, key, image_end="", label_end=""):
             dicts.append({**item, "sem_seg_file_name": label, "image_id": stem})
     if len({x["image_id"] for x in dicts}) < len(dicts):
         raise ValueError(
-            f"{key}: {images!r} holds images that differ in their extensions only, so they would "
-            "share their label maps. Rename or remove them."
+            f"{images!r} holds images that differ in their extensions only, so they would share "
+            "their label maps. Rename or remove them."
         )
-    _check_labels(dicts, key)
-    return dicts
+    return _with_labels(dicts)
 
 
-def load_voc_label_maps(root, split, folder, key):
-    """Images of a VOC split with the label maps in ``folder``, as dicts."""
+def load_voc_label_maps(root, split, folder):
+    """Return the dicts of a VOC split with the label maps in ``folder``."""
     dicts = []
-    for name in read_split(root, split, key, "Segmentation"):
+    for name in read_split(root, split, "Segmentation"):
         if name.startswith("/"):  # lists of trainaug often say "/JPEGImages/1.jpg /Labels/1.png"
             name = os.path.splitext(os.path.basename(name))[0]
-        dicts.append(
-            {
-                "file_name": image_file(root, name, key),
-                "sem_seg_file_name": os.path.join(folder, f"{name}.png"),
-                "image_id": name,
-            }
-        )
-    _check_labels(dicts, key)
-    return dicts
+        label = os.path.join(folder, f"{name}.png")
+        item = {"file_name": image_file(root, name), "sem_seg_file_name": label, "image_id": name}
+        dicts.append(item)
+    return _with_labels(dicts)
 
 
-def _check_labels(dicts, key):
+def _with_labels(dicts):
+    """Return ``dicts``; raise if label maps are missing."""
     missing = [x for x in dicts if not os.path.isfile(x["sem_seg_file_name"])]
     if missing:
         raise FileNotFoundError(
-            f"{key}: {len(missing)} of {len(dicts)} images have no label map; that of "
+            f"{len(missing)} of {len(dicts)} images have no label map; that of "
             f"{missing[0]['file_name']!r} would be {missing[0]['sem_seg_file_name']!r}. Label maps "
             "are PNG files of the images' names: add them, or move the images away."
         )
+    return dicts
 
 
 def _split_fields(fields):
-    """'IMAGES:LABELS[:CLASSES.txt]' -> three paths, the last one None where it is not given.
+    """'IMAGES:LABELS[:CLASSES.txt]' -> three paths, the last one None if it is not given.
 
-    Paths may hold colons themselves: the division of which most exists is taken.
+    Paths may hold colons themselves: of all divisions, the one whose paths exist is taken.
     """
     parts = fields.split(":")
     choices = []
@@ -162,15 +133,15 @@ def _split_fields(fields):
     return images, labels, classes_file or None
 
 
-def _find_values(dicts, key):
-    """All values of the label maps but 255, sorted."""
+def _find_values(dicts):
+    """Return all values of the label maps except 255, sorted."""
     logger.info(
-        "Reading %d label maps for their classes; 'semseg:IMAGES:LABELS:CLASSES.txt' spares it",
+        "Reading %d label maps for their classes; 'semseg:IMAGES:LABELS:CLASSES.txt' avoids it",
         len(dicts),
     )
     found = set()
     for item in dicts:
-        found.update(np.unique(read_label_map(item["sem_seg_file_name"], key)).tolist())
+        found.update(np.unique(read_label_map(item["sem_seg_file_name"])).tolist())
     if not found - {IGNORED}:
-        raise ValueError(f"{key}: the label maps hold no value but {IGNORED}, which is no label.")
+        raise ValueError(f"the label maps hold no value except {IGNORED}, which is no label.")
     return sorted(found - {IGNORED})

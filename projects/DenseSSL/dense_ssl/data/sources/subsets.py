@@ -2,8 +2,8 @@
 
 ``coco_2017_train_1pct_seed0`` is one percent of the images of ``coco_2017_train``. An image belongs
 to a share by the SHA-256 of ``"SEED:IMAGE_ID"``: those with the smallest hashes are taken. So the
-list depends on no library, a larger share holds every smaller one of its seed, and
-``tools/label_subset.py`` prints it.
+list does not depend on any library, and a larger share holds every smaller one of its seed.
+``tools/label_subset.py`` prints the list.
 """
 
 import functools
@@ -13,18 +13,18 @@ import re
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 _NAME = re.compile(r"(?P<base>.+)_(?P<percent>\d+(?:\.\d+)?)pct_seed(?P<seed>\d+)")
-# What an evaluator reads; it would look for all images of the base.
+# What an evaluator reads: not copied to a share, because it would expect all images of the base.
 _EVALUATION = ("name", "evaluator_type", "json_file", "dirname", "split")
 
 
 def parse_subset(entry):
-    """(base, percent, seed) of an entry such as ``coco_2017_train_1pct_seed0``, or None."""
+    """Return (base, percent, seed) of an entry such as ``coco_2017_train_1pct_seed0``, or None."""
     match = _NAME.fullmatch(entry)
     return match and (match["base"], float(match["percent"]), int(match["seed"]))
 
 
 def subset_ids(image_ids, percent, seed):
-    """The image ids that belong to a share.
+    """Choose the image ids of a share.
 
     Args:
         image_ids: of all images; each once.
@@ -42,27 +42,21 @@ def _rank(seed, image_id):
     return hashlib.sha256(f"{seed}:{image_id}".encode()).digest()
 
 
-def register_subset(name, base, percent, seed, key):
+def register_subset(name, base, percent, seed):
     """Register a share of the registered data set ``base`` under ``name``.
 
     Args:
         name: of the new data set. base, percent, seed: result of :func:`parse_subset`.
-        key: config key to name in errors.
     """
     if not 0 < percent <= 100:
-        raise ValueError(f"{key}: {name!r} asks for {percent:g} %: give more than 0, at most 100.")
-    if key != "DATASETS.TRAIN":
-        raise ValueError(
-            f"{key}: {name!r} is a share of the images of {base!r}, which serves to train with few "
-            f"labels. Evaluate on a whole data set."
-        )
+        raise ValueError(f"{percent:g} % of the images: give more than 0, at most 100.")
     DatasetCatalog.register(name, functools.partial(_load, name, base, percent, seed))
     _copy_metadata(name, base)
 
 
 def _load(name, base, percent, seed):
     dicts = DatasetCatalog.get(base)
-    _copy_metadata(name, base)  # some are known only once the labels have been read
+    _copy_metadata(name, base)  # some is known only once the labels have been read
     chosen = subset_ids([x["image_id"] for x in dicts], percent, seed)
     return [x for x in dicts if x["image_id"] in chosen]
 

@@ -4,7 +4,6 @@ import functools
 import os
 import xml.etree.ElementTree as ElementTree
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.pascal_voc import CLASS_NAMES
 from detectron2.structures import BoxMode
 from PIL import Image
@@ -14,79 +13,85 @@ from .folder import IMAGE_EXTENSIONS, check_folder
 BOX_TAGS = ("xmin", "ymin", "xmax", "ymax")
 
 
-def register_voc(name, root, split, year, key):
-    """Register one split of a VOC folder under ``name``, with its metadata.
+def voc_dataset(root, split, year=None):
+    """Open one split of a VOC folder.
 
     Args:
-        name: of the new data set.
         root: folder with Annotations, ImageSets/Main, JPEGImages and, for classes other than the 20
             of VOC, classes.txt (one name per line).
         split: name of a file in ImageSets/Main, without .txt.
-        year: 2007 selects VOC2007's 11-point AP, any other year the area under the curve.
-        key: config key to name in errors.
-    """
-    root = os.path.expanduser(root)
-    check_folder(root, key, "the root of a VOC data set")
-    for part in ("Annotations", "ImageSets/Main", "JPEGImages"):
-        check_folder(os.path.join(root, part), key, f"a part of the VOC data set {name!r}")
-    read_split(root, split, key)
-    classes = read_classes(root, key)
-    MetadataCatalog.get(name).set(
-        thing_classes=classes,
-        dirname=root,
-        split=split,
-        year=2007 if year == 2007 else 2012,
-        evaluator_type="pascal_voc",
-    )
-    DatasetCatalog.register(name, functools.partial(_load, root, split, classes, key))
-
-
-def read_split(root, split, key, task="Main"):
-    """Image ids of ImageSets/``task``/``split``.txt.
-
-    Args:
-        root, split, key: see :func:`register_voc`.
-        task: folder in ImageSets.
+        year: "2007" selects VOC2007's 11-point AP, any other year the area under the curve.
 
     Returns:
-        list of str.
+        (function that reads the dicts, metadata).
     """
+    root = check_voc_folder(root, "Annotations", "ImageSets/Main", "JPEGImages")
+    read_split(root, split)
+    classes = read_classes(root)
+    metadata = {
+        "thing_classes": classes,
+        "dirname": root,
+        "split": split,
+        "year": 2007 if year == "2007" else 2012,
+        "evaluator_type": "pascal_voc",
+    }
+    return functools.partial(_load, root, split, classes), metadata
+
+
+def check_voc_folder(root, *parts):
+    """Return the root of a VOC data set, ``~`` expanded; raise if a part of it is missing."""
+    root = os.path.expanduser(root)
+    check_folder(root, "the root of a VOC data set")
+    for part in parts:
+        check_folder(os.path.join(root, part), "a part of a VOC data set")
+    return root
+
+
+def read_split(root, split, task="Main"):
+    """Return the image ids of ImageSets/``task``/``split``.txt, a list of str."""
     folder = os.path.join(root, "ImageSets", task)
     path = os.path.join(folder, f"{split}.txt")
     if not os.path.isfile(path):
         there = sorted(x[:-4] for x in os.listdir(folder) if x.endswith(".txt"))
-        raise FileNotFoundError(
-            f"{key}: the split file {path!r} does not exist. Splits there: {there}."
-        )
+        raise FileNotFoundError(f"the split file {path!r} does not exist. Splits there: {there}.")
     with open(path, encoding="utf-8") as file:
         ids = [line.split()[0] for line in file if line.strip()]
     if not ids:
-        raise ValueError(f"{key}: the split file {path!r} names no images.")
+        raise ValueError(f"the split file {path!r} names no images.")
     return ids
 
 
-def read_objects(path, key):
-    """The root of an annotation file and its objects.
+def read_classes(root):
+    """Return the class names of a VOC folder: those of its classes.txt, or the 20 of VOC."""
+    path = os.path.join(root, "classes.txt")
+    if not os.path.isfile(path):
+        return list(CLASS_NAMES)
+    with open(path, encoding="utf-8") as file:
+        classes = [line.strip() for line in file if line.strip()]
+    if not classes or len(set(classes)) < len(classes):
+        raise ValueError(f"{path!r} must name each class once, one per line; it has {classes}.")
+    return classes
 
-    Args:
-        path: xml file. key: config key to name in errors.
+
+def read_objects(path):
+    """Read an annotation file.
 
     Returns:
-        (xml element, list of dicts with ``name``, ``box`` (4 floats as in the file) and
-        ``difficult``). ``difficult`` is False where the file does not say.
+        (root xml element, list of dicts with ``name``, ``box`` (4 floats as in the file) and
+        ``difficult``). ``difficult`` is False if the file does not say.
     """
     try:
         tree = ElementTree.parse(path).getroot()
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"{key}: the annotation file {path!r} does not exist. Images without labels can be "
+            f"the annotation file {path!r} does not exist. Images without labels can be "
             "pre-trained on as 'folder:IMAGES'."
         ) from error
     except ElementTree.ParseError as error:
-        raise ValueError(f"{key}: {path!r} is no valid xml ({error}).") from error
+        raise ValueError(f"{path!r} is not valid xml ({error}).") from error
     objects = []
     for i, element in enumerate(tree.findall("object"), start=1):
-        where = f"{key}: object {i} of {path!r}"
+        where = f"object {i} of {path!r}"
         objects.append(
             {
                 "name": _text(element, "name", where),
@@ -97,23 +102,34 @@ def read_objects(path, key):
     return tree, objects
 
 
-def _load(root, split, classes, key):
-    return [_load_image(root, x, classes, key) for x in read_split(root, split, key)]
+def image_file(root, image_id):
+    """Return the image of a VOC folder with an id, whatever its extension."""
+    stem = os.path.join(root, "JPEGImages", image_id)
+    for extension in ("jpg", *sorted(IMAGE_EXTENSIONS - {"jpg"})):
+        if os.path.isfile(f"{stem}.{extension}"):
+            return f"{stem}.{extension}"
+    raise FileNotFoundError(
+        f"there is no image {stem + '.jpg'!r} (nor with any other extension of "
+        f"{sorted(IMAGE_EXTENSIONS)})."
+    )
 
 
-def _load_image(root, image_id, classes, key):
-    """The dict of one image; objects marked difficult are kept, as detectron2 does."""
+def _load(root, split, classes):
+    return [_load_image(root, x, classes) for x in read_split(root, split)]
+
+
+def _load_image(root, image_id, classes):
+    """Return the dict of one image; objects marked difficult are kept, as detectron2 does."""
     path = os.path.join(root, "Annotations", f"{image_id}.xml")
-    tree, objects = read_objects(path, key)
-    file_name = image_file(root, image_id, key)
+    tree, objects = read_objects(path)
+    file_name = image_file(root, image_id)
     width, height = _image_size(tree, file_name)
     annotations = []
     for item in objects:
         if item["name"] not in classes:
             raise ValueError(
-                f"{key}: {path!r} has the class {item['name']!r}, which is none of {classes}. "
-                f"Name the classes of this data set in {os.path.join(root, 'classes.txt')!r}, one "
-                "per line."
+                f"{path!r} has the class {item['name']!r}, which is none of {classes}. Name the "
+                f"classes of this data set in {os.path.join(root, 'classes.txt')!r}, one per line."
             )
         left, top, right, bottom = item["box"]
         annotations.append(
@@ -133,37 +149,13 @@ def _load_image(root, image_id, classes, key):
     }
 
 
-def image_file(root, image_id, key):
-    """The image of a VOC folder with an id, whatever its extension."""
-    stem = os.path.join(root, "JPEGImages", image_id)
-    for extension in ("jpg", *sorted(IMAGE_EXTENSIONS - {"jpg"})):
-        if os.path.isfile(f"{stem}.{extension}"):
-            return f"{stem}.{extension}"
-    raise FileNotFoundError(
-        f"{key}: there is no image {stem + '.jpg'!r} (nor with any other extension of "
-        f"{sorted(IMAGE_EXTENSIONS)})."
-    )
-
-
 def _image_size(tree, file_name):
-    """(width, height): from the annotation, or the image where it has none."""
+    """Return (width, height): from the annotation, or the image if the annotation has none."""
     size = [int(tree.findtext(f"size/{x}", "0") or 0) for x in ("width", "height")]
     if min(size) > 0:
         return size
     with Image.open(file_name) as image:
         return image.size
-
-
-def read_classes(root, key):
-    """The class names of a VOC folder: its classes.txt, or the 20 of VOC."""
-    path = os.path.join(root, "classes.txt")
-    if not os.path.isfile(path):
-        return list(CLASS_NAMES)
-    with open(path, encoding="utf-8") as file:
-        classes = [line.strip() for line in file if line.strip()]
-    if not classes or len(set(classes)) < len(classes):
-        raise ValueError(f"{key}: {path!r} must name each class once, one per line; has {classes}.")
-    return classes
 
 
 def _text(element, tag, where):
@@ -179,4 +171,4 @@ def _number(element, tag, where):
         return float(text)
     except ValueError as error:
         tag = tag.replace("/", "><")
-        raise ValueError(f"{where} has {text!r} in <{tag}>, which is no number.") from error
+        raise ValueError(f"{where} has {text!r} in <{tag}>, which is not a number.") from error

@@ -1,4 +1,4 @@
-"""Stacking samples into a batch, in the worker that made them."""
+"""Stacking samples into a batch, in the worker process."""
 
 import torch
 
@@ -11,8 +11,8 @@ def stack_samples(samples):
 
     Returns:
         dict with ``"views": [{"image": uint8 (N, 3, H, W), "affine": float64 (N, 4)}, ...]``, the
-        images in channels-last memory format, and ``"regions"`` (N, R, R) where the views have
-        them; ``"seed"``: (N,) int64, if the samples have seeds; every other key as the list of the
+        images in channels-last memory format, and ``"regions"`` (N, R, R) if the views have them;
+        ``"seed"``: (N,) int64, if the samples have seeds; every other key as the list of the
         samples' values.
     """
     batch = {key: [x[key] for x in samples] for key in samples[0] if key not in ("views", "seed")}
@@ -35,7 +35,7 @@ def _stack_view(views):
 
 
 def _stack_images(images):
-    # The mapper hands out (3, H, W) views of (H, W, 3) arrays: copied as they lie in memory, the
+    # The mapper returns (3, H, W) views of (H, W, 3) arrays. Copied in their memory layout, the
     # batch is channels-last without a transposition.
     stacked = torch.stack([x.permute(1, 2, 0) for x in images])  # (N, H, W, 3)
     return stacked.permute(0, 3, 1, 2)  # (N, 3, H, W)

@@ -1,4 +1,4 @@
-"""Where a view lies in its image: drawing crops and carrying them as four numbers.
+"""The geometry of views: drawing crops, and describing them by four numbers.
 
 All coordinates are continuous edge coordinates (pixel k covers [k, k + 1]). A crop is integer
 ``(left, top, width, height)`` in image pixels.
@@ -12,8 +12,8 @@ import numpy as np
 def draw_crop(rng, width, height, scale, ratio):
     """Draw the crop of a random resized crop.
 
-    Area and aspect ratio are drawn as BYOL draws them; a crop that sticks out is cut to the image
-    size along that axis, so no draw is ever rejected and the stream of ``rng`` stays aligned.
+    Area and aspect ratio are drawn as in BYOL. A crop that is larger than the image along one axis
+    is cut there, so no draw is rejected and ``rng`` always advances by the same amount.
 
     Args:
         rng: numpy Generator; always four numbers are drawn.
@@ -36,7 +36,7 @@ def draw_crop(rng, width, height, scale, ratio):
 
 
 def crop_affine(crop, size, flip):
-    """Affine map of crop, resize to ``size`` x ``size`` and optional horizontal flip.
+    """Return the affine map of crop, resize to ``size`` x ``size`` and optional horizontal flip.
 
     Returns:
         float64 (4,), ``(scale_x, shift_x, scale_y, shift_y)``: ``view = scale * image + shift``.
@@ -50,14 +50,14 @@ def crop_affine(crop, size, flip):
 
 
 def overlap_in_view(first, second, size_first, size_second):
-    """Smaller side of the overlap of two crops, in pixels of the view that zooms less.
+    """Return the smaller side of the overlap of two crops, in pixels of the view of lower zoom.
 
     Args:
         first, second: crops (left, top, width, height).
         size_first, size_second: sides of the two views in pixels.
 
     Returns:
-        float; not positive where the crops are disjoint.
+        float; not positive if the crops are disjoint.
     """
     sides = []
     for axis in (0, 1):

@@ -9,7 +9,7 @@ import torch
 from detectron2.data import DatasetCatalog
 from torch.utils.data import DataLoader
 
-from ..sampler import build_stream
+from ..sampler import build_batch_sampler
 from ..sources.entries import register_datasets
 from .batch import stack_samples
 from .mapper import MultiViewMapper
@@ -18,12 +18,12 @@ from .view_dataset import ViewDataset
 
 logger = logging.getLogger(__name__)
 
-# The share of broken images is looked at once this many were read.
+# The share of broken images is checked once this many have been read.
 MIN_READS = 200
 
 
 def pretrain_dataset_dicts(cfg):
-    """The images of DATASETS.TRAIN, without their annotations.
+    """Return the images of DATASETS.TRAIN, without their annotations.
 
     Returns:
         list of dicts with ``file_name`` and ``source``, in the order of DATASETS.TRAIN; with
@@ -66,61 +66,61 @@ def _load_dicts(names, fields):
 
 
 def build_pretrain_loader(cfg, seed):
-    """The loader of pre-training: an endless iterable of stacked batches.
+    """Build the loader of pre-training, an endless iterable of stacked batches.
 
     Args:
         cfg: config.
         seed: of the image order and the views.
 
     Returns:
-        torch DataLoader; its ``batch_sampler`` is a :class:`~dense_ssl.data.sampler.StreamBatches`,
-        its ``dataset`` a :class:`~dense_ssl.data.views.view_dataset.ViewDataset`.
+        torch DataLoader; its ``batch_sampler`` is an
+        :class:`~dense_ssl.data.sampler.InfiniteBatchSampler`, its ``dataset`` a
+        :class:`~dense_ssl.data.views.view_dataset.ViewDataset`.
     """
     dataset = ViewDataset(pretrain_dataset_dicts(cfg), MultiViewMapper(cfg), seed)
     workers = cfg.DATALOADER.NUM_WORKERS
     return DataLoader(
         dataset,
-        batch_sampler=build_stream(cfg, len(dataset), seed),
+        batch_sampler=build_batch_sampler(cfg, len(dataset), seed),
         num_workers=workers,
         collate_fn=stack_samples,
         pin_memory=cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available(),
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
-        # its own, so that starting to iterate leaves the random numbers of the step alone
+        # its own, so that starting an iteration does not change the random numbers of the step
         generator=torch.Generator(),
     )
 
 
 def _start_worker(worker_id):
-    cv2.setNumThreads(0)  # the workers are the threads
+    cv2.setNumThreads(0)  # the workers are parallel already
 
 
 class BrokenImages:
-    """Counts unreadable images, names each once, and stops where they are too many."""
+    """Counts unreadable images, logs each once, and raises if there are too many.
+
+    ``max_share`` is DATALOADER.MAX_BROKEN_SHARE.
+    """
 
     def __init__(self, max_share):
-        """
-        Args:
-            max_share: DATALOADER.MAX_BROKEN_SHARE.
-        """
         self.max_share = max_share
         self.names = set()
         self.reads = 0
         self.failures = 0
 
     def report(self, batch):
-        """Take note of a batch of :func:`~dense_ssl.data.views.batch.stack_samples`."""
+        """Count the reports of a batch of :func:`~dense_ssl.data.views.batch.stack_samples`."""
         reports = [x for sample in batch.get("broken", ()) for x in sample]
         self.reads += len(batch.get("broken", ())) + len(reports)
         self.failures += len(reports)
         for name, reason in reports:
             if name not in self.names:
                 self.names.add(name)
-                logger.warning("Unreadable image, another one stands in: %s", reason)
+                logger.warning("Cannot read an image, using another one instead: %s", reason)
         if self.reads >= MIN_READS and self.failures > self.max_share * self.reads:
             raise RuntimeError(
                 f"{self.failures} of {self.reads} images read could not be decoded "
-                f"({len(self.names)} files, each named in log.txt): more than the share of "
-                f"DATALOADER.MAX_BROKEN_SHARE {self.max_share}. Mend or remove the files of "
+                f"({len(self.names)} files, each named in log.txt): more than the share "
+                f"DATALOADER.MAX_BROKEN_SHARE {self.max_share}. Fix or remove the files of "
                 "DATASETS.TRAIN, or raise the key."
             )

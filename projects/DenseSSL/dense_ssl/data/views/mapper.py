@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from detectron2.config import configurable
 
+from ...utils.checks import require_one_of
 from ..image_io import read_image
 from .crops import crop_affine, draw_crop, overlap_in_view
 from .photometry import draw_photometry
@@ -17,8 +18,8 @@ from .settings import view_settings
 class MultiViewMapper:
     """Reads the image of a dataset dict once and makes its views.
 
-    Only ``file_name`` of the dict is used; annotations are not looked at, except by a region source
-    that is made of them. The geometry of each view is kept as the four numbers of
+    Only ``file_name`` of the dict is used; annotations are not read, except by a region source that
+    needs them. The geometry of each view is kept as the four numbers of
     :class:`~dense_ssl.structures.Views`.
     """
 
@@ -38,13 +39,13 @@ class MultiViewMapper:
         Args:
             views: list of :class:`~dense_ssl.data.views.settings.ViewSettings`.
             backend: "exact" or "fast".
-            min_overlap: least overlap of every two random crops, per side, in pixels of the view
-                of lower zoom.
+            min_overlap: least overlap of every two crops, per side, in pixels of the view of lower
+                zoom.
             overlap_tries: draws after which the last crops are taken.
             image_format: "RGB" or "BGR".
             region_source: function of (dataset dict, height, width) giving a label map of the
                 image, see :mod:`~dense_ssl.data.views.region_sources`; None for none.
-            region_resolution: R, cells of a view along each axis in which regions are given.
+            region_resolution: R, cells of a view along each axis; each cell has one region.
         """
         self.views = views
         self.render = get_renderer(backend)
@@ -56,8 +57,7 @@ class MultiViewMapper:
 
     @classmethod
     def from_config(cls, cfg):
-        if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
-            raise ValueError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}; it must be 'RGB' or 'BGR'.")
+        require_one_of("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR"))
         return {
             "views": view_settings(cfg.INPUT.VIEWS),
             "backend": cfg.INPUT.VIEWS.BACKEND,
@@ -65,7 +65,7 @@ class MultiViewMapper:
             "overlap_tries": cfg.INPUT.VIEWS.OVERLAP_TRIES,
             "image_format": cfg.INPUT.FORMAT,
             "region_source": build_region_source(cfg.INPUT.REGIONS),
-            "region_resolution": cfg.MODEL.PLRC.RESOLUTION,
+            "region_resolution": cfg.INPUT.REGIONS.RESOLUTION,
         }
 
     def __call__(self, dataset_dict, seed=None):
@@ -76,9 +76,9 @@ class MultiViewMapper:
 
         Returns:
             dict with ``views``: a list of ``{"image": uint8 (3, H, W), "affine": float64 (4,)}``,
-            ``seed``: int for whatever else is drawn for this image, ``file_name``, ``height`` and
-            ``width`` of the image. With a region source each view also has ``regions``, uint8
-            (R, R).
+            ``seed``: int for everything else that is drawn for this image; ``file_name``,
+            ``height`` and ``width`` of the image. With a region source each view also has
+            ``regions``, uint8 (R, R).
 
         Raises:
             BrokenImageError: the image cannot be read.
@@ -104,6 +104,7 @@ class MultiViewMapper:
         }
 
     def _draw_crops(self, rng, width, height):
+        """Draw a crop (left, top, width, height) per view, again until they overlap enough."""
         for _ in range(self.overlap_tries):
             crops = [
                 draw_crop(rng, width, height, view.crop_scale, view.crop_ratio)

@@ -1,8 +1,8 @@
 """Photometry of a view: which colour operations it gets, drawn before any pixel is touched.
 
 The parameters follow torchvision's ``ColorJitter``, ``RandomGrayscale``, ``GaussianBlur`` and
-``RandomSolarize``. Drawing is apart from rendering, so that every backend (``render_exact.py``,
-``render_fast.py``) gets the same views from the same seed.
+``RandomSolarize``. Drawing is separate from rendering, so that every backend
+(``render_exact.py``, ``render_fast.py``) gets the same views from the same seed.
 """
 
 import math
@@ -14,7 +14,6 @@ from typing import Optional, Tuple
 REFERENCE_SIZE = 224
 # The factors that blur "resize" shrinks a view by.
 RESIZE_FACTORS = (1.1, 1.2, 1.5)
-BLURS = ("gaussian", "resize")
 
 _OPERATIONS = ("brightness", "contrast", "saturation", "hue")
 _ORDERS = tuple(permutations(range(len(_OPERATIONS))))
@@ -22,7 +21,7 @@ _ORDERS = tuple(permutations(range(len(_OPERATIONS))))
 
 @dataclass(frozen=True)
 class PhotometrySettings:
-    """Settings of one view; the defaults leave it as it is.
+    """Settings of one view, named as the keys of INPUT.VIEWS; the defaults leave it as it is.
 
     Attributes:
         jitter_prob: probability that the four operations of colour jitter are applied.
@@ -50,26 +49,10 @@ class PhotometrySettings:
     solarize_threshold: int = 128
     size: int = REFERENCE_SIZE
 
-    def __post_init__(self):
-        if self.blur not in BLURS:
-            raise ValueError(f"INPUT.VIEWS.BLUR must be one of {BLURS}, got {self.blur!r}.")
-        if not 0.0 <= self.hue <= 0.5:
-            raise ValueError(f"INPUT.VIEWS.HUE must be between 0 and 0.5, got {self.hue}.")
-        if min(self.brightness, self.contrast, self.saturation) < 0:
-            raise ValueError(
-                "INPUT.VIEWS.BRIGHTNESS, CONTRAST and SATURATION must not be negative, got "
-                f"{self.brightness}, {self.contrast} and {self.saturation}."
-            )
-        if not 0.0 <= self.blur_sigma[0] <= self.blur_sigma[1]:
-            raise ValueError(
-                "INPUT.VIEWS.BLUR_SIGMA must be (low, high) with 0 <= low <= high, "
-                f"got {tuple(self.blur_sigma)}."
-            )
-
 
 @dataclass(frozen=True)
 class Photometry:
-    """What one view gets, in the order of the attributes; the default is nothing at all.
+    """The operations on one view, in the order of the attributes; the default is none.
 
     Attributes:
         jitter: (name, factor) of the jitter's operations in the order to apply them; names
@@ -88,12 +71,12 @@ class Photometry:
 
 
 def draw_photometry(settings, rng):
-    """Draw what one view gets.
+    """Draw the operations on one view.
 
     Args:
         settings: :class:`PhotometrySettings`.
-        rng: numpy Generator; always ten numbers are drawn, whatever the settings and the outcome,
-            so that what is drawn next does not depend on them.
+        rng: numpy Generator; ten numbers are drawn whatever the settings and the outcome, so that
+            later draws do not depend on them.
 
     Returns:
         :class:`Photometry`.
@@ -118,7 +101,7 @@ def draw_photometry(settings, rng):
 
 
 def _jitter(settings, order, strengths):
-    """(name, factor) of the operations that are on, from uniform numbers in [0, 1)."""
+    """Return (name, factor) of the active operations, from uniform numbers in [0, 1)."""
     operations = []
     for index in _ORDERS[int(order * len(_ORDERS))]:
         name, uniform = _OPERATIONS[index], strengths[index]
@@ -131,7 +114,7 @@ def _jitter(settings, order, strengths):
 
 
 def blur_radius(sigma, size, cut):
-    """Taps of a Gaussian kernel on each side of its centre.
+    """Return the number of taps of a Gaussian kernel on each side of its centre.
 
     Args:
         sigma: width in pixels.
@@ -140,7 +123,7 @@ def blur_radius(sigma, size, cut):
         cut: sigmas from the centre beyond which a tap is left out.
 
     Returns:
-        int; 0 where the blur changes nothing.
+        int; 0 if the blur changes nothing.
     """
-    # Tap r stands for what lies between r - 0.5 and r + 0.5.
+    # Tap r covers r - 0.5 to r + 0.5.
     return max(min(math.ceil(cut * sigma - 0.5), size // 20), 0)

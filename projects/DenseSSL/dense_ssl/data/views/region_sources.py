@@ -1,4 +1,4 @@
-"""Regions that come with the data, in place of the grid of point-level region contrast (Fig. 7).
+"""Regions that come with the data, instead of a method's grid.
 
 A region source gives a label map of an image: uint8 (H, W), one number per region, 255 for none.
 """
@@ -12,38 +12,39 @@ from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
 
 from ...structures import NO_REGION
+from ...utils.checks import require_one_of
+from ...utils.errors import prefix_errors
+from ..image_io import BrokenImageError
+from ..sources.folder import check_folder
+from ..sources.label_maps import read_label_map
 
 SOURCES = ("grid", "boxes", "masks", "files")
 # Those that read annotations.
 ANNOTATED = ("boxes", "masks")
-# 0 is the background where it counts as a region.
-_MOST_REGIONS = 254
+_MOST_REGIONS = 254  # beside the background, 0, and 255 for none
 
 
 def build_region_source(node):
-    """The region source of INPUT.REGIONS, or None for the grid.
-
-    Args:
-        node: the config node.
+    """Build the region source of the config node INPUT.REGIONS.
 
     Returns:
-        function of (dataset dict, height, width) giving uint8 (height, width).
+        function of (dataset dict, height, width) giving uint8 (height, width); None for the grid.
     """
-    if node.SOURCE not in SOURCES:
-        raise ValueError(f"INPUT.REGIONS.SOURCE is {node.SOURCE!r}; it must be one of {SOURCES}.")
+    require_one_of("INPUT.REGIONS.SOURCE", node.SOURCE, SOURCES)
     if node.SOURCE == "grid":
         return None
     if node.SOURCE == "files":
-        if not os.path.isdir(os.path.expanduser(node.FOLDER)):
-            raise FileNotFoundError(f"INPUT.REGIONS.FOLDER: {node.FOLDER!r} is not a folder.")
-        return LabelFiles(os.path.expanduser(node.FOLDER))
+        folder = os.path.expanduser(node.FOLDER)
+        with prefix_errors("INPUT.REGIONS.FOLDER"):
+            check_folder(folder, "the folder of the label maps")
+        return LabelFiles(folder)
     return AnnotatedRegions(node.SOURCE, node.BACKGROUND)
 
 
 class LabelFiles:
-    """Label maps in PNG files that are called as the images are, in the same folders or in one.
+    """Label maps in PNG files of the images' names, in the same sub-folders or in none.
 
-    Of the image ``photos/a/1.jpg`` it is ``a/1.png`` if there is one, otherwise ``1.png``.
+    For the image ``photos/a/1.jpg`` it is ``a/1.png`` if that exists, otherwise ``1.png``.
     """
 
     def __init__(self, folder):
@@ -55,31 +56,33 @@ class LabelFiles:
 
     def __call__(self, dataset_dict, height, width):
         path = self._path(dataset_dict["file_name"])
-        labels = cv2.imread(path, cv2.IMREAD_UNCHANGED)
-        if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
-            raise ValueError(
-                f"{path}, the label map of {dataset_dict['file_name']}, is missing or is no 8-bit "
-                "image of one channel: mend it, or change INPUT.REGIONS.FOLDER."
-            )
-        if labels.shape != (height, width):
+        with prefix_errors("INPUT.REGIONS.FOLDER"):
+            try:
+                labels = read_label_map(path)
+            except BrokenImageError as error:  # that is for images, which are replaced by others
+                raise ValueError(error) from error
+            if labels.max() > NO_REGION:
+                raise ValueError(f"{path!r} has values above {NO_REGION}, which means no region.")
             _check_aspect(path, labels.shape, (height, width))
+        labels = labels.astype(np.uint8)
+        if labels.shape != (height, width):
             labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
         return labels
 
     def _path(self, file_name):
-        """The file with the longest end of the image's path; the shortest where there is none."""
+        """Return the file that shares most folders with the image; without folders if none does."""
         parts = os.path.splitext(os.path.abspath(file_name))[0].split(os.sep)[1:]
         paths = [os.path.join(self.folder, *parts[i:]) + ".png" for i in range(len(parts))]
         return next((x for x in paths if os.path.exists(x)), paths[-1])
 
 
 def _check_aspect(path, labels, image):
-    """Raise where a label map would be stretched: it is of another image, or not turned like it."""
+    """Raise if (height, width) of a label map and its image have different aspect ratios."""
     if abs(labels[0] * image[1] - labels[1] * image[0]) > 0.05 * labels[0] * image[1]:
         raise ValueError(
-            f"{path} has {labels[1]} x {labels[0]} pixels, the image {image[1]} x {image[0]} "
-            "(turned as its EXIF data say), another shape: it belongs to another image or is not "
-            "turned. Mend it, or change INPUT.REGIONS.FOLDER."
+            f"{path!r} has {labels[1]} x {labels[0]} pixels, the image {image[1]} x {image[0]} "
+            "(its EXIF orientation applied): another shape. Is the label map rotated, or of "
+            "another image?"
         )
 
 
@@ -116,19 +119,19 @@ class AnnotatedRegions:
 
 
 def _decode_mask(segmentation, height, width):
-    """Polygons or a run-length code, in detectron2's format, as (height, width) bool."""
+    """Decode polygons or a run-length code, in detectron2's format, to (height, width) bool."""
     if isinstance(segmentation, list):
         segmentation = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
     elif isinstance(segmentation["counts"], list):
         segmentation = coco_mask.frPyObjects(segmentation, *segmentation["size"])
     mask = coco_mask.decode(segmentation).astype(np.uint8)
-    if mask.shape != (height, width):  # the annotation knew another size
+    if mask.shape != (height, width):  # the annotation was made at another size
         mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
     return mask.astype(bool)
 
 
 def regions_of_view(label_map, affine, size, resolution):
-    """The region under the centre of each of R x R cells of a view.
+    """Return the region at the centre of each of R x R cells of a view.
 
     Args:
         label_map: uint8 (H, W) of the image.

@@ -1,4 +1,4 @@
-"""The images of pre-training, with a stand-in for every one that cannot be read."""
+"""The images of pre-training; one that cannot be read is replaced by another."""
 
 import numpy as np
 from detectron2.data.common import DatasetFromList
@@ -6,12 +6,12 @@ from torch.utils.data import Dataset
 
 from ..image_io import BrokenImageError
 
-# After this many unreadable images in a row there is nothing to stand in.
+# This many unreadable images in a row are an error.
 MAX_ATTEMPTS = 20
 
 
 class ViewDataset(Dataset):
-    """Maps (position in the stream, index of the image) to the views of the image.
+    """Maps (position in the order, index of the image) to the views of the image.
 
     An unreadable image is replaced by another one of the same source, drawn from the position, and
     reported in the sample under ``broken``: a list of (file name, reason).
@@ -30,7 +30,7 @@ class ViewDataset(Dataset):
         names = [x["source"] for x in dataset_dicts]
         _, starts, counts = np.unique(names, return_index=True, return_counts=True)
         self._ranges = sorted(zip(starts.tolist(), counts.tolist()))
-        # one serialised array instead of a million objects, shared by all workers
+        # one serialised array, shared by all workers, instead of a million objects
         self._dicts = DatasetFromList(dataset_dicts, copy=False)
 
     def __len__(self):
@@ -45,7 +45,7 @@ class ViewDataset(Dataset):
                 sample = self._mapper(dataset_dict, seed=[self.seed, position])
             except BrokenImageError as error:
                 broken.append((dataset_dict["file_name"], str(error)))
-                index = self._stand_in(index, position, attempt)
+                index = self._substitute(index, position, attempt)
             else:
                 sample["broken"] = broken
                 return sample
@@ -54,6 +54,6 @@ class ViewDataset(Dataset):
             "Check the data sets of DATASETS.TRAIN."
         )
 
-    def _stand_in(self, index, position, attempt):
+    def _substitute(self, index, position, attempt):
         start, count = max(x for x in self._ranges if x[0] <= index)
         return start + int(np.random.default_rng([self.seed, position, attempt]).integers(count))
