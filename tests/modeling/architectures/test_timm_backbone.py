@@ -1,6 +1,7 @@
 """Networks of timm as backbones: maps by stride, timm's own features, norms, freezing, refusals."""
 
 import copy
+import re
 
 import pytest
 import timm
@@ -83,12 +84,46 @@ def test_weights_of_timm_give_the_features_of_timm(name):
     ours = backbone(name)
     renamed = ours.from_timm(theirs.state_dict())
     assert not ours.load_state_dict(renamed, strict=False).missing_keys
-    images = torch.randn(1, 3, 64, 96)
+    # windows of Swin divide the maps of 224 pixels only
+    images = torch.randn(1, 3, *((224, 224) if "swin" in name else (64, 96)))
     with torch.no_grad():
         maps = ours.eval()(images)
         _, intermediates = theirs.eval().forward_intermediates(images)
     for level, expected in zip(LEVELS, intermediates[-4:]):
         assert torch.equal(maps[level], expected), level
+
+
+def swin_names(weights):
+    """Weights of detectron2's Swin Transformer under the names of TimmBackbone."""
+    renamed = {}
+    for name, tensor in weights.items():
+        if "relative_position_index" in name:  # not a parameter; timm does not store it
+            continue
+        layer = re.match(r"layers\.(\d)\.(downsample)?", name)
+        if layer:  # timm has a downsampling layer before a stage, not after it
+            name = f"layers_{int(layer[1]) + bool(layer[2])}{name[len('layers.0') :]}"
+        norm = re.match(r"norm(\d)\.", name)
+        renamed[f"out_norms.res{int(norm[1]) + 2}.{name[6:]}" if norm else f"body.{name}"] = tensor
+    return renamed
+
+
+@pytest.mark.parametrize("size", [(64, 96), (224, 320)])
+def test_a_swin_is_detectron2s_at_sizes_that_windows_do_not_divide(size):
+    swin = pytest.importorskip("detectron2.modeling.backbone.swin")
+    torch.manual_seed(0)
+    theirs = swin.SwinTransformer(embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 2)).eval()
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    arguments = ("embed_dim=8", "depths=(2,2,2,2)", "num_heads=(1,2,2,2)", "always_partition=True")
+    ours = backbone(
+        "swin_tiny_patch4_window7_224", "MODEL.TIMM.OUT_NORM", "LN", "MODEL.TIMM.ARGUMENTS",
+        arguments,
+    ).eval()  # fmt: skip
+    ours.load_state_dict(swin_names(theirs.state_dict()))
+    images = torch.randn(1, 3, *size)
+    with torch.no_grad():
+        for a, b in zip(ours(images).values(), theirs(images).values()):
+            torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
 def test_classifiers_and_strangers_are_left_out():

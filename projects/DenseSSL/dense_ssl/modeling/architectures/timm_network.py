@@ -6,6 +6,8 @@ import re
 
 import torch
 
+from .swin_windows import pad_before_shift
+
 # Maps by name: their stride, and their place from the end of what timm calls feature_info.
 STRIDES = {"stem": 2, "res2": 4, "res3": 8, "res4": 16, "res5": 32}
 _PLACES = {"stem": -5, "res2": -4, "res3": -3, "res4": -2, "res5": -1}
@@ -40,6 +42,7 @@ def create_network(name, maps, *, in_channels=3, drop_path=0.0, arguments=()):
     if network.feature_info.reduction() != [STRIDES[x] for x in maps]:
         _refuse_strides(name, maps, network.feature_info)
     _cut(network)
+    pad_before_shift(network)
     _check_drop_path(network, name, drop_path)
     _check_maps(network, name, maps, in_channels)
     return network
