@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compare backbones: fine-tune each with several protocols and seeds, and print one table.
+"""Compare backbones: fine-tune each with several protocols and seeds, and print tables.
 
     python tools/compare.py --backbones random scrl=output/scrl/backbone.pkl \\
         --protocols configs/finetune/COCO-Detection/*.yaml --seeds 1 2 3 --num-gpus 8 \\
@@ -7,14 +7,13 @@
 
 Each run is a train_net.py process with the folder OUTPUT/PROTOCOL/BACKBONE/seedK. After a stop, the
 same command continues; finished runs are not repeated. Several of these commands, on several GPUs
-or on machines that share OUTPUT, divide the runs among themselves. The table is written to
+or on machines that share OUTPUT, divide the runs among themselves. The tables are written to
 OUTPUT/comparison.md, .csv, .json and .png.
 """
 
 import argparse
 import os
 import shlex
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -144,15 +143,12 @@ def write_table(runs, args):
 
 
 def print_table(comparison, output):
-    """Print the table, by protocol if it is wider than the terminal, and draw the plot."""
+    """Print the table and draw the plot."""
     if comparison.columns:
         from dense_ssl.visualization.comparison import draw_comparison
 
         draw_comparison(comparison, output / "comparison.png")
-    text = markdown_report(comparison)
-    if len(text.splitlines()[0]) > shutil.get_terminal_size((120, 24)).columns:
-        text = markdown_report(comparison, by_protocol=True)
-    print(f"\n{text}\nIn {output}: comparison.md, .csv, .json, .png")
+    print(f"\n{markdown_report(comparison)}\nIn {output}: comparison.md, .csv, .json, .png")
 
 
 if __name__ == "__main__":

@@ -87,9 +87,8 @@ def summarise(scores, reference):
         deviation: divided by n - 1), and "difference" and "difference_sd", the same of the
         difference to the reference with the same seed. NaN where there are too few seeds.
     """
-    base = scores[[(protocol, metric, reference) for protocol, metric, _ in scores]]
-    changes = scores - base.set_axis(scores.columns, axis="columns")
-    changes = changes.loc[:, scores.columns.get_level_values("backbone") != reference]
+    base = scores[[(protocol, metric, reference) for protocol, metric, _ in scores]].to_numpy()
+    changes = (scores - base).loc[:, scores.columns.get_level_values("backbone") != reference]
     cells = {
         "n": scores.count(),
         "mean": scores.mean(),
@@ -97,11 +96,11 @@ def summarise(scores, reference):
         "difference": changes.mean(),
         "difference_sd": changes.std(),
     }
-    return pd.DataFrame({name: x.reindex(scores.columns) for name, x in cells.items()})
+    return pd.DataFrame(cells, index=scores.columns)
 
 
 def best_cells(cells, decimals):
-    """Return which cells have the highest mean of their column, rounded as printed.
+    """Return True for each cell with the highest mean of its column, rounded as printed.
 
     A cell that is alone in its column is not the best.
 

@@ -3,65 +3,51 @@
 import json
 import math
 
-from tabulate import tabulate
-
 from ..checkpoint.files import atomic_file
 from .comparison import best_cells
 
 DECIMALS = 2
 
 
-def markdown_table(comparison, columns, decimals=DECIMALS):
-    """Return a table with a row per backbone and a column per metric, grouped by protocol.
+def markdown_report(comparison, decimals=DECIMALS):
+    """Return a table per protocol, with a row per backbone and a column per metric, and the notes.
 
     Args:
         comparison: :class:`~.comparison.Comparison`.
-        columns: those of ``comparison.columns`` to show.
         decimals: digits after the point.
     """
-    # a markdown table has a single header line, so the metrics are in the first row
-    protocols = [x for x, _ in columns]
-    groups = [x if x not in protocols[:i] else "" for i, x in enumerate(protocols)]
-    rows = [["backbone", *(f"*{metric}*" for _, metric in columns)]]
-    best, num_seeds = best_cells(comparison.cells, decimals), len(comparison.scores)
-    for name in comparison.backbones:
-        keys = [(*column, name) for column in columns]
-        cells = [comparison.cells.loc[key] for key in keys]
-        rows.append([name, *(
-            format_cell(cell, num_seeds, best[key], decimals) for key, cell in zip(keys, cells)
-        )])  # fmt: skip
-    return tabulate(rows, ["", *groups], tablefmt="github", disable_numparse=True)
-
-
-def format_cell(cell, num_seeds, bold, decimals=DECIMALS):
-    """Return the text of a cell, such as "**38.92 ± 0.21** (+1.20) n=2"."""
-    if not cell["n"]:
-        return "–"
-    text = f"{cell['mean']:.{decimals}f}"
-    if not math.isnan(cell["sd"]):
-        text += f" ± {cell['sd']:.{decimals}f}"
-    if bold:
-        text = f"**{text}**"
-    if not math.isnan(cell["difference"]):
-        text += f" ({cell['difference']:+.{decimals}f})"
-    return text + (f" n={cell['n']:.0f}" if cell["n"] < num_seeds else "")
-
-
-def markdown_report(comparison, decimals=DECIMALS, by_protocol=False):
-    """Return the table, or one for each protocol, with its legend and notes."""
-    columns = comparison.columns
-    groups = [columns] if columns else []
-    if by_protocol:
-        groups = [[x for x in columns if x[0] == name] for name in comparison.protocols]
-    parts = [markdown_table(comparison, x, decimals) for x in groups]
+    parts = []
+    if comparison.protocols:
+        cells = comparison.cells.assign(best=best_cells(comparison.cells, decimals))
+        num_seeds = len(comparison.scores)
+        texts = cells.apply(format_cell, axis="columns", args=(num_seeds, decimals))
+    for protocol in comparison.protocols:
+        metrics = [metric for name, metric in comparison.columns if name == protocol]
+        table = texts[protocol].unstack("metric").loc[comparison.backbones, metrics]
+        markdown = table.to_markdown(tablefmt="github", disable_numparse=True)
+        parts.append(f"### {protocol}\n\n{markdown}")
     parts.append(_legend(comparison))
     if comparison.notes:
         parts.append("\n".join(f"* {x}" for x in comparison.notes))
     return "\n\n".join(parts) + "\n"
 
 
+def format_cell(cell, num_seeds, decimals=DECIMALS):
+    """Return the text of a cell, such as "**38.92 ± 0.21** (+1.20) n=2"."""
+    if not cell["n"]:
+        return "–"
+    text = f"{cell['mean']:.{decimals}f}"
+    if not math.isnan(cell["sd"]):
+        text += f" ± {cell['sd']:.{decimals}f}"
+    if cell["best"]:
+        text = f"**{text}**"
+    if not math.isnan(cell["difference"]):
+        text += f" ({cell['difference']:+.{decimals}f})"
+    return text + (f" n={cell['n']}" if cell["n"] < num_seeds else "")
+
+
 def _legend(comparison):
-    if not comparison.columns:
+    if not comparison.protocols:
         return "No results yet."
     seeds = list(comparison.scores.index)
     text = f"Seed {seeds[0]}"

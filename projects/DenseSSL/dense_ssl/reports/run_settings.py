@@ -97,13 +97,8 @@ def differences(old, new, ignore=()):
         before, after = (x.get(key, defaults.get(key)) for x in (old, new))
         # as json, because NaN != NaN
         if before != after and json.dumps(before) != json.dumps(after):
-            lines.append(f"{key}: {_short(before)}, now {_short(after)}")
+            lines.append(f"{key}: {before!r}, now {after!r}")
     return lines
-
-
-def _short(value):
-    text = str(value)
-    return f"{text[:19]}..." if text.startswith("sha256:") else repr(value)
 
 
 def _flatten(node, prefix=""):
