@@ -3,8 +3,8 @@
 
     python tools/generate_scenes.py --output datasets/scenes
 
-The same arguments give the same pixels on every machine. A second run with the same arguments does
-nothing; one after an interrupted run starts over.
+The same arguments and library versions give the same pixels. A second run with the same arguments
+does nothing; a run after an interrupted one starts again from the beginning.
 """
 
 import argparse

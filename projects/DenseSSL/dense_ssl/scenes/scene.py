@@ -2,20 +2,21 @@
 
 from typing import NamedTuple, Tuple
 
+import cv2
 import numpy as np
 
-from .background import backdrop, clutter, develop, light
-from .classes import PAINTERS
-from .palette import palette
-from .placement import all_visible, cover, draw_pose, find_place, image_mask, tight_box
+from .background import backdrop, clutter, develop
+from .objects import PAINTERS
 from .spec import SPLITS
-from .sprite import Sprite
-from .stream import Stream
+from .sprite import Pose, lay, paint_sprite
 
 # Sides of objects and clutter, as fractions of the image's shorter side.
 OBJECT_SIDES = (0.18, 0.55)
 CLUTTER_SIDES = (0.08, 0.3)
 MAX_ROTATION = 30.0
+# An object that would leave less than this share of another one visible is not drawn.
+MIN_VISIBLE = 0.4
+ATTEMPTS = 12
 
 
 class Instance(NamedTuple):
@@ -32,17 +33,8 @@ class Instance(NamedTuple):
     bbox: Tuple[int, int, int, int]
 
 
-class Shadow(NamedTuple):
-    """How all things of a scene cast shadows: shift in object radii, see ``cast_shadow``."""
-
-    x: float
-    y: float
-    softness: float
-    strength: float
-
-
 def draw_scene(spec, split, index):
-    """Draw one scene, the same on every machine.
+    """Draw one scene, always the same for the same arguments and library versions.
 
     Args:
         spec: :class:`.spec.SceneSpec`.
@@ -55,68 +47,58 @@ def draw_scene(spec, split, index):
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
-    stream = Stream(spec.seed, SPLITS[split], index)
-    picture = backdrop(stream, spec.size)
-    things = draw_clutter(stream, spec.size)
-    categories, sprites, masks = draw_objects(stream, spec)
-    shadow = Shadow(
-        x=stream.uniform(-0.3, 0.3),
-        y=stream.uniform(0.0, 0.3),
-        softness=stream.uniform(0.1, 0.6),
-        strength=stream.uniform(0.0, 0.5),
-    )
-    for sprite, radius in things + sprites:
-        shift = (round(shadow.x * radius), round(shadow.y * radius))
-        sprite.cast_shadow(picture, shift, shadow.softness, shadow.strength)
-        sprite.lay(picture)
-    light(stream, picture)
-    boxes = [tight_box(mask) for mask in masks]
-    return develop(stream, picture), [Instance(*x) for x in zip(categories, masks, boxes)]
+    rng = np.random.default_rng((spec.seed, SPLITS[split], index))
+    picture = backdrop(rng, spec.size)
+    shadow = rng.uniform((0.1, 0.0, 0.4, 0.0), (0.7, 1.0, 1.0, 0.5)).tolist()
+    for _ in range(rng.integers(2, 8)):
+        pose = draw_pose(rng, spec.size, CLUTTER_SIDES, 180.0)
+        lay(picture, paint_sprite(rng, clutter, pose, spec.size), shadow)
+    categories, masks = draw_objects(rng, spec, picture, shadow)
+    boxes = [cv2.boundingRect(mask.view(np.uint8)) for mask in masks]
+    return develop(rng, picture), [Instance(*x) for x in zip(categories, masks, boxes)]
 
 
-def draw_clutter(stream, size):
-    """Draw the things of no class that lie behind the objects.
+def draw_objects(rng, spec, picture, shadow):
+    """Draw the objects onto ``picture``, leaving out each that finds no place.
 
-    Returns:
-        list of (:class:`Sprite`, radius in pixels).
-    """
-    poses = [draw_pose(stream, size, CLUTTER_SIDES, 180.0) for _ in range(stream.integer(2, 7))]
-    return [(paint_thing(stream, pose, clutter), pose.radius) for pose in poses]
-
-
-def draw_objects(stream, spec):
-    """Draw the objects of a scene, leaving out each that would hide too much.
+    How near to others an object may lie is drawn too, so some touch or overlap and some do not.
 
     Returns:
         categories: list of class indices, from the farthest object to the nearest.
-        sprites: list of (:class:`Sprite`, radius in pixels).
         masks: list of bool (H, W), disjoint.
     """
-    categories, sprites, masks, areas, poses = [], [], [], [], []
-    for _ in range(stream.integer(1, spec.max_objects)):
-        pose = find_place(stream, spec.size, OBJECT_SIDES, MAX_ROTATION, poses)
+    categories, masks, areas, poses = [], [], [], []
+    for _ in range(rng.integers(1, spec.max_objects + 1)):
+        category, room = int(rng.integers(spec.num_classes)), rng.uniform(0.5, 1.2)
+        tries = (draw_pose(rng, spec.size, OBJECT_SIDES, MAX_ROTATION) for _ in range(ATTEMPTS))
+        pose = next((x for x in tries if all(x.gap(other) >= room for other in poses)), None)
         if pose is None:
             continue
-        category = stream.integer(0, spec.num_classes - 1)
-        sprite = paint_thing(stream, pose, PAINTERS[spec.class_names[category]])
-        shown = cover(masks, image_mask(sprite, spec.size))
-        whole = areas + [np.count_nonzero(sprite.mask())]
-        if all_visible(shown, whole):
-            masks, areas = shown, whole
+        sprite = paint_sprite(rng, PAINTERS[category], pose, spec.size)
+        front = np.zeros(spec.size[::-1], bool)
+        front[sprite.window] = sprite.alpha >= 0.5
+        visible = [mask & ~front for mask in masks]
+        if all(mask.sum() >= MIN_VISIBLE * area for mask, area in zip(visible, areas)):
+            lay(picture, sprite, shadow)
+            masks = [*visible, front]
+            areas.append(front.sum())
             poses.append(pose)
             categories.append(category)
-            sprites.append((sprite, pose.radius))
-    return categories, sprites, masks
+    return categories, masks
 
 
-def paint_thing(stream, pose, painter):
-    """Paint one sprite: a fresh palette, the painter's parts, sometimes an outline, shading."""
-    sprite = Sprite(pose)
-    contrast = stream.uniform(0.55, 1.0)
-    low = stream.uniform(20.0, 240.0 - 220.0 * contrast)
-    painter(sprite, stream, palette(stream, 5, low, low + 220.0 * contrast))
-    if stream.chance(0.3):
-        (ink,) = palette(stream, 1)
-        sprite.rim(max(0.05, 1.2 * sprite.grid.pixel), ink)
-    sprite.shade(stream.uniform(-0.3, 0.3), stream.uniform(-0.3, 0.3))
-    return sprite
+def draw_pose(rng, size, sides, rotation):
+    """Draw a :class:`.sprite.Pose`.
+
+    Args:
+        rng: numpy Generator.
+        size: (width, height) of the image in pixels.
+        sides: (low, high) of the object's side as a fraction of the image's shorter side; small
+            ones are more frequent (uniform in the square root).
+        rotation: the largest rotation in degrees, to either side.
+    """
+    radius = 0.5 * min(size) * rng.uniform(sides[0] ** 0.5, sides[1] ** 0.5) ** 2
+    margin = radius * rng.uniform(0.7, 1.05)
+    x, y = (rng.uniform(margin, side - margin) for side in size)
+    stretch = rng.uniform(0.88, 1.14) * (1.0 if rng.random() < 0.5 else -1.0)
+    return Pose(x, y, radius, rng.uniform(-rotation, rotation), stretch)

@@ -4,7 +4,7 @@ import operator
 from dataclasses import dataclass
 from typing import Tuple
 
-from .classes import CLASS_NAMES, MAX_CLASSES
+from .objects import CLASS_NAMES, MAX_CLASSES
 
 # The number of a split is part of every image's seed: never renumber.
 SPLITS = {"unlabeled": 0, "train": 1, "val": 2}
@@ -19,7 +19,7 @@ class SceneSpec:
     Attributes:
         size: (width, height) in pixels.
         num_classes: the first so many of ``CLASS_NAMES`` appear.
-        max_objects: a scene holds 1 to this many objects, fewer where they would hide each other.
+        max_objects: a scene holds 1 to this many objects, fewer where there is no room.
         seed: together with the split and the index it decides everything in a scene.
     """
 

@@ -1,29 +1,24 @@
-"""Sprites: one object, painted part by part in its own coordinates and laid onto the image.
+"""From a painter to an object in the image: colours, light, pose, a little bending, shadow."""
 
-Shapes: a sprite is a window of H x W image pixels, which may stick out of the image. Colours are
-float32 (3, 1, 1), RGB in [0, 255]; pictures are float32 (3, H, W).
-"""
+import math
+from typing import NamedTuple, Tuple
 
-from dataclasses import dataclass
-
+import cv2
 import numpy as np
 
-from .shapes import Grid, coverage, direction
+from .canvas import COLOURS, EXTENT, OVERSAMPLING, Canvas
+from .textures import palette
 
-# Objects are drawn within [-1, 1] x [-1, 1]; the rest is room for an antialiased edge.
-EXTENT = 1.06
+# Half the window of a sprite in object radii: room for the object at any angle and its shadow.
+REACH = 1.6
+# How far a point of an object may move when it is bent, in object radii.
+MAX_BEND = 0.09
 
 
-@dataclass
-class Pose:
-    """Where an object lies.
+class Pose(NamedTuple):
+    """Where an object lies: centre and half side in image pixels, clockwise rotation.
 
-    Attributes:
-        x, y: its centre in image pixels (edge coordinates: pixel k covers [k, k + 1]).
-        radius: half its side in pixels, before stretching.
-        degrees: clockwise rotation.
-        stretch: its width is multiplied by this and its height divided.
-        mirrored: whether left and right are exchanged (before the rotation).
+    Its width is multiplied by ``stretch``, negative for a mirrored object, its height divided.
     """
 
     x: float
@@ -31,102 +26,92 @@ class Pose:
     radius: float
     degrees: float = 0.0
     stretch: float = 1.0
-    mirrored: bool = False
+
+    def gap(self, other):
+        """Distance between the centres of two objects over the sum of their radii."""
+        distance = math.hypot(self.x - other.x, self.y - other.y)
+        return distance / (self.radius + other.radius)
+
+    def window(self, size):
+        """Slices (rows, columns) of an image of ``size`` (width, height) around the object."""
+        reach = REACH * self.radius
+        return tuple(
+            slice(max(int(centre - reach), 0), min(math.ceil(centre + reach), side))
+            for centre, side in ((self.y, size[1]), (self.x, size[0]))
+        )
+
+    def to_canvas(self, unit):
+        """Matrix (2, 3) from (x, y) in radii around the centre to corners of canvas pixels."""
+        cos, sin = math.cos(math.radians(self.degrees)), math.sin(math.radians(self.degrees))
+        matrix = np.array([[cos, sin, EXTENT], [-sin, cos, EXTENT]])
+        matrix[:, :2] /= [[self.stretch], [1.0 / abs(self.stretch)]]
+        return matrix * unit
 
 
-class Sprite:
-    """A window of the image on which the parts of one object are painted.
+class Sprite(NamedTuple):
+    """An object as it appears in a window of the image.
 
     Attributes:
-        grid: :class:`Grid` of the window in the object's coordinates.
-        left, top: the window's first pixel in the image, possibly negative.
-        colour: float32 (3, H, W), already multiplied by ``alpha``.
-        alpha: float32 (H, W), how much of each pixel the object covers.
-        distance: float32 (H, W), signed distance to the whole object, in object units.
+        window: slices (rows, columns) of the image.
+        colour: float32 (3, h, w), RGB in [0, 255] multiplied by ``alpha``.
+        alpha: float32 (h, w), the share of each pixel that the object covers.
+        radius: half its side in pixels.
     """
 
-    def __init__(self, pose):
-        cos, sin = direction(pose.degrees)
-        radius_x, radius_y = pose.radius * pose.stretch, pose.radius / pose.stretch
-        reach_x = EXTENT * (abs(cos) * radius_x + abs(sin) * radius_y)
-        reach_y = EXTENT * (abs(sin) * radius_x + abs(cos) * radius_y)
-        self.left, self.top = int(np.floor(pose.x - reach_x)), int(np.floor(pose.y - reach_y))
-        width = int(np.ceil(pose.x + reach_x)) - self.left
-        height = int(np.ceil(pose.y + reach_y)) - self.top
-        x = np.arange(width, dtype=np.float32) + (self.left + 0.5 - pose.x)
-        y = (np.arange(height, dtype=np.float32) + (self.top + 0.5 - pose.y))[:, None]
-        flip = -1.0 if pose.mirrored else 1.0
-        self.grid = Grid(
-            x=(x * cos + y * sin) * (flip / radius_x),
-            y=(y * cos - x * sin) * (1.0 / radius_y),
-            pixel=1.0 / pose.radius,
-        )
-        self.colour = np.zeros((3, height, width), np.float32)
-        self.alpha = np.zeros((height, width), np.float32)
-        self.distance = np.full((height, width), 2.0, np.float32)
+    window: Tuple[slice, slice]
+    colour: np.ndarray
+    alpha: np.ndarray
+    radius: float
 
-    def paint(self, distance, colour, second=None, texture=None):
-        """Paint a part over what is there.
 
-        Args:
-            distance: (H, W), the part's signed distance.
-            colour: its colour.
-            second, texture: with both, ``texture`` (H, W) in [0, 1] blends into ``second``.
-        """
-        cover = coverage(distance, self.grid.pixel)
-        if texture is not None:
-            colour = colour + texture * (second - colour)
-        self.colour += cover * (colour - self.colour)
-        self.alpha += cover * (1.0 - self.alpha)
-        np.minimum(self.distance, distance, out=self.distance)
+def paint_sprite(rng, painter, pose, size):
+    """Paint an object in random colours, place it, bend it a little and light it from one side.
 
-    def rim(self, width, colour):
-        """Draw the outline of the whole object, inside of it; ``width`` in object units."""
-        inner = coverage(-self.distance - width, self.grid.pixel)
-        self.colour += inner * (colour * self.alpha - self.colour)
+    Args:
+        rng: numpy Generator.
+        painter: function of a :class:`.Canvas` and ``rng``.
+        pose: :class:`Pose`.
+        size: (width, height) of the image.
+    """
+    canvas = Canvas(pose.radius)
+    painter(canvas, rng)
+    if rng.random() < 0.3:
+        canvas.outline(COLOURS)
+    contrast = 220.0 * rng.uniform(0.55, 1.0)
+    low = rng.uniform(20.0, 240.0 - contrast)
+    table = np.zeros((256, 1, 4), np.uint8)  # RGB and alpha for each number
+    table[1 : COLOURS + 1, 0, :3] = palette(rng, COLOURS, low, low + contrast)[:, :, 0, 0]
+    table[1 : COLOURS + 1, 0, 3] = 255
+    pixels = cv2.LUT(cv2.merge([canvas.numbers] * 4), table)
+    # Averages 2 x 2 pixels, so that pixel (i, j) of the result lies where four pixels meet.
+    pixels = cv2.blur(pixels, (OVERSAMPLING, OVERSAMPLING))
 
-    def shade(self, slope_x, slope_y):
-        """Light the object from one side: brightness grows linearly, by the slopes per unit."""
-        light = 1.0 + slope_x * self.grid.x + slope_y * self.grid.y
-        self.colour *= np.minimum(np.maximum(light, 0.4), 1.6)
+    window = pose.window(size)
+    y, x = (np.arange(part.start, part.stop, dtype=np.float32) for part in window)
+    x, y = (x + (0.5 - pose.x)) / pose.radius, ((y + (0.5 - pose.y)) / pose.radius)[:, None]
+    bend = rng.uniform(-MAX_BEND, MAX_BEND, (5, 5, 2)).astype(np.float32)
+    places = cv2.resize(bend, (x.size, y.size), interpolation=cv2.INTER_CUBIC)
+    places[..., 0] += x
+    places[..., 1] += y
+    places = cv2.transform(places, pose.to_canvas(canvas.unit))
+    planes = cv2.split(cv2.remap(pixels, places, None, cv2.INTER_LINEAR))
+    light = 1.0 + rng.uniform(-0.3, 0.3) * x + rng.uniform(-0.3, 0.3) * y
+    return Sprite(window, np.stack(planes[:3]) * light, planes[3] / np.float32(255), pose.radius)
 
-    def mask(self):
-        """bool (H, W): the pixels that the object covers by half or more."""
-        return self.alpha >= 0.5
 
-    def windows(self, size, shift=(0, 0)):
-        """Slices of the image and of the sprite where the two meet.
+def lay(picture, sprite, shadow):
+    """Lay a sprite and its shadow onto a picture, in place.
 
-        Args:
-            size: (width, height) of the image.
-            shift: (x, y), whole pixels by which the sprite is moved.
-
-        Returns:
-            (image rows, image columns), (sprite rows, sprite columns).
-        """
-        starts = (self.top + shift[1], self.left + shift[0])
-        image, sprite = [], []
-        for start, length, limit in zip(starts, self.alpha.shape, (size[1], size[0])):
-            low, high = max(start, 0), max(min(start + length, limit), 0)
-            image.append(slice(low, max(low, high)))
-            sprite.append(slice(low - start, max(low, high) - start))
-        return tuple(image), tuple(sprite)
-
-    def lay(self, picture):
-        """Lay the object onto ``picture``, float32 (3, height, width), in place."""
-        (rows, columns), inner = self.windows((picture.shape[2], picture.shape[1]))
-        part = picture[:, rows, columns]
-        part *= 1.0 - self.alpha[inner]
-        part += self.colour[(slice(None), *inner)]
-
-    def cast_shadow(self, picture, shift, softness, strength):
-        """Darken ``picture`` where the object's shadow falls, in place.
-
-        Args:
-            picture: float32 (3, height, width).
-            shift: (x, y), whole pixels from the object to its shadow.
-            softness: width of the shadow's edge in object units.
-            strength: share of the light that the shadow takes away, in [0, 1].
-        """
-        (rows, columns), inner = self.windows((picture.shape[2], picture.shape[1]), shift)
-        picture[:, rows, columns] *= 1.0 - strength * coverage(self.distance[inner], softness)
+    Args:
+        picture: float32 (3, H, W).
+        sprite: :class:`Sprite`.
+        shadow: width of its edge in object radii, its shift (x, y) in [0, 1], the share of light
+            that it takes away.
+    """
+    width, x, y, strength = shadow
+    edge = int(width * sprite.radius) + 1
+    # Off its centre, the anchor of the box filter moves the shadow by up to half its edge.
+    dark = cv2.blur(sprite.alpha, (edge, edge), anchor=(int(x * edge), int(y * edge)))
+    part = picture[(slice(None), *sprite.window)]
+    part *= (1.0 - strength * dark) * (1.0 - sprite.alpha)
+    part += sprite.colour
