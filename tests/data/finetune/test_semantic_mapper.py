@@ -53,6 +53,7 @@ def config(name, *options):
         "MODEL.META_ARCHITECTURE", "SemanticSegmentor", "DATASETS.TRAIN", (name,),
         "DATASETS.TEST", (name,), "INPUT.FORMAT", "RGB", "MODEL.PIXEL_MEAN", MEAN,
         "MODEL.SEM_SEG_HEAD.NUM_CLASSES", 3, "DATALOADER.NUM_WORKERS", 0,
+        "INPUT.MIN_SIZE_TRAIN", (40,),
         "SOLVER.IMS_PER_BATCH", 2, *options,
     )  # fmt: skip
 

@@ -12,8 +12,8 @@ from detectron2.data.datasets.pascal_voc import CLASS_NAMES
 
 from dense_ssl.data.finetune.label_space import resolve_labels
 from dense_ssl.data.finetune.semantic_mapper import is_semantic
-from dense_ssl.data.sources.builtin import CITYSCAPES_IDS, register_builtin
-from dense_ssl.data.sources.entries import resolve_dataset
+from dense_ssl.data.sources.builtin import CITYSCAPES_IDS
+from dense_ssl.data.sources.entries import register_builtin, resolve_dataset
 from dense_ssl.data.sources.label_maps import LabelReader
 
 pytestmark = pytest.mark.usefixtures("restore_catalogs")

@@ -82,8 +82,8 @@ def test_one_entry_serves_all_views_and_several_serve_one_each(picture):
 
 def test_the_default_blur_is_strong_in_the_first_view_only():
     first, second = build().views
-    assert (first.photometry.blur_prob, second.photometry.blur_prob) == (1.0, 0.1)
-    assert (first.photometry.solarize_prob, second.photometry.solarize_prob) == (0.0, 0.2)
+    assert (first.blur_prob, second.blur_prob) == (1.0, 0.1)
+    assert (first.solarize_prob, second.solarize_prob) == (0.0, 0.2)
 
 
 @pytest.mark.parametrize("key, value", [
@@ -161,7 +161,7 @@ def test_min_overlap_is_honoured(picture, sizes):
     free = build(*options)
     bound = build(*options, "INPUT.VIEWS.MIN_OVERLAP", 12, "INPUT.VIEWS.OVERLAP_TRIES", 1000)
     sides = {
-        x: [overlap_sides(*geometry(x(picture, seed))).min() for seed in range(60)]
+        x: [overlap_sides(*geometry(x(picture, seed))).min() for seed in range(30)]
         for x in (free, bound)
     }
     assert min(sides[bound]) > 12
@@ -203,9 +203,9 @@ RADIUS, SIDE = 7.0, 96
 def marked(folder, rng, number):
     """A grey picture with a smooth-edged red disc; its path and the centre of the disc."""
     centre = rng.uniform((60, 50), (WIDTH - 60, HEIGHT - 50))
-    y, x = (np.mgrid[0 : HEIGHT * 8, 0 : WIDTH * 8] + 0.5) / 8  # edge coordinates
+    y, x = (np.mgrid[0 : HEIGHT * 4, 0 : WIDTH * 4] + 0.5) / 4  # edge coordinates
     inside = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 < RADIUS**2
-    share = inside.reshape(HEIGHT, 8, WIDTH, 8).mean((1, 3))[..., None]
+    share = inside.reshape(HEIGHT, 4, WIDTH, 4).mean((1, 3))[..., None]
     image = (1 - share) * (90, 90, 90) + share * (60, 60, 250)  # BGR
     path = folder / f"disc{number}.png"
     cv2.imwrite(str(path), image.round().astype(np.uint8))
@@ -215,7 +215,7 @@ def marked(folder, rng, number):
 @pytest.fixture(scope="module")
 def discs(tmp_path_factory):
     rng, folder = np.random.default_rng(5), tmp_path_factory.mktemp("discs")
-    return [marked(folder, rng, i) for i in range(12)]
+    return [marked(folder, rng, i) for i in range(6)]
 
 
 def centre_of_red(image):
@@ -232,7 +232,7 @@ def test_a_painted_disc_is_where_to_view_says(discs, backend, interpolation):
                    "INPUT.VIEWS.INTERPOLATION", (interpolation,),
                    "INPUT.VIEWS.CROP_SCALE", ((0.2, 1.0),))  # fmt: skip
     errors = {True: [], False: []}
-    for seed in range(150):
+    for seed in range(90):
         dataset_dict, centre = discs[seed % len(discs)]
         sample = mapper(dataset_dict, seed)
         for view, entry in zip(geometry(sample), sample["views"]):
@@ -243,6 +243,6 @@ def test_a_painted_disc_is_where_to_view_says(discs, backend, interpolation):
                 assert error.abs().max() < 1
                 errors[bool(view.affine[0, 0] < 0)].append(error)
     for of_one_flip in errors.values():
-        assert len(of_one_flip) >= 75
+        assert len(of_one_flip) >= 40
         # half a pixel too far would still be within one: the average shows it
         assert torch.stack(of_one_flip).mean(0).abs().max() < 0.1

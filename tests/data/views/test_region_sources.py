@@ -4,10 +4,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from dataset_files import make_labels
+from detectron2.modeling import build_model
 from detectron2.structures import BoxMode
-from helpers import base_config, tiny_config, train
+from detectron2.utils.events import EventStorage
+from helpers import base_config, tiny_config
 
-from dense_ssl.data.views.loader import pretrain_dataset_dicts
+from dense_ssl.data.views.loader import build_pretrain_loader, pretrain_dataset_dicts
 from dense_ssl.data.views.mapper import MultiViewMapper
 from dense_ssl.data.views.region_sources import AnnotatedRegions, LabelFiles, build_region_source
 from dense_ssl.scenes import SceneSpec, write_scenes
@@ -65,9 +68,17 @@ def test_label_files(tmp_path):
     cv2.imwrite(str(tmp_path / "turned.png"), np.zeros((WIDTH, HEIGHT), np.uint8))
     with pytest.raises(ValueError, match="turned.png' has .* another shape"):
         LabelFiles(str(tmp_path))({"file_name": "turned.jpg"}, HEIGHT, WIDTH)
-    for name in ("b", "missing"):
-        with pytest.raises(ValueError, match="INPUT.REGIONS.FOLDER"):
+    cv2.imwrite(str(tmp_path / "deep.png"), np.full((HEIGHT, WIDTH), 256, np.uint16))
+    for name in ("b", "deep", "missing"):
+        with pytest.raises(ValueError, match=f"INPUT.REGIONS.FOLDER: .*{name}.png"):
             LabelFiles(str(tmp_path))({"file_name": name + ".jpg"}, HEIGHT, WIDTH)
+
+
+def test_label_files_may_be_palette_images(tmp_path):
+    values = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) % 7
+    make_labels(tmp_path / "a.png", values, "P")
+    got = LabelFiles(str(tmp_path))({"file_name": "a.jpg"}, HEIGHT, WIDTH)
+    np.testing.assert_array_equal(got, values)
 
 
 @pytest.mark.parametrize("options, error, message", [
@@ -118,16 +129,18 @@ def scene_config(scenes, output, *options):
     return cfg
 
 
-@pytest.mark.parametrize("source", ["boxes", "masks"])
-@pytest.mark.parametrize("level", ["point", "region"])
-def test_training_on_annotated_regions(scenes, tmp_path, source, level):
+@pytest.mark.parametrize("source, level", [("boxes", "point"), ("masks", "region")])
+def test_a_method_learns_from_annotated_regions(scenes, tmp_path, source, level):
+    """The resolution of the regions is not that of the method's own grid."""
     options = ("INPUT.REGIONS.SOURCE", source, "MODEL.PLRC.LEVEL", level, "VIS_PERIOD", 1,
                "INPUT.REGIONS.RESOLUTION", 24)  # fmt: skip
-    cfg = scene_config(scenes, tmp_path, *options, "SOLVER.MAX_ITER", 2)
-    trainer = train(cfg)
-    batch = next(iter(trainer.data_loader))
+    cfg = scene_config(scenes, tmp_path, *options)
+    batch = next(iter(build_pretrain_loader(cfg, 0)))
     assert batch["views"][0]["regions"].shape == (8, 24, 24)
-    assert trainer.storage.history("loss_point_contrast").latest() > 0
+    with EventStorage():
+        losses = build_model(cfg).train()(batch)
+    assert losses["loss_point_contrast"] > 0
+    losses["loss_point_contrast"].backward()
 
 
 def test_annotations_are_read_for_regions_alone(scenes, tmp_path):

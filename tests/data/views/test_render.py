@@ -72,7 +72,7 @@ def test_exact_jitter_is_torchvisions(kind, name, factor):
 
 
 @pytest.mark.parametrize("sigma", (0.1, 0.3, 0.5, 1.0, 2.0, 8.0))
-@pytest.mark.parametrize("kind", IMAGES)
+@pytest.mark.parametrize("kind", ("noise", "extremes", "photo"))
 def test_blur_is_torchvisions(kind, sigma):
     image = reference_image(kind, 224, 224)
     reference = TF.gaussian_blur(Image.fromarray(image), [23, 23], [sigma, sigma])

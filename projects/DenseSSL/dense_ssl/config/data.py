@@ -5,13 +5,8 @@ from detectron2.config import CfgNode as CN
 
 def add_data_config(cfg):
     """Add the keys of the images."""
-    # Entries of DATASETS.TRAIN and DATASETS.TEST are names registered in detectron2, or one of
-    #   folder:IMAGES                 a folder of images, nested or not, without labels
-    #   coco:ANNOTATIONS.json:IMAGES  a COCO json and its image folder
-    #   voc:ROOT:SPLIT[:YEAR]         a VOC folder; ROOT/classes.txt overrides the 20 VOC classes
-    #   semseg:IMAGES:LABELS[:CLASSES.txt]  images, and label maps (PNG) of the same names. A line
-    #                                 of CLASSES.txt: "road", "3 road", or "4 void (ignore)"
-    #   vocseg:ROOT:SPLIT[:LABELS]    a VOC folder; LABELS: SegmentationClass, or another folder
+    # Entries of DATASETS.TRAIN and DATASETS.TEST are names registered in detectron2, or paths:
+    # "folder:IMAGES", or one of the forms for labelled data in docs/transfer.md.
     # Pre-training stops if more than this share of the images cannot be read.
     cfg.DATALOADER.MAX_BROKEN_SHARE = 0.02
 

@@ -71,14 +71,11 @@ class GroupedBatchSampler(Sampler):
     """Regroups the items of a sampler into batches of one kind (portrait or landscape).
 
     Attributes:
+        sampler: :class:`InfiniteBatchSampler`. kinds: one value per image.
         seed: of the sampler. start: number of batches to leave out.
     """
 
     def __init__(self, sampler, kinds):
-        """
-        Args:
-            sampler: :class:`InfiniteBatchSampler`. kinds: one value per image.
-        """
         self.sampler = sampler
         self.kinds = kinds
         self.start = 0

@@ -4,6 +4,7 @@ import logging
 
 from detectron2.data import MetadataCatalog
 
+from ...utils.checks import value_of
 from ..sources.label_maps import IGNORED
 from .semantic_mapper import is_semantic
 
@@ -11,10 +12,10 @@ logger = logging.getLogger(__name__)
 
 # Where models keep their number of classes, and the metadata with the class names.
 _CLASS_KEYS = {
-    "GeneralizedRCNN": (("ROI_HEADS", "thing_classes"),),
-    "PanopticFPN": (("ROI_HEADS", "thing_classes"),),
-    "RetinaNet": (("RETINANET", "thing_classes"),),
-    "SemanticSegmentor": (("SEM_SEG_HEAD", "stuff_classes"),),
+    "GeneralizedRCNN": ("MODEL.ROI_HEADS", "thing_classes"),
+    "PanopticFPN": ("MODEL.ROI_HEADS", "thing_classes"),
+    "RetinaNet": ("MODEL.RETINANET", "thing_classes"),
+    "SemanticSegmentor": ("MODEL.SEM_SEG_HEAD", "stuff_classes"),
 }
 # Keypoints of COCO's persons, for which pycocotools has the sigmas of its similarity.
 _COCO_KEYPOINTS = 17
@@ -28,10 +29,11 @@ def resolve_labels(cfg, stated=()):
         stated: config keys given on the command line. They are not changed: if the data have
             another number, that is an error.
     """
-    for node, field in _CLASS_KEYS.get(cfg.MODEL.META_ARCHITECTURE, ()):
+    if cfg.MODEL.META_ARCHITECTURE in _CLASS_KEYS:
+        node, field = _CLASS_KEYS[cfg.MODEL.META_ARCHITECTURE]
         names = _common_names(cfg, field, "classes")
         if names:
-            _set(cfg.MODEL[node], "NUM_CLASSES", f"MODEL.{node}.NUM_CLASSES", len(names), stated)
+            _set_number(cfg, node, "NUM_CLASSES", len(names), stated)
     if cfg.MODEL.KEYPOINT_ON:
         _resolve_keypoints(cfg, stated)
     if is_semantic(cfg):
@@ -65,8 +67,7 @@ def _resolve_keypoints(cfg, stated):
             "DATASETS.TRAIN has no keypoints. Name a data set that has them (its json lists their "
             "names in its category), or set MODEL.KEYPOINT_ON False."
         )
-    key = "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS"
-    _set(cfg.MODEL.ROI_KEYPOINT_HEAD, "NUM_KEYPOINTS", key, len(names), stated)
+    _set_number(cfg, "MODEL.ROI_KEYPOINT_HEAD", "NUM_KEYPOINTS", len(names), stated)
     for name in cfg.DATASETS.TEST:
         if not MetadataCatalog.get(name).get("counts_keypoints", True):
             raise ValueError(
@@ -83,16 +84,17 @@ def _resolve_keypoints(cfg, stated):
         )
 
 
-def _set(node, name, key, value, stated):
-    if node[name] == value:
+def _set_number(cfg, node, name, value, stated):
+    key, before = f"{node}.{name}", value_of(cfg, node)[name]
+    if before == value:
         return
     if key in stated:
         raise ValueError(
-            f"{key} is {node[name]}, but the data have {value}. Leave the key out, and it follows "
-            "the data; or name other data in DATASETS.TRAIN and DATASETS.TEST."
+            f"{key} is {before}, but the data have {value}. Leave the key out, and it follows the "
+            "data; or name other data in DATASETS.TRAIN and DATASETS.TEST."
         )
-    logger.info("%s: %d instead of %d, to fit the data", key, value, node[name])
-    node[name] = value
+    logger.info("%s: %d instead of %d, to fit the data", key, value, before)
+    value_of(cfg, node)[name] = value
 
 
 def _common_names(cfg, field, kind):

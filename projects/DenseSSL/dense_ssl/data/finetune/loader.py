@@ -71,10 +71,6 @@ class SeededDataset(Dataset):
     """
 
     def __init__(self, dataset_dicts, mapper, seed):
-        """
-        Args:
-            dataset_dicts: indexable. mapper: detectron2's. seed: int.
-        """
         self.seed = seed
         self._dicts = dataset_dicts
         self._mapper = mapper

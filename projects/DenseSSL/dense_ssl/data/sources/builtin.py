@@ -13,11 +13,10 @@ camvid_sem_seg_{train, val, test}     camvid/{train, trainannot, ...}, in SegNet
 import os
 from functools import partial
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 
 from .folder import list_image_folder
 from .label_maps import label_map_metadata
-from .registration import register
 from .semantic import VOC_CLASSES, load_voc_label_maps, pair_by_name, voc_label_folder
 
 # The 19 classes that are evaluated, by their value in gtFine's labelIds; labelTrainIds, which
@@ -46,8 +45,8 @@ def _folder(*parts):
     return path
 
 
-def _load_images(*parts):
-    return list_image_folder(_folder(*parts))
+def _load_images(folder):
+    return list_image_folder(_folder(folder))
 
 
 def _load_voc(split):
@@ -68,15 +67,10 @@ def _load_camvid(split):
     return pair_by_name(_folder("camvid", split), _folder("camvid", f"{split}annot"))
 
 
-def register_builtin():
-    """Register the names above, except those that are registered already."""
-    loaders = {
-        "imagenet_train": (partial(_load_images, "imagenet", "train"), {"has_labels": False}),
-        "coco_2017_unlabeled": (
-            partial(_load_images, "coco", "unlabeled2017"),
-            {"has_labels": False},
-        ),
-    }
+def builtin_datasets():
+    """Return {name: (function that loads the dicts, metadata)} of the names above."""
+    folders = {"imagenet_train": "imagenet/train", "coco_2017_unlabeled": "coco/unlabeled2017"}
+    datasets = {k: (partial(_load_images, x), {"has_labels": False}) for k, x in folders.items()}
     cityscapes = MetadataCatalog.get("cityscapes_fine_sem_seg_train").stuff_classes
     for name, splits, load, metadata in (
         ("voc_2012", ("train", "trainaug", "val", "trainval"), _load_voc,
@@ -87,7 +81,5 @@ def register_builtin():
          label_map_metadata(CAMVID_CLASSES, ignored=(_CAMVID_UNLABELLED,))),
     ):  # fmt: skip
         for split in splits:
-            loaders[f"{name}_sem_seg_{split}"] = partial(load, split), metadata
-    for name, (load, metadata) in loaders.items():
-        if name not in DatasetCatalog:  # the user's own registration comes first
-            register(name, load, metadata)
+            datasets[f"{name}_sem_seg_{split}"] = partial(load, split), metadata
+    return datasets

@@ -40,7 +40,7 @@ def coco_dataset(name, json_file, image_root):
         "has_labels": bool(categories and annotations),
     }
     if not categories:
-        return functools.partial(_load_images, json_file, image_root), metadata
+        return functools.partial(_load, json_file, image_root, None), metadata
     metadata.update(
         evaluator_type="coco",
         thing_classes=[x["name"] for x in categories],
@@ -48,7 +48,7 @@ def coco_dataset(name, json_file, image_root):
         counts_keypoints=all("num_keypoints" in a for a in annotations),
         **_keypoints(categories),
     )
-    return functools.partial(_load_labelled, name, json_file, image_root), metadata
+    return functools.partial(_load, json_file, image_root, name), metadata
 
 
 def _keypoints(categories):
@@ -90,31 +90,21 @@ def _read(json_file):
     return data
 
 
-def _load_labelled(name, json_file, image_root):
+def _load(json_file, image_root, name):
+    """Read the dicts; without ``name`` only images, because detectron2 needs categories."""
     try:
-        dicts = load_coco_json(json_file, image_root, name)
+        dicts = load_coco_json(json_file, image_root, name) if name else _read(json_file)["images"]
     except (AssertionError, KeyError, TypeError) as error:
         raise ValueError(f"cannot read {json_file!r} as COCO annotations: {error!r}") from error
-    _check_images(dicts, json_file, image_root)
-    return dicts
-
-
-def _load_images(json_file, image_root):
-    """Return the dicts of images alone; detectron2's own loader requires categories."""
-    dicts = [
-        {
-            "file_name": os.path.join(image_root, x["file_name"]),
-            "image_id": x["id"],
-            **{size: x[size] for size in ("height", "width") if size in x},
-        }
-        for x in sorted(_read(json_file)["images"], key=lambda x: x["id"])
-    ]
-    _check_images(dicts, json_file, image_root)
-    return dicts
-
-
-def _check_images(dicts, json_file, image_root):
-    """Raise if the image folder does not hold the images of the json."""
+    if not name:
+        dicts = [
+            {
+                "file_name": os.path.join(image_root, x["file_name"]),
+                "image_id": x["id"],
+                **{size: x[size] for size in ("height", "width") if size in x},
+            }
+            for x in sorted(dicts, key=lambda x: x["id"])
+        ]
     probes = [x["file_name"] for x in dicts[:: max(len(dicts) // _PROBES, 1)]]
     if not any(os.path.isfile(x) for x in probes):
         raise FileNotFoundError(
@@ -122,3 +112,4 @@ def _check_images(dicts, json_file, image_root):
             f"first one would be {probes[0]!r}. Give the folder that the names in the json are "
             "relative to."
         )
+    return dicts

@@ -1,6 +1,7 @@
 """The data sets of DATASETS.TRAIN and DATASETS.TEST: names that detectron2 knows, and paths."""
 
 import difflib
+import functools
 import importlib.util
 import logging
 import os
@@ -9,10 +10,9 @@ import re
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...utils.errors import prefix_errors
-from .builtin import builtin_root, register_builtin
+from .builtin import builtin_datasets, builtin_root
 from .coco import coco_dataset
 from .folder import folder_dataset
-from .registration import register
 from .semantic import semseg_dataset, vocseg_dataset
 from .subsets import parse_subset, register_subset
 from .voc import voc_dataset
@@ -81,8 +81,26 @@ def resolve_dataset(entry, key="DATASETS.TRAIN"):
         return entry
     with prefix_errors(where):
         load, metadata = _open(entry)
-    register(entry, load, metadata, where)
+    _register(entry, load, metadata, where)
     return entry
+
+
+def register_builtin():
+    """Register :mod:`~dense_ssl.data.sources.builtin`, except what is registered already."""
+    for name, (load, metadata) in builtin_datasets().items():
+        if name not in DatasetCatalog:
+            _register(name, load, metadata, repr(name))
+
+
+def _register(name, load, metadata, where):
+    """Register a data set; errors when it is loaded start with ``where``."""
+    MetadataCatalog.get(name).set(**metadata)
+    DatasetCatalog.register(name, functools.partial(_load, load, where))
+
+
+def _load(load, where):
+    with prefix_errors(where):
+        return load()
 
 
 def _open(entry):
@@ -135,12 +153,8 @@ def _warn_if_absent(name, key):
     for path in (meta.get("json_file"), meta.get("image_root"), meta.get("dirname")):
         if path and path.startswith(os.path.join(root, "")) and not os.path.exists(path):
             logger.warning(
-                "%s: %r looks for %s, which does not exist. Set the environment variable "
-                "DETECTRON2_DATASETS (now %r) to the folder that holds the data sets.",
-                key,
-                name,
-                path,
-                root,
+                f"{key}: {name!r} looks for {path}, which does not exist. Set the environment "
+                f"variable DETECTRON2_DATASETS (now {root!r}) to the folder of the data sets."
             )
             return
 

@@ -35,11 +35,11 @@ def subset_ids(image_ids, percent, seed):
         set of ids.
     """
     count = max(int(len(image_ids) * percent / 100 + 0.5), 1)
-    return set(sorted(image_ids, key=lambda x: (_rank(seed, x), str(x)))[:count])
 
+    def rank(image_id):
+        return hashlib.sha256(f"{seed}:{image_id}".encode()).digest(), str(image_id)
 
-def _rank(seed, image_id):
-    return hashlib.sha256(f"{seed}:{image_id}".encode()).digest()
+    return set(sorted(image_ids, key=rank)[:count])
 
 
 def register_subset(name, base, percent, seed):

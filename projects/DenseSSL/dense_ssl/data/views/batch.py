@@ -16,26 +16,20 @@ def stack_samples(samples):
         samples' values.
     """
     batch = {key: [x[key] for x in samples] for key in samples[0] if key not in ("views", "seed")}
-    batch["views"] = [
-        _stack_view([x["views"][i] for x in samples]) for i in range(len(samples[0]["views"]))
-    ]
+    batch["views"] = [_stack_view(views) for views in zip(*(x["views"] for x in samples))]
     if "seed" in samples[0]:
         batch["seed"] = torch.tensor([x["seed"] for x in samples], dtype=torch.int64)
     return batch
 
 
 def _stack_view(views):
+    # The mapper returns (3, H, W) views of (H, W, 3) arrays. Copied in their memory layout, the
+    # batch is channels-last without a transposition.
+    images = torch.stack([x["image"].permute(1, 2, 0) for x in views])  # (N, H, W, 3)
     stacked = {
-        "image": _stack_images([x["image"] for x in views]),
+        "image": images.permute(0, 3, 1, 2),  # (N, 3, H, W)
         "affine": torch.stack([torch.as_tensor(x["affine"], dtype=torch.float64) for x in views]),
     }
     if "regions" in views[0]:
         stacked["regions"] = torch.stack([x["regions"] for x in views])
     return stacked
-
-
-def _stack_images(images):
-    # The mapper returns (3, H, W) views of (H, W, 3) arrays. Copied in their memory layout, the
-    # batch is channels-last without a transposition.
-    stacked = torch.stack([x.permute(1, 2, 0) for x in images])  # (N, H, W, 3)
-    return stacked.permute(0, 3, 1, 2)  # (N, 3, H, W)

@@ -117,18 +117,12 @@ class MultiViewMapper:
         return crops
 
     def _least_overlap(self, crops):
-        sizes = [x.size for x in self.views]
-        return min(
-            (
-                overlap_in_view(crops[a], crops[b], sizes[a], sizes[b])
-                for a, b in combinations(range(len(crops)), 2)
-            ),
-            default=float("inf"),
-        )
+        pairs = combinations(zip(crops, (x.size for x in self.views)), 2)
+        return min((overlap_in_view(a, b, s, t) for (a, s), (b, t) in pairs), default=float("inf"))
 
     def _make_view(self, rng, image, settings, crop):
         flip = bool(rng.random() < settings.flip_prob)
-        photometry = draw_photometry(settings.photometry, rng)
+        photometry = draw_photometry(settings, rng)
         pixels = self.render(image, crop, settings.size, settings.interpolation, flip, photometry)
         if self.image_format == "BGR":
             pixels = np.ascontiguousarray(pixels[:, :, ::-1])

@@ -23,17 +23,8 @@ _ORDERS = tuple(permutations(range(len(_OPERATIONS))))
 class PhotometrySettings:
     """Settings of one view, named as the keys of INPUT.VIEWS; the defaults leave it as it is.
 
-    Attributes:
-        jitter_prob: probability that the four operations of colour jitter are applied.
-        brightness, contrast, saturation: the factor is uniform in [max(0, 1 - v), 1 + v].
-        hue: the shift, in turns of the colour circle, is uniform in [-v, v]; at most 0.5.
-        gray_prob: probability of dropping the colour.
-        blur_prob: probability of blur.
-        blur: "gaussian", or "resize" (shrink by one of ``RESIZE_FACTORS`` and enlarge again).
-        blur_sigma: (low, high) of the Gaussian, in pixels of a view of side 224.
-        solarize_prob: probability of inverting bright values.
-        solarize_threshold: the grey level from which they are inverted.
-        size: side of the view in pixels; Gaussian widths grow with it.
+    ``config/data.py`` explains them. ``blur_sigma`` is for a view of side 224 and grows with
+    ``size``.
     """
 
     jitter_prob: float = 0.0

@@ -48,10 +48,6 @@ class LabelFiles:
     """
 
     def __init__(self, folder):
-        """
-        Args:
-            folder: of the PNG files.
-        """
         self.folder = folder
 
     def __call__(self, dataset_dict, height, width):

@@ -23,16 +23,14 @@ _PAIRS = {"crop_scale": 1e-9, "crop_ratio": 1e-9, "blur_sigma": 0}
 
 
 @dataclass(frozen=True)
-class ViewSettings:
+class ViewSettings(PhotometrySettings):
     """How one view is made: the keys of INPUT.VIEWS for one view, in lower case."""
 
-    size: int
-    crop: str
-    crop_scale: Tuple[float, float]
-    crop_ratio: Tuple[float, float]
-    interpolation: str
-    flip_prob: float
-    photometry: PhotometrySettings
+    crop: str = "random"
+    crop_scale: Tuple[float, float] = (0.08, 1.0)
+    crop_ratio: Tuple[float, float] = (3 / 4, 4 / 3)
+    interpolation: str = "bicubic"
+    flip_prob: float = 0.0
 
 
 def entry_of_view(values, view):
@@ -46,9 +44,7 @@ def view_settings(node):
     Args:
         node: the config node INPUT.VIEWS, whose keys hold one entry per view or one for all.
     """
-    photometry = [x.name for x in fields(PhotometrySettings)]
-    geometry = [x.name for x in fields(ViewSettings) if x.name != "photometry"]
-    keys = [*geometry, *photometry]
+    keys = [x.name for x in fields(ViewSettings)]
     for key in keys:
         count = len(node[key.upper()])
         if count not in (1, node.NUM):
@@ -60,12 +56,7 @@ def view_settings(node):
     for view in range(node.NUM):
         values = {key: entry_of_view(node[key.upper()], view) for key in keys}
         _check(values)
-        settings.append(
-            ViewSettings(
-                **{key: values[key] for key in geometry},
-                photometry=PhotometrySettings(**{key: values[key] for key in photometry}),
-            )
-        )
+        settings.append(ViewSettings(**values))
     return settings
 
 
