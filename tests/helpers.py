@@ -3,20 +3,60 @@
 import logging
 import os
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from detectron2.config import get_cfg
 from detectron2.engine import HookBase
 
-from dense_ssl import add_dense_ssl_config
+from dense_ssl.config import default_config
 from dense_ssl.engine import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
+
+
+@dataclass
+class Method:
+    """What the tests of a method need: everything that is to be added here for a new one.
+
+    Attributes:
+        small: yacs pairs that make its heads, queues and samples small.
+        needs: yacs pairs: what it needs of the backbone and of the views.
+    """
+
+    small: list = field(default_factory=list)
+    needs: list = field(default_factory=list)
+
+
+# The methods that every general test runs over: training, resume, precision, processes, pictures.
+METHODS = {
+    "BYOL": Method(["MODEL.BYOL.HIDDEN_DIM", 16, "MODEL.BYOL.OUT_DIM", 8]),
+    "SCRL": Method(["MODEL.SCRL.HIDDEN_DIM", 16, "MODEL.SCRL.OUT_DIM", 8,
+                    "MODEL.SCRL.NUM_BOXES", 4, "MODEL.SCRL.MIN_BOX_SIZE", 16]),
+    "MoCoV2": Method(["MODEL.MOCO.HIDDEN_DIM", 16, "MODEL.MOCO.OUT_DIM", 8,
+                      "MODEL.MOCO.QUEUE_SIZE", 20]),
+    "DUPR": Method(["MODEL.DUPR.OUT_DIM", 8, "MODEL.DUPR.QUEUE_SIZE", 20,
+                    "MODEL.DUPR.PATCH_QUEUE_SIZE", 50, "MODEL.DUPR.ROI_SIZE", (4, 4, 4, 2),
+                    "MODEL.DUPR.KEYS_PER_IMAGE", 3],
+                   ["MODEL.RESNETS.OUT_FEATURES", ["res2", "res3", "res4", "res5"]]),
+    "PointRegionContrast": Method(
+        ["MODEL.PLRC.HIDDEN_DIM", 16, "MODEL.PLRC.OUT_DIM", 8, "MODEL.PLRC.GRID", 3,
+         "MODEL.PLRC.NUM_REGIONS", 4, "MODEL.PLRC.NUM_POINTS", 3, "MODEL.PLRC.RESOLUTION", 16]),
+    "SelfEMD": Method(["MODEL.SELF_EMD.HIDDEN_DIM", 16, "MODEL.SELF_EMD.OUT_DIM", 8,
+                       "MODEL.SELF_EMD.ITERATIONS", 20],
+                      ["INPUT.VIEWS.NUM", 3, "INPUT.VIEWS.SIZE", (64, 64, 32),
+                       "INPUT.VIEWS.BLUR_PROB", (0.5,), "INPUT.VIEWS.SOLARIZE_PROB", (0.2,)]),
+    "LCLoss": Method(["MODEL.LC_LOSS.HIDDEN_DIM", 16, "MODEL.LC_LOSS.OUT_DIM", 8],
+                     ["INPUT.VIEWS.NUM", 3, "INPUT.VIEWS.CROP", ("random", "random", "whole"),
+                      "INPUT.VIEWS.FLIP_PROB", (0.5, 0.5, 0.0), "INPUT.VIEWS.BLUR_PROB", (0.5,),
+                      "INPUT.VIEWS.SOLARIZE_PROB", (0.2,)]),
+    "DenseCL": Method(),
+    "PixPro": Method(["MODEL.PIXPRO.HIDDEN_DIM", 16, "MODEL.PIXPRO.OUT_DIM", 8]),
+}  # fmt: skip
 
 # A narrow ResNet-50 (detectron2 keeps the width of ResNet-18 fixed) on small views.
 TINY = [
@@ -25,16 +65,7 @@ TINY = [
     "MODEL.RESNETS.WIDTH_PER_GROUP", 4, "MODEL.RESNETS.STEM_OUT_CHANNELS", 8,
     "MODEL.RESNETS.NORM", "BN",
     "MODEL.SSL.HEAD_NORM", "BN",
-    "MODEL.BYOL.HIDDEN_DIM", 16, "MODEL.BYOL.OUT_DIM", 8,
-    "MODEL.SCRL.HIDDEN_DIM", 16, "MODEL.SCRL.OUT_DIM", 8,
-    "MODEL.SCRL.NUM_BOXES", 4, "MODEL.SCRL.MIN_BOX_SIZE", 16,
-    "MODEL.MOCO.HIDDEN_DIM", 16, "MODEL.MOCO.OUT_DIM", 8, "MODEL.MOCO.QUEUE_SIZE", 20,
-    "MODEL.DUPR.OUT_DIM", 8, "MODEL.DUPR.QUEUE_SIZE", 20, "MODEL.DUPR.PATCH_QUEUE_SIZE", 50,
-    "MODEL.DUPR.ROI_SIZE", (4, 4, 4, 2), "MODEL.DUPR.KEYS_PER_IMAGE", 3,
-    "MODEL.SELF_EMD.HIDDEN_DIM", 16, "MODEL.SELF_EMD.OUT_DIM", 8, "MODEL.SELF_EMD.ITERATIONS", 20,
-    "MODEL.LC_LOSS.HIDDEN_DIM", 16, "MODEL.LC_LOSS.OUT_DIM", 8,
-    "MODEL.PLRC.HIDDEN_DIM", 16, "MODEL.PLRC.OUT_DIM", 8, "MODEL.PLRC.GRID", 3,
-    "MODEL.PLRC.NUM_REGIONS", 4, "MODEL.PLRC.NUM_POINTS", 3, "MODEL.PLRC.RESOLUTION", 16,
+    *(option for method in METHODS.values() for option in method.small),
     "INPUT.VIEWS.SIZE", (64,), "INPUT.VIEWS.CROP_SCALE", ((0.2, 1.0),),
     "DATALOADER.NUM_WORKERS", 0,
     "SOLVER.IMS_PER_BATCH", 8, "SOLVER.MAX_ITER", 6, "SOLVER.CHECKPOINT_PERIOD", 3,
@@ -42,24 +73,15 @@ TINY = [
     "SEED", 7, "VIS_PERIOD", 0,
 ]  # fmt: skip
 
-METHODS = ("BYOL", "SCRL", "MoCoV2", "DUPR", "PointRegionContrast", "SelfEMD", "LCLoss",
-           "DenseCL")  # fmt: skip
 
-# What a method needs of the backbone and of the views.
-NEEDS = {
-    "DUPR": ["MODEL.RESNETS.OUT_FEATURES", ["res2", "res3", "res4", "res5"]],
-    "SelfEMD": ["INPUT.VIEWS.NUM", 3, "INPUT.VIEWS.SIZE", (64, 64, 32),
-                "INPUT.VIEWS.BLUR_PROB", (0.5,), "INPUT.VIEWS.SOLARIZE_PROB", (0.2,)],
-    "LCLoss": ["INPUT.VIEWS.NUM", 3, "INPUT.VIEWS.CROP", ("random", "random", "whole"),
-               "INPUT.VIEWS.FLIP_PROB", (0.5, 0.5, 0.0), "INPUT.VIEWS.BLUR_PROB", (0.5,),
-               "INPUT.VIEWS.SOLARIZE_PROB", (0.2,)],
-}  # fmt: skip
+def needs(method):
+    """yacs pairs: what a META_ARCHITECTURE needs of the backbone and of the views."""
+    return METHODS[method].needs if method in METHODS else []
 
 
 def base_config(*options):
     """detectron2's and DenseSSL's defaults with yacs pairs on top."""
-    cfg = get_cfg()
-    add_dense_ssl_config(cfg)
+    cfg = default_config()
     cfg.merge_from_list(list(options))
     return cfg
 
@@ -89,7 +111,7 @@ def tiny_config(method, folder, output, *options):
     cfg.merge_from_list(
         [
             *TINY,
-            *NEEDS.get(method, ()),
+            *needs(method),
             "MODEL.META_ARCHITECTURE",
             method,
             "DATASETS.TRAIN",
@@ -136,7 +158,9 @@ def random_batch(count=4, size=64, views=2, seed=0, sizes=None):
 
 def batch_for(method, count=4):
     """A list of inputs with the views that a method of METHODS needs."""
-    return random_batch(count, views=3, sizes=(64, 64, 32) if method == "SelfEMD" else None)
+    pairs = dict(zip(needs(method)[::2], needs(method)[1::2]))
+    sizes = pairs.get("INPUT.VIEWS.SIZE", (64, 64, 64))
+    return random_batch(count, views=len(sizes), sizes=sizes)
 
 
 class Killed(Exception):

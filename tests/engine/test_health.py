@@ -10,7 +10,7 @@ from helpers import build_trainer, recorded_log
 
 from dense_ssl.engine import health
 from dense_ssl.engine.health import PATIENCE, WatchForCollapse
-from dense_ssl.utils.events import LOG_PERIOD
+from dense_ssl.utils.events import LOG_PERIOD, log_feature_std, put_scalar
 
 SPREAD = "byol/feature_std"
 
@@ -21,8 +21,14 @@ class Clock:
     iter = 0
 
 
-def watch(values, action="warn", name=SPREAD):
-    """Return the warnings of a run that reports these values of a scalar."""
+def log_spread(name, value):
+    """Log vectors of this spread."""
+    apart = torch.eye(200)
+    log_feature_std(name, torch.ones(200, 200) + 10 * value * apart)
+
+
+def watch(values, action="warn", name=SPREAD, log=log_spread):
+    """Return the warnings of a run that logs these values."""
     hook = WatchForCollapse(action)
     hook.trainer = Clock()
     with EventStorage() as storage, recorded_log(health.__name__, logging.WARNING) as messages:
@@ -30,7 +36,7 @@ def watch(values, action="warn", name=SPREAD):
             for step in range(LOG_PERIOD):
                 storage.iter = hook.trainer.iter = report * LOG_PERIOD + step
                 if step == LOG_PERIOD - 1:
-                    storage.put_scalar(name, value)
+                    log(name, value)
                 hook.after_step()
     return messages
 
@@ -47,9 +53,9 @@ def test_only_what_stays_low_has_collapsed(values, warned):
         assert SPREAD in message and "SOLVER.BASE_LR" in message
 
 
-def test_the_spread_of_cells_counts_and_other_scalars_do_not():
-    assert watch([0.01] * PATIENCE, name="self_emd/node_std")
-    assert not watch([0.01] * PATIENCE, name="moco/top1")
+def test_what_log_feature_std_logs_is_watched_whatever_its_name():
+    assert watch([0.01] * PATIENCE, name="mine/spread_of_cells")
+    assert not watch([0.01] * PATIENCE, name="mine/target_std", log=put_scalar)
 
 
 def test_it_can_end_the_run():

@@ -44,8 +44,8 @@ def test_approaches_the_exact_solution():
         [ot.emd2(a.numpy(), b.numpy(), c.numpy()) for c, a, b in zip(cost, rows, columns)]
     )
     gaps = []
-    for regularization, iterations in ((0.1, 500), (0.03, 3000), (0.005, 20000)):
-        plan = sinkhorn(cost, rows, columns, regularization, iterations, tolerance=1e-9)
+    for regularization, iterations in ((0.1, 300), (0.03, 1000), (0.005, 4000)):
+        plan = sinkhorn(cost, rows, columns, regularization, iterations)
         gaps.append((transported(cost, plan) - exact).abs().max().item())
     assert gaps[0] > gaps[1] > gaps[2] and gaps[2] < 0.002
 
@@ -56,7 +56,7 @@ def test_marginals_are_met(dtype):
     plan = sinkhorn(cost, rows, columns, 0.05, 500)
     assert torch.allclose(plan.sum(dim=2), rows, atol=1e-6)
     assert torch.allclose(plan.sum(dim=1), columns, atol=1e-5)
-    # of costs at random, harder than those of features, a tenth of the mass is off after 50
+    # for random costs, which are harder than those of features, a tenth of the mass is off after 50
     plan = sinkhorn(cost, rows, columns, 0.05, 50)
     assert torch.allclose(plan.sum(dim=2), rows, atol=1e-6)
     assert (plan.sum(dim=1) - columns).abs().sum(dim=1).max() < 0.1
@@ -80,14 +80,6 @@ def test_half_precision_input():
     cost, rows, columns = problem(4, torch.float32)
     plan = sinkhorn(cost.bfloat16(), rows, columns, 0.05, 50)
     assert plan.dtype == torch.float32 and torch.isfinite(plan).all()
-
-
-def test_ends_early_by_tolerance():
-    cost, rows, columns = problem(5)
-    whole = sinkhorn(cost, rows, columns, 0.2, 1000)
-    early = sinkhorn(cost, rows, columns, 0.2, 1000, tolerance=1e-4)
-    assert (early.sum(dim=1) - columns).abs().max() <= 1e-4
-    assert not torch.equal(whole, early) and torch.allclose(whole, early, atol=1e-3)
 
 
 def test_of_one_column_there_is_one_plan():
@@ -115,5 +107,5 @@ def test_gradient_through_the_iterations():
 
 
 def test_empty_batch():
-    plan = sinkhorn(torch.zeros(0, 3, 4), torch.zeros(0, 3), torch.zeros(0, 4), 0.1, 5, 1e-3)
+    plan = sinkhorn(torch.zeros(0, 3, 4), torch.zeros(0, 3), torch.zeros(0, 4), 0.1, 5)
     assert plan.shape == (0, 3, 4)

@@ -5,14 +5,15 @@ import copy
 import pytest
 import torch
 from detectron2.modeling import META_ARCH_REGISTRY, build_model
-from helpers import CONFIGS, METHODS, NEEDS, TINY, batch_for, load_config, random_batch, tiny_config
+from helpers import CONFIGS, METHODS, TINY, batch_for, load_config, needs, random_batch, tiny_config
 
 from dense_ssl.modeling import passes as passes_module
+from dense_ssl.modeling.composition import weights_of
 from dense_ssl.modeling.methods.dense_cl import most_alike
 
 PYRAMID = (
     "MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone", "MODEL.FPN.OUT_CHANNELS", 8,
-    *NEEDS["DUPR"], "MODEL.FPN.IN_FEATURES", ["res2", "res3", "res4", "res5"],
+    *needs("DUPR"), "MODEL.FPN.IN_FEATURES", ["res2", "res3", "res4", "res5"],
 )  # fmt: skip
 WHOLE = ("INPUT.VIEWS.NUM", 3, "INPUT.VIEWS.CROP", ("random", "random", "whole"),
          "INPUT.VIEWS.FLIP_PROB", (0.5, 0.5, 0.0), "INPUT.VIEWS.BLUR_PROB", (0.5,),
@@ -31,11 +32,11 @@ def compose(*entries, weights=(), options=()):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_named_method_is_a_composition(method):
-    needs = tuple(NEEDS.get(method, ()))
+    options = tuple(needs(method))
     cfg = tiny_config(method, "unused", "unused")
-    weights = META_ARCH_REGISTRY.get(method).objective_weights(cfg)
+    weights = weights_of(META_ARCH_REGISTRY.get(method), cfg)
     named = build(method)
-    composed = compose(*weights, weights=tuple(weights.values()), options=needs)
+    composed = compose(*weights, weights=tuple(weights.values()), options=options)
     batch = batch_for(method)
     a, b = named(batch), composed(batch)
     assert {k: x.item() for k, x in a.items()} == {k: x.item() for k, x in b.items()}
@@ -54,7 +55,7 @@ def test_a_named_method_is_a_composition(method):
     (("PointRegionObjective", "SCRLObjective", "BoxContrastObjective"), 2, 2),
 ])  # fmt: skip
 def test_objectives_share_passes_and_take_the_union_of_views(monkeypatch, entries, online, target):
-    model = compose(*entries, options=(*NEEDS["DUPR"], *WHOLE))
+    model = compose(*entries, options=(*needs("DUPR"), *WHOLE))
     calls = {id(model.backbone): 0, id(model.target_backbone): 0}
     original = passes_module.extract_features
 
@@ -113,7 +114,7 @@ def test_weights_scale_the_losses_of_their_objective():
     (("PointRegionObjective", "MoCoObjective"), ("MODEL.PLRC.SHARED_HEAD", True),
      "MODEL.MOCO.POOL_AFTER_HEAD"),
     (("LCObjective",), (*WHOLE, "INPUT.VIEWS.SIZE", (60,)), "INPUT.VIEWS.SIZE is 60.*make it 64"),
-    (("DUPRObjective@res4",), NEEDS["DUPR"], "MODEL.DUPR.IN_FEATURES"),
+    (("DUPRObjective@res4",), needs("DUPR"), "MODEL.DUPR.IN_FEATURES"),
     (("LCObjective",), (), "INPUT.VIEWS.NUM"),
     (("SelfEMDObjective",), (), "INPUT.VIEWS.NUM"),
     (("LCObjective",), ("INPUT.VIEWS.NUM", 3), "INPUT.VIEWS.CROP"),
@@ -201,7 +202,7 @@ def test_boxes_with_negatives_agree_with_the_equation():
         expected += info_nce(query[rows], key[rows], made.contrast.bank.keys, 0.2).item() / 2
         stored.append(key.view(5, 4, -1)[usable].flatten(0, 1))
     assert made(views, passes)["loss_box_contrast"].item() == pytest.approx(expected, abs=1e-10)
-    made.after_step()
+    made.contrast.bank.advance()
     assert made.contrast.bank.enqueued == len(torch.cat(stored))
 
 
@@ -231,7 +232,7 @@ def test_dense_cl_agrees_with_its_equation():
             total -= torch.log(wanted / (wanted + others)).item()
     views = model.gather_views(random_batch(3))
     assert dense(views, given)["loss_dense"].item() == pytest.approx(total / 12, abs=1e-10)
-    dense.after_step()
+    dense.contrast.bank.advance()
     assert dense.contrast.bank.enqueued == 3  # one key per image: the mean over its cells
     projected = dense.target_projector(second.flatten(2).transpose(1, 2).flatten(0, 1))
     mean = torch.nn.functional.normalize(projected.view(3, 4, -1).mean(dim=1), dim=1)
@@ -244,7 +245,7 @@ def test_dense_cl_in_both_directions_is_the_mean_of_one_and_the_other():
     one, both = build("DenseCL"), build("DenseCL", "MODEL.MOCO.SYMMETRIC", True)
     expected = (one(batch)["loss_dense"] + one(turned)["loss_dense"]) / 2
     assert both(batch)["loss_dense"].item() == pytest.approx(expected.item(), rel=1e-4)
-    both.after_step()
+    both.after_step(0.9)
     assert both.objectives["DenseCLObjective"].contrast.bank.enqueued == 8
 
 

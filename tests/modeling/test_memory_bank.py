@@ -75,13 +75,13 @@ def test_keys_are_held_back_until_the_step_is_over():
     query = keys(3, seed=1).requires_grad_()
     before = contrast.bank.keys.clone()
     loss = contrast(query, keys(3, seed=2), "test")
-    contrast.hold(keys(3, seed=2))
-    contrast.hold(keys(2, seed=3), torch.tensor([True, False]))
+    contrast.bank.push(keys(3, seed=2))
+    contrast.bank.push(keys(2, seed=3), torch.tensor([True, False]))
     assert torch.equal(contrast.bank.keys, before)
     loss.backward()  # the queue of the loss is still there, untouched
-    contrast.enqueue_held()
+    contrast.bank.advance()
     assert contrast.bank.enqueued == 4
-    contrast.enqueue_held()
+    contrast.bank.advance()
     assert contrast.bank.enqueued == 4
 
 

@@ -243,6 +243,7 @@ def test_a_batch_without_overlap_costs_nothing_and_trains_on():
         if inputs is apart:
             assert loss.item() == 0 and not any(x.any() for x in gradients.values())
         optimizer.step()
+        model.after_step(0.9)
         moved = [k for k, x in model.named_parameters() if not torch.equal(x, before[k])]
         assert bool(moved) == (inputs is batch)
     assert loss.item() > 0

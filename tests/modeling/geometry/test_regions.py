@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from dense_ssl.data.views.crops import crop_affine, draw_crop
 from dense_ssl.modeling.geometry import regions as region_ops
+from dense_ssl.modeling.geometry.cells import cell_centres
 from dense_ssl.modeling.geometry.points import mean_over_regions, read_points
 from dense_ssl.modeling.geometry.random_numbers import uniform
 from dense_ssl.modeling.geometry.region_sampling import RegionSampler
@@ -165,9 +166,9 @@ def test_counting_cells():
 def test_reading_points_is_reading_the_enlarged_map():
     features = torch.randn(2, 3, 4, 5, dtype=torch.float64)
     size, resolution = (32, 40), 16
-    like = torch.zeros(1, dtype=torch.float64)
-    centres = region_ops.cell_centres(size, (resolution, resolution), like)
-    read = read_points(features, centres.expand(2, -1, 2), size)
+    affine = torch.tensor([[1.0, 0.0, 1.0, 0.0]] * 2, dtype=torch.float64)
+    centres = cell_centres(Views(torch.zeros(2, 3, *size), affine), (resolution, resolution))
+    read = read_points(features, centres, size)
     enlarged = F.interpolate(features, (resolution, resolution), mode="bilinear")
     assert torch.allclose(read, enlarged.flatten(2).transpose(1, 2), atol=1e-12)
 
@@ -176,7 +177,7 @@ def test_mean_over_regions_is_the_mean_of_the_enlarged_map():
     features = torch.randn(2, 3, 4, 4, dtype=torch.float64)
     regions = torch.randint(-1, 4, (2, 64))
     drawn = torch.tensor([[0, 3, 3], [1, -1, 2]])
-    got = mean_over_regions(features, regions, drawn, 8)
+    got = mean_over_regions(features, regions, drawn)
     enlarged = F.interpolate(features, (8, 8), mode="bilinear").flatten(2)
     for row in range(2):
         for k, region in enumerate(drawn[row].tolist()):
@@ -190,4 +191,4 @@ def test_gradients_of_reading():
     points = torch.tensor([[[3.0, 5.0], [11.9, 0.1]]], dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda x: read_points(x, points, (12, 12)), (features,))
     regions, drawn = torch.randint(0, 2, (1, 16)), torch.tensor([[0, 1]])
-    assert torch.autograd.gradcheck(lambda x: mean_over_regions(x, regions, drawn, 4), (features,))
+    assert torch.autograd.gradcheck(lambda x: mean_over_regions(x, regions, drawn), (features,))

@@ -8,7 +8,7 @@ import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
-from helpers import NEEDS, TINY, base_config, random_batch, tiny_config
+from helpers import TINY, base_config, needs, random_batch, tiny_config
 from oracles import DISJOINT, NARROW, SIDE, N, literal_align, literal_box, make_views
 from torch.nn import functional as F
 
@@ -94,7 +94,7 @@ def test_moco_agrees_with_its_equation(symmetric):
         losses = [literal_nce(q, k, queue, 0.2) for q, k in zip(query, key)]
         expected += sum(losses) / N / len(directions)
     assert moco(views, passes)["loss_moco"].item() == pytest.approx(expected, abs=1e-10)
-    moco.after_step()
+    moco.contrast.bank.advance()
     assert moco.contrast.bank.enqueued == N * len(directions)
     newest = moco.contrast.bank.keys[:N]
     first = image_vectors(moco.target_projector, passes.target(1)["res5"])
@@ -170,7 +170,8 @@ def test_dupr_agrees_with_its_equations():
     assert got.keys() == expected.keys() and 0 < sum(usable) < N
     for name, loss in expected.items():
         assert got[name].item() == pytest.approx(loss, abs=1e-9), name
-    dupr.after_step()
+    for contrast in dupr.contrast.values():
+        contrast.bank.advance()
     # every image enters the image queues, usable ones alone the patch queues
     assert dupr.contrast["image_res5"].bank.enqueued == N
     assert dupr.contrast["patch_res5"].bank.enqueued == 3 * sum(usable)
@@ -249,7 +250,8 @@ def test_dupr_without_any_overlap_trains_on():
     assert losses["loss_patch_res5"].item() == 0 and losses["loss_image_res5"].item() > 0
     sum(losses.values()).backward()
     assert all(torch.isfinite(x.grad).all() for x in dupr.head.parameters())
-    dupr.after_step()
+    for contrast in dupr.contrast.values():
+        contrast.bank.advance()
     assert dupr.contrast["patch_res4"].bank.enqueued == 0
 
 
@@ -356,9 +358,9 @@ def test_warm_up_of_the_distillation():
                 assert affinity is None  # alpha is 1
                 assert contrast.item() == pytest.approx(2 * after["loss_point_contrast"].item())
             else:
-                assert made._schedule() == (0.5, pytest.approx(0.07))
+                assert made._alpha() == 0.5 and made._teacher_temperature() == pytest.approx(0.07)
                 with EventStorage(iteration):
-                    temperature = made._schedule()[1]
+                    temperature = made._teacher_temperature()
                 assert temperature == pytest.approx(0.04 + 0.03 * iteration / 10)
                 assert affinity.item() != after["loss_point_affinity"].item()
 
@@ -457,7 +459,7 @@ def test_a_shared_head_is_one_head():
 def test_the_contrastive_family_on_an_fpn():
     pyramid = (
         "MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone", "MODEL.FPN.OUT_CHANNELS", 8,
-        *NEEDS["DUPR"], "MODEL.FPN.IN_FEATURES", ["res2", "res3", "res4", "res5"],
+        *needs("DUPR"), "MODEL.FPN.IN_FEATURES", ["res2", "res3", "res4", "res5"],
         "MODEL.DUPR.IN_FEATURES", ("p2", "p3", "p4", "p5"), "MODEL.PLRC.IN_FEATURE", "p3",
         "MODEL.MOCO.IN_FEATURE", "p5",
     )  # fmt: skip

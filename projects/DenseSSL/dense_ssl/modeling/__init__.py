@@ -12,15 +12,17 @@ from .methods import (
     LCLoss,
     MoCoV2,
     MultiObjective,
+    PixPro,
     PointRegionContrast,
     SelfEMD,
 )
 from .momentum import momentum_at
-from .objective import OBJECTIVE_REGISTRY, Objective
+from .objective import DIRECTIONS, OBJECTIVE_REGISTRY, Objective
 from .pretrainer import Pretrainer
 
 __all__ = [
     "BYOL",
+    "DIRECTIONS",
     "DUPR",
     "OBJECTIVE_REGISTRY",
     "SCRL",
@@ -30,6 +32,7 @@ __all__ = [
     "MoCoV2",
     "MultiObjective",
     "Objective",
+    "PixPro",
     "PointRegionContrast",
     "Pretrainer",
     "SelfEMD",

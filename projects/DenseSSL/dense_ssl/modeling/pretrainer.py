@@ -218,13 +218,14 @@ class Pretrainer(nn.Module):
                 update_momentum(online, target, momentum)
 
     def _weight_version(self):
-        # torch counts the changes of a tensor in place, those of an optimizer among them
-        return sum(x._version for x in self.backbone.parameters())
+        # torch counts the in-place changes of a tensor, those of an optimizer among them; a copy
+        # of the model starts its own count
+        return id(self.backbone), sum(x._version for x in self.backbone.parameters())
 
     def _require_after_step(self):
         """Raise if an optimizer has moved the weights and nobody has called `after_step`."""
         version = self._weight_version()
-        if self._followed is None:
+        if self._followed is None or self._followed[0] != version[0]:
             self._followed = version
         elif version != self._followed:
             raise RuntimeError(

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from ...losses.chunks import MAX_ENTRIES
 from ...losses.precision import full_precision
-from .cells import cell_centres_in_image
+from .cells import cell_centres_in_image, cell_diagonals
 
 
 @torch.no_grad()
@@ -24,6 +24,28 @@ def corresponding_points(sought, where, sought_cells, where_cells):
     limit = places.new_tensor(where.size[::-1])  # (width, height)
     cells = places.new_tensor(tuple(where_cells)[::-1])  # (w', h')
     return places * cells / limit - 0.5, where.shows(places)
+
+
+@torch.no_grad()
+def close_cells(first, second, first_cells, second_cells, threshold):
+    """Return which cells of two views lie close together in the image: (N, P, Q) bool.
+
+    PixPro (Xie et al. 2021), Eq. 1: the distance of their centres in image pixels, divided by the
+    diagonal of a cell (the larger one, if the views differ in zoom), is at most ``threshold``.
+
+    Args:
+        first, second: :class:`~dense_ssl.structures.Views` of the same images.
+        first_cells, second_cells: (h, w) and (h', w'), rows and columns of their maps.
+        threshold: in diagonals of a cell.
+    """
+    centres = [
+        cell_centres_in_image(view, cells)
+        for view, cells in ((first, first_cells), (second, second_cells))
+    ]
+    diagonal = torch.maximum(
+        cell_diagonals(first, first_cells), cell_diagonals(second, second_cells)
+    )
+    return torch.cdist(*centres) <= threshold * diagonal[:, None, None]
 
 
 def nearest_cells(points, cells):

@@ -7,6 +7,7 @@ from .dupr import DUPR, DUPRObjective
 from .lc_loss import LCLoss, LCObjective
 from .moco_v2 import MoCoObjective, MoCoV2
 from .multi_objective import MultiObjective
+from .pixpro import PixPro, PixProObjective
 from .point_region_contrast import PointRegionContrast, PointRegionObjective
 from .scrl import SCRL, SCRLObjective
 from .self_emd import SelfEMD, SelfEMDObjective
@@ -24,6 +25,8 @@ __all__ = [
     "MoCoObjective",
     "MoCoV2",
     "MultiObjective",
+    "PixPro",
+    "PixProObjective",
     "PointRegionContrast",
     "PointRegionObjective",
     "SCRL",

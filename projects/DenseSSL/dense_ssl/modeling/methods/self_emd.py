@@ -138,9 +138,12 @@ class SelfEMDObjective(Objective):
                 )
 
     def forward(self, views, passes):
-        online = {i: self._predict(passes.online(i)) for i in self.online_views}
+        online = {i: self._predict(passes.online(i)[self.in_feature]) for i in self.online_views}
         with torch.no_grad():
-            target = {i: self._project(self.target_projector, passes.target(i)) for i in (0, 1)}
+            target = {
+                i: self._project(self.target_projector, passes.target(i)[self.in_feature])
+                for i in self.target_views
+            }
         terms = [self._emd(online[o], target[t]) for o, t in self.pairs]
         losses = {"loss_emd": sum(terms) / len(terms)}
         if "vector" in self.projector:
@@ -151,17 +154,16 @@ class SelfEMDObjective(Objective):
             self._log(views, online[0], target[1])
         return losses
 
-    def _predict(self, features):
-        """Feature maps -> predictions {"map": (N, D, h, w), "vector": (N, D)}."""
-        projected = self._project(self.projector, features)
+    def _predict(self, feature_map):
+        """(N, C, h, w) -> predictions {"map": (N, D, h, w), "vector": (N, D)}."""
+        projected = self._project(self.projector, feature_map)
         result = {"map": on_cells(self.predictor["map"], projected["map"])}
         if "vector" in self.predictor:
             result["vector"] = self.predictor["vector"](projected["vector"])
         return result
 
-    def _project(self, projector, features):
-        """Feature maps -> projections, in the form of :meth:`_predict`."""
-        feature_map = features[self.in_feature]
+    def _project(self, projector, feature_map):
+        """(N, C, h, w) -> projections, in the form of :meth:`_predict`."""
         result = {"map": on_cells(projector["map"], feature_map)}
         if "vector" in projector:
             result["vector"] = projector["vector"](feature_map.mean(dim=(2, 3)))
@@ -221,9 +223,12 @@ class SelfEMDObjective(Objective):
             put_scalar(f"{self.label}/chance", chance)
 
     def pictures(self, views, images, passes, scale):
+        features = [
+            at_least_float32(x[self.in_feature]) for x in (passes.online(0), passes.target(1))
+        ]
         with inference_context(self):  # a second pass must not move the heads' batch statistics
-            online = self._predict(passes.online(0))
-            target = self._project(self.target_projector, passes.target(1))
+            online = self._predict(features[0])
+            target = self._project(self.target_projector, features[1])
         shapes = [z["map"].shape[2:] for z in (online, target)]
         plan = self._plan(online, target)[: len(images[0])].cpu()
         return {"transport": draw_transport(images[:2], plan, *shapes, scale)}
