@@ -1,4 +1,4 @@
-"""Small data sets on disk, made by the tests that need them."""
+"""Small data sets on disk for tests."""
 
 import json
 

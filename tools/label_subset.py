@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Print the image ids of a seeded share of a data set, one a line.
+"""Print the image ids of a seeded share of a data set, one per line.
 
     python tools/label_subset.py coco_2017_train_1pct_seed0 > ids.txt
     python tools/label_subset.py coco:/path/annotations.json:/path/images_10pct_seed3
 
-The rule is in dense_ssl/data/sources/subsets.py; nothing but the image ids goes into it.
+The rule is in dense_ssl/data/sources/subsets.py; it depends only on the image ids.
 """
 
 import argparse

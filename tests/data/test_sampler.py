@@ -84,7 +84,7 @@ def test_grouped_batches_hold_one_kind_and_lose_no_image():
         assert given == [x for x in in_order if KINDS[x[1]] == kind][: len(given)]
 
 
-def test_grouped_batches_skip_as_they_would_have_gone_on():
+def test_grouped_batches_continue_after_skipped_ones():
     for rank in range(2):
         whole = take(grouped(rank=rank, world_size=2), 40)
         for start in (1, 5, 20):

@@ -77,7 +77,7 @@ def test_values_of_no_class_stop_the_evaluation(tmp_path):
     cfg = make_cfg(test=(name,))
     cfg.OUTPUT_DIR = str(tmp_path)
     with pytest.raises(
-        ValueError, match=r"labels/1\.png' has the values 9, which are no class of 'semseg:"
+        ValueError, match=r"labels/1\.png' has the values 9, which are not a class of 'semseg:"
     ):
         score(build_evaluator(cfg, name), name)
 

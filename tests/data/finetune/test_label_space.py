@@ -1,4 +1,4 @@
-"""The model is built for the classes and keypoints of the data."""
+"""The numbers of classes and keypoints of a model follow the data."""
 
 import pytest
 from dataset_files import make_cfg, make_coco
@@ -101,7 +101,7 @@ def test_keypoints_are_evaluated_with_as_many_sigmas(tmp_path):
         resolve_labels(cfg)
 
 
-def test_keypoints_are_asked_of_data_that_have_them(tmp_path):
+def test_keypoints_need_data_that_have_them(tmp_path):
     cfg = make_cfg((resolve_dataset(make_coco(tmp_path)),), KEYPOINT_ON=True)
     with pytest.raises(ValueError, match="MODEL.KEYPOINT_ON is True, but .* has no keypoints"):
         resolve_labels(cfg)

@@ -1,4 +1,4 @@
-"""Inputs of segmentors: image and labels stay together, whatever is done to them."""
+"""Inputs of segmentors: image and labels are changed together."""
 
 import random
 
@@ -246,7 +246,7 @@ def test_test_images_are_resized_alone(tmp_path):
     assert [type(x) for x in build_augmentations(cfg, False)] == [T.ResizeShortestEdge]
 
 
-# Faults
+# Errors
 
 
 @pytest.mark.parametrize("is_train", [True, False])

@@ -1,4 +1,4 @@
-"""Reading label maps: every kind of file, every table of values, and what is wrong with them."""
+"""Reading label maps: every kind of file, every table of values, and their errors."""
 
 import os
 

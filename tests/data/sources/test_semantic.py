@@ -1,4 +1,4 @@
-"""Data sets of label maps: the entry forms, the built-in names, and what is wrong with them."""
+"""Data sets of label maps: the entry forms, the built-in names, and their errors."""
 
 import json
 import os
@@ -242,7 +242,7 @@ def test_real_data_can_be_read():
 # What a segmentor needs of them
 
 
-def test_segmentors_are_told_from_detectors():
+def test_segmentors_are_distinguished_from_detectors():
     assert is_semantic(make_cfg(META_ARCHITECTURE="SemanticSegmentor"))
     for name in ("GeneralizedRCNN", "RetinaNet", "PanopticFPN"):
         assert not is_semantic(make_cfg(META_ARCHITECTURE=name))

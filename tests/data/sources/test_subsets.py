@@ -1,4 +1,4 @@
-"""Few labels: shares of a data set that everyone gets alike."""
+"""Few labels: shares of a data set that are the same for everyone."""
 
 import runpy
 import sys

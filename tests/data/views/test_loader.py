@@ -45,7 +45,7 @@ def batches(cfg, count, seed=3):
 
 @pytest.fixture
 def warnings():
-    """What the loader warns of, whatever has been done to the log's propagation."""
+    """The warnings of the loader, also if its log does not propagate."""
     with recorded_log("dense_ssl.data.views.loader", logging.WARNING) as records:
         yield records
 

@@ -12,7 +12,7 @@ from dense_ssl.data.views.mapper import MultiViewMapper
 from dense_ssl.structures import Views, overlap
 
 WIDTH, HEIGHT = 200, 150
-# colours are left as they are
+# colours do not change
 PLAIN = [
     "INPUT.VIEWS.JITTER_PROB", (0.0,), "INPUT.VIEWS.GRAY_PROB", (0.0,),
     "INPUT.VIEWS.BLUR_PROB", (0.0,), "INPUT.VIEWS.SOLARIZE_PROB", (0.0,),
@@ -20,7 +20,7 @@ PLAIN = [
 
 
 class Guarded(dict):
-    """A dataset dict of which only the file name may be looked at."""
+    """A dataset dict of which only the file name may be read."""
 
     def __getitem__(self, key):
         assert key in ("file_name", "image_id"), f"{key} was read"
@@ -141,7 +141,7 @@ def test_annotations_are_never_read(picture):
     assert_equal(build()(guarded, 4), build()(picture, 4))
 
 
-def test_bgr_is_rgb_with_the_channels_turned_round(picture):
+def test_bgr_is_rgb_with_the_channels_reversed(picture):
     rgb, bgr = build()(picture, 5), build("INPUT.FORMAT", "BGR")(picture, 5)
     for a, b in zip(rgb["views"], bgr["views"]):
         assert torch.equal(a["image"].flip(0), b["image"])

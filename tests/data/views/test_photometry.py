@@ -1,4 +1,4 @@
-"""draw_photometry: torchvision's distributions, with the same number of draws whatever it gives."""
+"""draw_photometry: torchvision's distributions, and always the same number of draws."""
 
 import functools
 from collections import Counter

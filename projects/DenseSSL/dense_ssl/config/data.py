@@ -57,7 +57,7 @@ def add_view_config(cfg):
 
     # Regions of the images: "grid" (a method divides the image itself), "boxes" or "masks" of the
     # annotations (for analysis: pre-training reads annotations for nothing else), or "files": label
-    # maps in FOLDER, PNG files of the images' names; 255 is no region.
+    # maps in FOLDER, PNG files of the images' names; 255 means no region.
     regions = cfg.INPUT.REGIONS = CN()
     regions.SOURCE = "grid"
     regions.FOLDER = ""

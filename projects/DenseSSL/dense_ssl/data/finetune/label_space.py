@@ -55,7 +55,7 @@ def _check_semantic(cfg):
         raise ValueError(
             f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE is {node.IGNORE_VALUE}, which is one of the "
             f"{node.NUM_CLASSES} classes. Leave it at {IGNORED}: pixels that a data set ignores "
-            "get this label, whatever their value in files."
+            "get this label."
         )
 
 

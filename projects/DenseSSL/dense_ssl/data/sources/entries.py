@@ -45,7 +45,7 @@ _PACKAGES = {"cityscapes_instance": ("cityscapesscripts", "shapely")}
 def register_datasets(cfg):
     """Register every entry of DATASETS.TRAIN and DATASETS.TEST that is not registered yet.
 
-    Entries are registered under their own text, so the config stays as it is.
+    Entries are registered under their own text, so the config does not change.
     """
     for key in ("DATASETS.TRAIN", "DATASETS.TEST"):
         for entry in cfg.DATASETS[key.split(".")[1]]:

@@ -12,7 +12,7 @@ from ..image_io import BrokenImageError
 
 # Pixels without a label, here and (by default) in files.
 IGNORED = 255
-# What the table of a data set holds for values that are no class of it; class numbers are smaller.
+# The entry in the table of a data set for values without a class; class numbers are smaller.
 _UNKNOWN = 254
 MAX_CLASSES = _UNKNOWN
 _NUM_VALUES = 2**16  # files have 8 or 16 bits per pixel
@@ -26,7 +26,7 @@ def label_map_metadata(classes, values=None, ignored=()):
         classes: names.
         values: of the classes in files; None: 0, 1, 2, ...
         ignored: values whose pixels have no label, beside 255 (unless that is a class); None: all
-            that are no class.
+            except those of classes.
     """
     values = list(range(len(classes)) if values is None else values)
     if ignored is not None:
@@ -46,7 +46,7 @@ class LabelReader:
 
     It follows the metadata of the data set: ``stuff_classes``, the names; ``label_values``, the
     value in files of each class (default: 0, 1, 2, ...); ``ignored_values``, those without a label,
-    or None for all that are no class (default: ``ignore_label``, 255).
+    or None for all except those of classes (default: ``ignore_label``, 255).
     """
 
     def __init__(self, dataset_name, ignore_value=IGNORED):
@@ -79,7 +79,7 @@ class LabelReader:
             dtype: of the result; it must hold ``ignore_value``.
 
         Returns:
-            (H, W) array of class numbers, and ``ignore_value`` where there is no label.
+            (H, W) array of class numbers; ``ignore_value`` for pixels without a label.
         """
         del copy
         values = read_label_map(path)
@@ -88,7 +88,7 @@ class LabelReader:
         if len(unknown):
             shown = ", ".join(map(str, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
             raise ValueError(
-                f"the label map {path!r} has the values {shown}, which are no class of "
+                f"the label map {path!r} has the values {shown}, which are not a class of "
                 f"{self.dataset_name!r} ({self.num_classes} classes). Fix the file, or name the "
                 "values in the file of the classes, as the third part of 'semseg:IMAGES:LABELS:"
                 "CLASSES.txt'; a line '7 border (ignore)' leaves pixels of value 7 out."
@@ -99,7 +99,7 @@ class LabelReader:
 
 
 def read_label_map(path):
-    """Read the values of a label map as they are in the file: of a palette image, its indices.
+    """Read the values of a label map: those in the file, for a palette image its indices.
 
     Args:
         path: PNG (or other lossless) file with one channel.

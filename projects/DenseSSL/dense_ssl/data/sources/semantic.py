@@ -22,7 +22,7 @@ def semseg_dataset(fields):
     Args:
         fields: "IMAGES:LABELS[:CLASSES.txt]": two folders, and the file of the class names (see
             :func:`~dense_ssl.data.sources.label_maps.read_classes_file`). Without it the values
-            found in the label maps are the classes; 255 is no label.
+            found in the label maps are the classes; 255 means no label.
 
     Returns:
         (function that lists the dicts, metadata).
@@ -143,5 +143,5 @@ def _find_values(dicts):
     for item in dicts:
         found.update(np.unique(read_label_map(item["sem_seg_file_name"])).tolist())
     if not found - {IGNORED}:
-        raise ValueError(f"the label maps hold no value except {IGNORED}, which is no label.")
+        raise ValueError(f"the label maps have no value except {IGNORED}, which means no label.")
     return sorted(found - {IGNORED})

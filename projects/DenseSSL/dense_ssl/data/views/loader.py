@@ -23,11 +23,9 @@ MIN_READS = 200
 
 
 def pretrain_dataset_dicts(cfg):
-    """Return the images of DATASETS.TRAIN, without their annotations.
+    """Return the images of DATASETS.TRAIN, in its order: dicts with ``file_name`` and ``source``.
 
-    Returns:
-        list of dicts with ``file_name`` and ``source``, in the order of DATASETS.TRAIN; with
-        INPUT.REGIONS.SOURCE "boxes" or "masks" also with ``annotations``.
+    Only with INPUT.REGIONS.SOURCE "boxes" or "masks" the dicts also have ``annotations``.
     """
     register_datasets(cfg)
     fields = ["file_name"]
@@ -56,7 +54,7 @@ def _load_dicts(names, fields):
     counts = Counter(x["source"] for x in dicts)
     for name in names:
         if not counts[name]:
-            raise ValueError(f"The data set {name!r} of DATASETS.TRAIN holds no image.")
+            raise ValueError(f"The data set {name!r} of DATASETS.TRAIN has no images.")
     logger.info(
         "Pre-training on %d images: %s",
         len(dicts),

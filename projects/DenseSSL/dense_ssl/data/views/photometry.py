@@ -21,7 +21,7 @@ _ORDERS = tuple(permutations(range(len(_OPERATIONS))))
 
 @dataclass(frozen=True)
 class PhotometrySettings:
-    """Settings of one view, named as the keys of INPUT.VIEWS; the defaults leave it as it is.
+    """Settings of one view, named as the keys of INPUT.VIEWS; the defaults do not change it.
 
     ``config/data.py`` explains them. ``blur_sigma`` is for a view of side 224 and grows with
     ``size``.
@@ -66,8 +66,8 @@ def draw_photometry(settings, rng):
 
     Args:
         settings: :class:`PhotometrySettings`.
-        rng: numpy Generator; ten numbers are drawn whatever the settings and the outcome, so that
-            later draws do not depend on them.
+        rng: numpy Generator; ten numbers are always drawn, so that later draws do not depend on the
+            settings.
 
     Returns:
         :class:`Photometry`.

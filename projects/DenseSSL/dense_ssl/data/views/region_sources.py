@@ -77,7 +77,7 @@ def _check_aspect(path, labels, image):
     if abs(labels[0] * image[1] - labels[1] * image[0]) > 0.05 * labels[0] * image[1]:
         raise ValueError(
             f"{path!r} has {labels[1]} x {labels[0]} pixels, the image {image[1]} x {image[0]} "
-            "(its EXIF orientation applied): another shape. Is the label map rotated, or of "
+            "(its EXIF orientation applied): different shapes. Is the label map rotated, or from "
             "another image?"
         )
 

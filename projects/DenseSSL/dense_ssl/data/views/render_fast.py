@@ -68,16 +68,17 @@ def _saturation(matrix, factor, view):
 def _shift_hue(view, turns):
     """Shift the hue as HSV does, by sums and comparisons of whole images instead of HSV.
 
-    The hue runs round a hexagon: on each side one channel is the largest, one the smallest, and
-    the third rises or falls in between. After a shift by s sides, 0 <= s <= 1, red is, held
-    between the smallest and the largest channel,
+    The hue moves along a hexagon: on each side one channel is the largest, one the smallest, and
+    the third rises or falls between them. After a shift by s sides, 0 <= s <= 1, red is one of the
+    following, clipped to the smallest and the largest channel:
 
-        (2 - s) r - g + s b    where it was the largest or the smallest, and about to change
-        r - s g + s b          where it was in between
+        (2 - s) r - g + s b    if it was the largest or the smallest, and begins to change
+        r - s g + s b          if it was in between
 
-    Where red falls (blue is smallest) that is the larger of the two, where it rises (blue is
-    largest) the smaller: the median of both and of 2 r + g - 2 b, which is beyond both on either
-    side. Green and blue are the same in turn; a third of a turn exchanges the channels.
+    If red falls (blue is smallest) it is the larger of the two; if red rises (blue is largest) the
+    smaller. Both are the median of the two and 2 r + g - 2 b, which is above both if red falls and
+    below both if it rises. The same holds for green and blue in cyclic order; a shift by a third of
+    a turn permutes the channels.
     """
     thirds = round(3 * turns)
     sides = 6 * turns - 2 * thirds  # in [-1, 1]
