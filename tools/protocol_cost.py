@@ -16,6 +16,7 @@ import re
 import sys
 import warnings
 
+from tabulate import tabulate
 from tqdm import tqdm
 
 from dense_ssl.reports.comparison_runs import protocol_name
@@ -43,7 +44,7 @@ def main(arguments=None):
         rows = [row(x, cost, rate, measured.get(x), args.num_gpus) for x, cost in zip(names, costs)]
     except (ValueError, OSError) as error:
         sys.exit(f"protocol_cost: {error}")
-    print("\n".join(f"| {' | '.join(x)} |" for x in (COLUMNS, ["---"] * len(COLUMNS), *rows)))
+    print(tabulate(rows, COLUMNS, tablefmt="github", disable_numparse=True))
     print(f"\n{legend(args, rate, bool(measured))}")
 
 

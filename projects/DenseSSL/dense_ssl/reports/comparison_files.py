@@ -85,11 +85,7 @@ def json_report(comparison):
 
 def write_reports(comparison, folder, decimals=DECIMALS):
     """Write comparison.md, comparison.csv and comparison.json."""
-    reports = {
-        "md": markdown_report(comparison, decimals),
-        "csv": csv_report(comparison),
-        "json": json_report(comparison),
-    }
-    for suffix, text in reports.items():
+    texts = (markdown_report(comparison, decimals), csv_report(comparison), json_report(comparison))
+    for suffix, text in zip(("md", "csv", "json"), texts):
         with atomic_file(folder / f"comparison.{suffix}") as file:
             file.write(text.encode())
