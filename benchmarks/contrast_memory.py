@@ -1,12 +1,12 @@
-"""Memory of the contrastive losses at the papers' sizes, beside the matrix of logits itself.
+"""Peak memory of the contrastive losses at the papers' sizes, relative to the matrix of logits.
 
 Point-level region contrast: 32 images of 256 points, so 8192 x 8192 similarities for each of its
 two losses. DUPR's patch loss on conv4_x: 32 images of 14 x 14 patches against a queue of 65536.
 LC-loss at stride 4: 8 images of 56 x 56 cells, each against 56 x 56.
-Each case runs forward and backward in a process of its own; what it adds to the peak of that
-process (or of the GPU's allocator) is divided by the bytes of the matrix in float32. "plain" holds
-the matrix whole, as the equation is usually written down. On a CPU large blocks are mapped one by
-one (MALLOC_MMAP_THRESHOLD_): the peak is that of living tensors, not of a fragmented heap.
+Each case runs forward and backward in its own process. The increase of that process's peak memory
+(or of the GPU allocator's) is divided by the bytes of the matrix in float32. "plain" computes the
+whole matrix at once. On a CPU, MALLOC_MMAP_THRESHOLD_ makes large blocks return to the system when
+they are freed, so the peak measures live tensors, not heap fragmentation.
 
     python benchmarks/contrast_memory.py
     python benchmarks/contrast_memory.py --device cuda
@@ -26,11 +26,11 @@ from torch.nn import functional as F
 from dense_ssl.losses import affinity_distillation, info_nce, local_contrast, point_region_contrast
 
 IMAGES, POINTS, DIM, PATCHES, QUEUE = 32, 256, 128, 196, 65536
-WHOLE = 2**40  # entries that always fit: nothing is cut
+WHOLE = 2**40  # more entries than any case has: a single chunk
 
 
 def point_losses(device, max_entries):
-    """Both losses of point-level region contrast, one after the other."""
+    """Return (function that runs both losses of point-level region contrast, matrix entries)."""
     query = torch.randn(IMAGES, POINTS, DIM, device=device, requires_grad=True)
     key = torch.randn(IMAGES, POINTS, DIM, device=device)
     region = torch.randint(0, 16, (IMAGES, POINTS), device=device)
@@ -44,7 +44,7 @@ def point_losses(device, max_entries):
 
 
 def patch_loss(device, max_entries):
-    """DUPR's patch loss on conv4_x."""
+    """Return (function that runs DUPR's patch loss on conv4_x, matrix entries)."""
     query = torch.randn(IMAGES * PATCHES, DIM, device=device, requires_grad=True)
     key = torch.randn(IMAGES * PATCHES, DIM, device=device)
     queue = F.normalize(torch.randn(QUEUE, DIM, device=device), dim=1)
@@ -56,7 +56,10 @@ def patch_loss(device, max_entries):
 
 
 def local_loss(device, max_entries):
-    """LC-loss on maps of 56 x 56 cells (res2 of a view of 224 pixels), 8 images."""
+    """Return (function that runs LC-loss, matrix entries).
+
+    8 images with maps of 56 x 56 cells (res2 of a view of 224 pixels).
+    """
     count, side = 8, 56
     anchors = torch.randn(count, DIM, side, side, device=device)
     candidates = torch.randn(count, DIM, side, side, device=device, requires_grad=True)
@@ -77,7 +80,7 @@ CASES = {
 
 
 def measure(case, plain, device):
-    """Peak bytes that a case adds, the matrix's bytes, seconds."""
+    """Run a case; return the increase of peak memory and the matrix size in bytes, and seconds."""
     run, entries = CASES[case](device, WHOLE if plain else None)
     if device == "cuda":
         torch.cuda.synchronize()
@@ -97,7 +100,7 @@ def measure(case, plain, device):
 
 
 def main():
-    """Run every case in a process of its own and print the table."""
+    """Run every case in its own process and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--case", help=argparse.SUPPRESS)

@@ -1,16 +1,16 @@
-"""Images per second of BYOL as two programs come: DenseSSL's train_net.py and lightly.
+"""Images per second of BYOL with DenseSSL's train_net.py and with lightly, as users get them.
 
-    DenseSSL     train_net.py with configs/mini/pretrain/byol_R_18.yaml as it is
-    lightly      BYOL as lightly's documentation writes it: its heads, loss, transform and data set,
+    DenseSSL     train_net.py with configs/mini/pretrain/byol_R_18.yaml, unchanged
+    lightly      BYOL as in lightly's documentation: its heads, loss, transform and data set,
                  torchvision's ResNet-18, SGD, float32
     lightly+     the same with bfloat16 autocast and channels-last added by hand
 
-All read the same JPEG files and have the same view size, crop range, batch and head widths; a step
-is two online passes forward and backward and two target passes forward. lightly runs with the best
+All read the same JPEG files and use the same view size, crop range, batch and head widths. A step
+has two online passes (forward and backward) and two target passes (forward). lightly uses the best
 of several numbers of workers, found in the first round; 8 is the number in its documentation.
 
-Each run is a process of its own; they take turns in every round, and only what follows the warm-up
-counts. The rates of train_net.py are those that it prints.
+Each run is a separate process. The programs take turns in every round, and the warm-up is not
+counted. The rates of train_net.py are those that it prints.
 
     python benchmarks/out_of_the_box.py
     python benchmarks/out_of_the_box.py --images datasets/coco/val2017 --rounds 5
@@ -39,13 +39,13 @@ from dense_ssl import add_dense_ssl_config
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs" / "mini" / "pretrain" / "byol_R_18.yaml"
 LIGHTLY = "1.6.0"
-# train_net.py prints its rate once in so many iterations, first after twice as many.
+# train_net.py prints its rate every this many iterations, the first time after twice as many.
 WARM_UP = 20
 TARGETS = {"lightly": 2.0, "lightly+": 1.05}
 
 
 class LightlyBYOL(nn.Module):
-    """BYOL on a ResNet-18, put together from lightly's parts."""
+    """BYOL on a ResNet-18, built from lightly's parts."""
 
     def __init__(self, hidden_dim, out_dim):
         super().__init__()
@@ -71,7 +71,7 @@ class LightlyBYOL(nn.Module):
 
 
 def lightly_loader(folder, workers, batch_size, size, min_scale):
-    """lightly's data set and transform in torch's loader, its arguments as documented."""
+    """Return a torch loader of lightly's data set and transform, as in its documentation."""
     from lightly.data import LightlyDataset
     from lightly.transforms import byol_transform as byol
 
@@ -86,7 +86,7 @@ def lightly_loader(folder, workers, batch_size, size, min_scale):
 
 
 def train_lightly(tuned, iterations, heads, **data):
-    """Train for the warm-up and ``iterations`` more; print the images per second of the latter."""
+    """Train for the warm-up, then for ``iterations``; print the images per second of the latter."""
     from lightly.loss import NegativeCosineSimilarity
     from lightly.models.utils import update_momentum
     from lightly.utils.scheduler import cosine_schedule
@@ -119,18 +119,18 @@ def train_lightly(tuned, iterations, heads, **data):
 
 
 def check_lightly():
-    """Stop with the way to install lightly where it is missing or another version."""
+    """Exit with installation instructions unless lightly has the expected version."""
     found = [x.version for x in importlib.metadata.distributions(name="lightly")]
     if LIGHTLY not in found:
         raise SystemExit(
-            f"This needs lightly {LIGHTLY} (found: {found or 'none'}), which is no part of the "
-            "project's environment. To install it beside the torch that is there:\n"
+            f"This needs lightly {LIGHTLY} (found: {found or 'none'}), which is not part of "
+            "the project's environment. To install it without changing torch:\n"
             f"    pip install --no-deps lightly=={LIGHTLY} && pip install lightning-utilities"
         )
 
 
 def read_config():
-    """The config that both follow."""
+    """Return the config that both programs follow."""
     cfg = get_cfg()
     add_dense_ssl_config(cfg)
     cfg.merge_from_file(str(CONFIG))
@@ -138,7 +138,7 @@ def read_config():
 
 
 def program_rates(*command):
-    """The rates that a Python program prints; where it fails, stop with what it said."""
+    """Run a Python program and return the rates it prints; exit with its output if it fails."""
     result = subprocess.run(
         [sys.executable, *map(str, command)], cwd=ROOT, capture_output=True, text=True
     )
@@ -149,9 +149,9 @@ def program_rates(*command):
 
 
 def run_dense_ssl(folder, cfg, iterations):
-    """Images per second of train_net.py after the warm-up."""
+    """Return the images per second of train_net.py after the warm-up."""
     with tempfile.TemporaryDirectory() as output:
-        # one iteration more than is counted: the last one writes the final checkpoint, and a rate
+        # one extra iteration, not counted: the last one also writes the final checkpoint
         *rates, _ = program_rates(
             ROOT / "train_net.py", "--config-file", CONFIG, "OUTPUT_DIR", output,
             "DATASETS.TRAIN", f"('folder:{folder}',)",
@@ -164,7 +164,7 @@ def run_dense_ssl(folder, cfg, iterations):
 
 
 def run_lightly(folder, cfg, iterations, workers, tuned):
-    """:func:`train_lightly` on the work of the config, in a process of its own."""
+    """Run :func:`train_lightly` with the config's settings in its own process."""
     job = {
         "tuned": tuned,
         "iterations": iterations,
@@ -179,9 +179,10 @@ def run_lightly(folder, cfg, iterations, workers, tuned):
 
 
 def fill_folder(folder, images, count):
-    """Write ``count`` JPEG files, repeating images where there are fewer.
+    """Write ``count`` JPEG files, repeating images if there are fewer.
 
-    So many that no run comes to the end of the data, where loaders start their workers anew.
+    ``count`` must be large enough that no run reaches the end of the data, where loaders restart
+    their workers.
     """
     from views import load_jpegs
 
@@ -194,7 +195,7 @@ def fill_folder(folder, images, count):
 
 
 def compare(folder, cfg, arguments):
-    """Images per second, {way: [one of each round]}."""
+    """Return the images per second, {program: [one per round]}."""
     work = (folder, cfg, arguments.iterations)
     ways = {"DenseSSL": partial(run_dense_ssl, *work)}
     for name in TARGETS:
@@ -205,14 +206,14 @@ def compare(folder, cfg, arguments):
         for name, run in ways.items():
             rates[name].append(run())
             print(f"round {turn + 1}  {name:20s} {rates[name][-1]:7.2f} img/s", flush=True)
-        if turn == 0:  # from here on only the best number of workers
+        if turn == 0:  # keep only the best number of workers
             best = {x.split()[0]: x for x in sorted(ways, key=lambda x: rates[x][0])}
             ways = {x: run for x, run in ways.items() if x in best.values()}
     return {name: rates[name] for name in ways}
 
 
 def print_table(rates):
-    """Medians, ranges, and DenseSSL's ratio within each round."""
+    """Print medians and ranges, of the rates and of DenseSSL's ratio within each round."""
     ours = np.array(rates["DenseSSL"])
     print(f"\n{'':20s} {'img/s':>22s} {'DenseSSL / it':>20s}")
     for name, series in rates.items():
@@ -225,13 +226,13 @@ def print_table(rates):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--images", help="folder of JPEGs; without it, photo-like ones are made")
+    parser.add_argument("--images", help="folder of JPEGs; default: generated images")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--iterations", type=int, default=40, help=f"counted ones, a multiple of {WARM_UP}"
+        "--iterations", type=int, default=40, help=f"timed iterations, a multiple of {WARM_UP}"
     )
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2, 8], help="of lightly")
-    parser.add_argument("--batch-size", type=int, help="instead of the config's")
+    parser.add_argument("--batch-size", type=int, help="default: the config's")
     parser.add_argument("--job", type=json.loads, help=argparse.SUPPRESS)  # one run of lightly
     arguments = parser.parse_args()
     if arguments.job:

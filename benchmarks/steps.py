@@ -1,16 +1,16 @@
-"""What a training step costs beyond the backbone passes that it cannot avoid.
+"""Time of a training step, relative to the backbone passes that it needs.
 
-The step is everything the trainer does between two iterations (its hooks included) on a batch that
-is already stacked: normalisation, passes, boxes, heads, loss, backward, optimizer, target update.
-The passes are the same backbone alone, in the same precision and memory format, on the same views:
-forward and backward of each online view, forward without gradient of each target view.
+The step is one iteration of the trainer, including its hooks, on a batch that is already stacked:
+normalisation, passes, boxes, heads, loss, backward, optimizer, target update. The passes are those
+of the same backbone alone, in the same precision and memory format, on the same views: forward and
+backward of each online view, forward without gradient of each target view.
 
-Step and passes take turns in one process, so each ratio is of two neighbours in time; the table
-holds medians and ranges over the rounds. The breakdown times the parts by themselves, on inputs of
-the shapes they have in the step.
+Step and passes take turns in one process, so the two times of a ratio are measured one right after
+the other. The table shows medians and ranges over the rounds. The breakdown times each part alone,
+on inputs of the same shapes as in the step.
 
     python benchmarks/steps.py
-    python benchmarks/steps.py --threads 1 --cpu-time       on a machine that does other work too
+    python benchmarks/steps.py --threads 1 --cpu-time       on a shared machine
 """
 
 import argparse
@@ -40,7 +40,7 @@ autocast = partial(torch.autocast, "cpu", torch.bfloat16)  # as in Base-Pretrain
 
 
 class SyntheticLoader:
-    """Gives the same stacked batch of noise, with the geometry of random crops, for ever."""
+    """An endless loader of one stacked batch of noise with the geometry of random crops."""
 
     dataset = range(100_000)  # the trainer's log counts epochs
 
@@ -62,7 +62,7 @@ class SyntheticLoader:
 
 
 class SyntheticTrainer(Trainer):
-    """The trainer of pre-training, fed by :class:`SyntheticLoader`; steps one by one."""
+    """The pre-training trainer on a :class:`SyntheticLoader`, run step by step."""
 
     def __init__(self, cfg):
         super().__init__(cfg)
@@ -74,7 +74,7 @@ class SyntheticTrainer(Trainer):
         return SyntheticLoader(cfg.SOLVER.IMS_PER_BATCH, cfg.INPUT.VIEWS.SIZE[0])
 
     def step(self):
-        """One iteration, as detectron2's loop does it."""
+        """Run one iteration, as in detectron2's loop."""
         with self.storage:
             self.before_step()
             self.run_step()
@@ -83,7 +83,7 @@ class SyntheticTrainer(Trainer):
 
 
 def build_trainer(method, heads, case, output):
-    """A trainer of a method; ``case`` is "R<depth>@<view size>x<batch size>"."""
+    """Return a trainer of a method; ``case`` is "R<depth>@<view size>x<batch size>"."""
     depth, size, batch_size = map(int, case[1:].replace("@", "x").split("x"))
     hidden, out = HEADS[heads]
     cfg = get_cfg()
@@ -103,7 +103,7 @@ def build_trainer(method, heads, case, output):
 
 
 def backbone_passes(trainer):
-    """A function that runs the passes no step can avoid, and nothing else."""
+    """Return a function that runs only the backbone passes of a step."""
     model = trainer.model
     images = [x.images for x in model.gather_views(trainer.data_loader.batch)]
     with torch.no_grad(), autocast():
@@ -123,7 +123,7 @@ def backbone_passes(trainer):
 
 
 def fixed_passes(model, views):
-    """Stands in for the passes of a step: feature maps that are already there."""
+    """Return a replacement for the passes of a step, with precomputed feature maps."""
     with torch.no_grad(), autocast():
         maps = [model.backbone(x.images)["res5"] for x in views]
     return SimpleNamespace(
@@ -133,7 +133,7 @@ def fixed_passes(model, views):
 
 
 def parts(trainer):
-    """The parts of a step beyond the passes, {name: function}; indented ones belong to the last."""
+    """Return the other parts of a step, {name: function}; indented names are parts of a part."""
     model, batch = trainer.model, trainer.data_loader.batch
     (objective,) = model.objectives.values()
     views = model.gather_views(batch)
@@ -161,7 +161,7 @@ def parts(trainer):
 
 
 def roi_align(objective, passes, boxes):
-    """A function that pools the boxes of two online and two target passes."""
+    """Return a function that pools the boxes of two online and two target passes."""
 
     def run():
         for view in range(2):
@@ -174,7 +174,7 @@ def roi_align(objective, passes, boxes):
 
 
 def heads(objective, rows):
-    """A function that runs projector and predictor on two views, the target projector too."""
+    """Return a function that runs projector, predictor and target projector on two views."""
     inputs = torch.rand(rows, objective.projector.hidden.in_features, requires_grad=True)
 
     def run():
@@ -188,14 +188,14 @@ def heads(objective, rows):
 
 
 def seconds(function, clock):
-    """Time of one call."""
+    """Return the time of one call."""
     start = clock()
     function()
     return clock() - start
 
 
 def spread(values, digits):
-    """Median and range."""
+    """Return median and range as text."""
     low, middle, high = np.min(values), np.median(values), np.max(values)
     return f"{middle:.{digits}f} [{low:.{digits}f}-{high:.{digits}f}]"
 
@@ -230,8 +230,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--warm-up", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--cpu-time", action="store_true", help="for one thread on a busy machine")
-    parser.add_argument("--stock-allocator", action="store_true", help="as TUNE_ALLOCATOR False")
+    parser.add_argument("--cpu-time", action="store_true", help="for shared machines")
+    parser.add_argument("--stock-allocator", action="store_true", help="TUNE_ALLOCATOR False")
     arguments = parser.parse_args()
 
     torch.set_num_threads(arguments.threads)

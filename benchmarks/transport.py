@@ -1,10 +1,10 @@
-"""What Self-EMD's transport costs beside the passes of a ResNet-50.
+"""Time of Self-EMD's transport, relative to the passes of a ResNet-50.
 
-At the paper's sizes: 83 nodes a view (7 x 7, 5 x 5 and 3 x 3 cells), 50 iterations of Sinkhorn,
+At the paper's sizes: 83 nodes per view (7 x 7, 5 x 5 and 3 x 3 cells), 50 iterations of Sinkhorn,
 both directions of two views of 224 pixels. The passes are forward and backward of each online view
 and forward of each target view, bf16, channels-last. Transport (marginals, costs, Sinkhorn, and the
-gradient of the loss) and passes take turns in one process; the ratio is that of their medians, in
-CPU time on one thread, so that it holds on a busy machine too.
+gradient of the loss) and passes take turns in one process. The ratio is that of their median CPU
+times on one thread, so that it is also valid on a shared machine.
 
     python benchmarks/transport.py
 """
@@ -25,7 +25,7 @@ NODES, DIM, VIEW = 83, 256, 224
 
 
 def build():
-    """A ResNet-50 of detectron2, as the pre-training configs have it."""
+    """Return detectron2's ResNet-50 with the settings of the pre-training configs."""
     cfg = get_cfg()
     add_dense_ssl_config(cfg)
     cfg.MODEL.DEVICE, cfg.MODEL.RESNETS.NORM, cfg.MODEL.BACKBONE.FREEZE_AT = "cpu", "BN", 0
@@ -35,7 +35,7 @@ def build():
 
 
 def passes(backbone, images):
-    """Two online passes with their gradients, two target passes."""
+    """Run two online passes with their gradients and two target passes."""
     with torch.autocast("cpu", torch.bfloat16):
         for _ in range(2):
             backbone(images)["res5"].float().mean().backward()
@@ -45,14 +45,14 @@ def passes(backbone, images):
 
 
 def transport(x, y, v_x, v_y, iterations):
-    """The loss of two directions and its gradient."""
+    """Compute the loss of two directions and its gradient."""
     for _ in range(2):
         masses = marginal_weights(x, v_y), marginal_weights(y, v_x)
         emd_distance(x, y, *masses, 0.05, iterations).backward()
 
 
 def main():
-    """Take turns and print the ratio."""
+    """Time passes and transport in turn, and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=7)
@@ -73,7 +73,7 @@ def main():
         for name, call in calls.items():
             start = time.process_time()
             call()
-            if round_ > 0:  # the first warms up
+            if round_ > 0:  # the first round is the warm-up
                 seconds[name].append(time.process_time() - start)
     medians = {name: statistics.median(x) for name, x in seconds.items()}
     for name, value in medians.items():

@@ -1,15 +1,15 @@
 """Images per second and core of the two-view BYOL pipeline: torchvision's and DenseSSL's backends.
 
-Every way decodes a JPEG once and makes two views of it with BYOL's parameters:
+Every pipeline decodes a JPEG once and makes two views of it with BYOL's parameters:
 
     v1        torchvision transforms on PIL images, blur by ``torchvision.transforms.GaussianBlur``
-    v1-pil    the same with PIL's ``ImageFilter.GaussianBlur``, as most released code has it
+    v1-pil    the same with PIL's ``ImageFilter.GaussianBlur``, as in most released code
     exact     INPUT.VIEWS.BACKEND "exact"
     fast      INPUT.VIEWS.BACKEND "fast"
-    decode    what "exact" and "fast" decode with, and nothing else: the limit of both
+    decode    only the decoding of "exact" and "fast": the limit of both
 
-The ways take turns within each round, and CPU time is counted, so that other load on the machine
-reaches all of them alike. Views leave as uint8; conversion to tensors is no part of any way.
+The pipelines take turns within each round and CPU time is measured, so that other load on the
+machine affects all of them alike. Views are uint8; conversion to tensors is not included.
 
     python benchmarks/views.py --rounds 9
     python benchmarks/views.py --images datasets/coco/val2017
@@ -45,7 +45,7 @@ class PilBlur:
 
 
 def torchvision_way(size, pil_blur):
-    """A function from JPEG bytes to two PIL views."""
+    """Return a function from JPEG bytes to two PIL views."""
     views = []
     for blur_prob, solarize_prob in BLUR_SOLARIZE:
         blur = PilBlur() if pil_blur else T.GaussianBlur(2 * (size // 20) + 1, (0.1, 2.0))
@@ -70,15 +70,15 @@ def torchvision_way(size, pil_blur):
 
 
 def decode(jpeg):
-    """uint8 (H, W, 3), RGB, from JPEG bytes."""
+    """Decode JPEG bytes to uint8 (H, W, 3), RGB."""
     data = np.frombuffer(jpeg, np.uint8)
-    if hasattr(cv2, "IMREAD_COLOR_RGB"):  # OpenCV 4.11: no pass to swap the channels
+    if hasattr(cv2, "IMREAD_COLOR_RGB"):  # OpenCV 4.11: saves swapping the channels
         return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
     return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def view_settings(size):
-    """The :class:`PhotometrySettings` of the two views."""
+    """Return the :class:`PhotometrySettings` of the two views."""
     return [
         PhotometrySettings(
             jitter_prob=0.8,
@@ -93,13 +93,13 @@ def view_settings(size):
 
 
 def draw_view(settings, rng, width, height):
-    """The box, flip and photometry of one view."""
+    """Draw the box, flip and photometry of one view."""
     box = draw_crop(rng, width, height, SCALE, RATIO)
     return box, bool(rng.random() < FLIP_PROB), draw_photometry(settings, rng)
 
 
 def dense_ssl_way(size, backend, seed=0):
-    """A function from JPEG bytes to two uint8 views."""
+    """Return a function from JPEG bytes to two uint8 views."""
     render, settings = get_renderer(backend), view_settings(size)
     rng = np.random.default_rng(seed)
 
@@ -115,7 +115,7 @@ def dense_ssl_way(size, backend, seed=0):
 
 
 def photo_like(rng, height=480, width=640):
-    """uint8 (H, W, 3) with a photograph's falling spectrum, edges and a little noise."""
+    """Return uint8 (H, W, 3) with the spectrum of a photo, edges and a little noise."""
     image = np.full((height, width, 3), 128.0, np.float32)
     for octave in range(1, 8):
         rows, columns = 3 * 2**octave // 4, 2**octave
@@ -130,7 +130,7 @@ def photo_like(rng, height=480, width=640):
 
 
 def load_jpegs(folder, limit):
-    """JPEG bytes of a folder's images, or of generated ones without a folder."""
+    """Return the JPEG bytes of a folder's images, or of generated images if it is None."""
     if folder is None:
         rng = np.random.default_rng(0)
         images = [photo_like(rng) for _ in range(limit)]
@@ -138,13 +138,13 @@ def load_jpegs(folder, limit):
         return [cv2.imencode(".jpg", image, quality)[1].tobytes() for image in images]
     paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
     if not paths:
-        raise SystemExit(f"--images {folder}: no .jpg or .jpeg in it.")
+        raise SystemExit(f"--images {folder}: contains no .jpg or .jpeg.")
     step = max(len(paths) // limit, 1)
     return [path.read_bytes() for path in paths[::step][:limit]]
 
 
 def measure(ways, jpegs, rounds):
-    """CPU milliseconds per image, {way: one for each round}."""
+    """Return CPU milliseconds per image, {pipeline: [one per round]}."""
     for make in ways.values():
         make(jpegs[0])
     times = {name: [] for name in ways}
@@ -158,13 +158,12 @@ def measure(ways, jpegs, rounds):
 
 
 def print_speeds(times):
-    """Print the table of medians, ranges and ratios to the faster torchvision way."""
+    """Print medians, ranges and ratios to the faster torchvision pipeline."""
     rates = {name: sorted(1e3 / each for each in series) for name, series in times.items()}
-    # All ratios are to the faster of the two torchvision ways.
     fastest_v1 = min(("v1", "v1-pil"), key=lambda name: np.median(times[name]))
-    print(f"{'way':8s} {'img/s/core':>10s} {'min-max':>13s} {'ratio':>6s} {'ratio min-max':>13s}")
+    print(f"{'':8s} {'img/s/core':>10s} {'min-max':>13s} {'ratio':>6s} {'ratio min-max':>13s}")
     for name, series in times.items():
-        # One ratio a round: both sides of it saw the same load.
+        # one ratio per round, since both of its times saw the same load
         ratios = sorted(np.array(times[fastest_v1]) / np.array(series))
         spread = f"{rates[name][0]:.0f}-{rates[name][-1]:.0f}"
         ratio_spread = f"{ratios[0]:.2f}-{ratios[-1]:.2f}"
@@ -172,11 +171,11 @@ def print_speeds(times):
             f"{name:8s} {np.median(rates[name]):10.0f} {spread:>13s} "
             f"{np.median(ratios):6.2f} {ratio_spread:>13s}"
         )
-    print(f"ratio: to {fastest_v1}, the faster of the two torchvision ways")
+    print(f"ratio: to {fastest_v1}, the faster torchvision pipeline")
 
 
 def print_distance(jpegs, size, count):
-    """Print how far "fast" is from "exact" on the same views."""
+    """Print the difference between "fast" and "exact" on the same views."""
     rng, settings = np.random.default_rng(1), view_settings(size)
     exact, fast = get_renderer("exact"), get_renderer("fast")
     means, percentiles = [], []
@@ -199,13 +198,13 @@ def print_distance(jpegs, size, count):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--images", help="folder of JPEGs; without it, 16 are generated")
+    parser.add_argument("--images", help="folder of JPEGs; default: generated images")
     parser.add_argument(
         "--limit", type=int, help="images used (default: 16 generated, 100 of a folder)"
     )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--size", type=int, default=224, help="side of the views")
-    parser.add_argument("--views", type=int, default=200, help="views compared for the distance")
+    parser.add_argument("--views", type=int, default=200, help="views to compare fast with exact")
     args = parser.parse_args()
 
     torch.set_num_threads(1)

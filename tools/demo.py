@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The whole story on two CPU cores: pre-train without labels, hand over, fine-tune, measure.
+"""Pre-train a backbone without labels, fine-tune a detector and evaluate it, on two CPU cores.
 
-A backbone is pre-trained by SCRL on unlabelled scenes; the same detector is then trained on a few
-labelled scenes from random weights and from that backbone, with the same schedule and seed, once
-as a whole and once with the backbone frozen. The table, curves and pictures go to output/demo.
+SCRL pre-trains a backbone on unlabelled scenes. The same detector is then trained on a few labelled
+scenes four times with the same schedule and seed: from random weights and from that backbone, each
+with the backbone trained and with it frozen. Table, curves and pictures are written to output/demo.
 """
 
 import argparse
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs" / "demo"
 SCENES = {"num_unlabeled": 4000, "num_train": 50, "num_val": 300}
 METRICS = ("bbox/AP", "bbox/AP50", "segm/AP", "segm/AP50")
-# title, uses the pre-trained backbone, backbone frozen
+# name: (uses the pre-trained backbone, backbone is frozen)
 RUNS = {
     "random": (False, False),
     "scrl": (True, False),
@@ -29,7 +29,7 @@ RUNS = {
 
 
 def main():
-    """Run all stages; see the module's text."""
+    """Run all stages."""
     arguments = parse_arguments()
     output = Path(arguments.output)
     seconds, start = {}, time.time()
@@ -65,13 +65,13 @@ def main():
 
 
 def parse_arguments():
-    """The command line."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", help="pre-train on this folder of images instead")
+    parser.add_argument("--data", help="folder of images to pre-train on, instead of scenes")
     parser.add_argument("--output", default=str(ROOT / "output" / "demo"))
     parser.add_argument("--seed", type=int, default=1, help="of pre-training and fine-tuning")
     parser.add_argument(
-        "--shorten", type=float, default=1.0, help="divide all counts by this (to try it out)"
+        "--shorten", type=float, default=1.0, help="divide all counts by this, for a quick test"
     )
     arguments = parser.parse_args()
     if arguments.data and not os.path.isdir(arguments.data):
@@ -89,7 +89,7 @@ def generate_scenes(folder, shorten):
 
 
 def labelled(scenes):
-    """Config overrides naming the labelled scenes."""
+    """Return the config overrides that select the labelled scenes."""
     names = {
         x: f"coco:{scenes}/annotations/instances_{x}.json:{scenes}/{x}" for x in ("train", "val")
     }
@@ -97,7 +97,7 @@ def labelled(scenes):
 
 
 def train(config, folder, arguments, options, label="scrl"):
-    """Run train_net.py on a demo config in a process of its own, printing its progress."""
+    """Run train_net.py with a demo config in its own process and print its progress."""
     from dense_ssl.utils.training_process import run_training
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -109,11 +109,11 @@ def train(config, folder, arguments, options, label="scrl"):
         [*command, *options], lambda text: print(f"     [{label}] {text}", flush=True), cwd=ROOT
     )
     if status:
-        sys.exit(f"{tail}\nThe demo stops: {' '.join(command)} failed, see above.")
+        sys.exit(f"{tail}\nThe demo stopped: {' '.join(command)} failed, see above.")
 
 
 def shortened(config, factor):
-    """Config overrides that divide the schedule of a demo config."""
+    """Return the config overrides that divide the schedule of a demo config by ``factor``."""
     import yaml
 
     solver = yaml.safe_load(config.read_text())["SOLVER"]
@@ -126,7 +126,7 @@ def shortened(config, factor):
 
 
 def read_results(folder):
-    """The last AP values of a run."""
+    """Return the final AP values of a run."""
     from dense_ssl.reports.run_results import final_evaluation
 
     metrics, _ = final_evaluation(folder, tasks=("bbox", "segm"))
@@ -134,7 +134,7 @@ def read_results(folder):
 
 
 def draw(output, scenes):
-    """Curves, a sheet of views with matched boxes, a sheet of detections."""
+    """Write the curves, the views with matched boxes, and the detections."""
     from dense_ssl.visualization.curves import draw_curves, read_metrics
 
     pretrain = read_metrics(output / "pretrain" / "metrics.json")
@@ -151,7 +151,7 @@ def draw(output, scenes):
 
 
 def draw_found(output, scenes, count=6):
-    """The sheet of detections, on the first validation scenes."""
+    """Write the detections on the first validation scenes, next to their labels."""
     from detectron2.checkpoint import DetectionCheckpointer
     from detectron2.config import get_cfg
     from detectron2.data import DatasetCatalog
@@ -174,12 +174,12 @@ def draw_found(output, scenes, count=6):
 
 
 def stage(text):
-    """Announce a stage."""
+    """Print the title of a stage."""
     print(f"\n== {text}", flush=True)
 
 
 def print_table(results, output):
-    """Print the AP table and where everything is."""
+    """Print the AP table and the names of the output files."""
     print(f"\n{'':18}" + "".join(f"{x:>12}" for x in METRICS))
     for name in RUNS:
         print(f"{name:18}" + "".join(f"{results[name][x]:12.1f}" for x in METRICS))

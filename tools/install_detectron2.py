@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """Install detectron2 into the running Python, as a pure-Python wheel.
 
-detectron2 publishes no package under its own name. The package index carries a build of its
-main branch of April 2024 as ``sal-detectron2``; this script takes that wheel, checks its hash,
-and repacks it so that it suits any Python and any numpy:
+detectron2 is not on PyPI under its own name, but ``sal-detectron2`` is a build of its main branch
+of April 2024. This script downloads that wheel, checks its hash, and repacks it for any Python and
+any numpy. It removes
 
-* the compiled ``_C`` for CPython 3.10 goes (torchvision's NMS and RoIAlign are used without it),
-* the stray top-level package ``tools`` goes (it would shadow a project's own folder),
-* the ``numpy<2`` requirement goes from the metadata (the code runs with numpy 2).
+* the compiled ``_C`` for CPython 3.10 (torchvision's NMS and RoIAlign are used instead),
+* the stray top-level package ``tools`` (it would shadow a project's own folder),
+* the ``numpy<2`` requirement from the metadata (the code runs with numpy 2).
 
-An installed detectron2 of any origin is left alone; ``--force`` replaces it.
+If any detectron2 is already installed, nothing is done; ``--force`` replaces it.
 """
 
 import base64
@@ -27,24 +27,24 @@ FOREIGN_TAGS = ["--python-version", "3.10", "--implementation", "cp", "--abi", "
 
 
 def download(folder):
-    """Fetch the published wheel into ``folder`` and verify its hash."""
+    """Download the published wheel into ``folder``, check its hash and return its path."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--only-binary=:all:", *FOREIGN_TAGS, "--platform", "any"]
     subprocess.run([*command, "--dest", str(folder), f"{PACKAGE}=={VERSION}"], check=True)
     (wheel,) = Path(folder).glob("sal_detectron2-*.whl")
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if digest != SHA256:
-        sys.exit(f"{wheel.name} has sha256 {digest}, expected {SHA256}: not installing it.")
+        sys.exit(f"{wheel.name} has sha256 {digest}, expected {SHA256}; it is not installed.")
     return wheel
 
 
 def is_dropped(name):
-    """Is this member of the published wheel left out?"""
+    """Return True if a member of the published wheel is left out."""
     return name.startswith("tools/") or name.endswith((".so", ".pyd")) or name.endswith("/RECORD")
 
 
-def mend_metadata(name, data):
-    """Drop the numpy pin and the stray top-level name; state the tag of a pure wheel."""
+def fix_metadata(name, data):
+    """Return a metadata file without the numpy pin and the stray name, with a pure wheel's tag."""
     lines = data.decode().splitlines(keepends=True)
     if name.endswith(".dist-info/METADATA"):
         lines = [x for x in lines if not x.replace(" ", "").startswith("Requires-Dist:numpy")]
@@ -57,7 +57,7 @@ def mend_metadata(name, data):
 
 
 def repack(wheel, folder):
-    """Write the repacked wheel into ``folder`` and return its path."""
+    """Repack the wheel into ``folder`` and return its new path."""
     target = Path(folder) / f"sal_detectron2-{VERSION}-py3-none-any.whl"
     records, dist_info = [], None
     with (
@@ -71,7 +71,7 @@ def repack(wheel, folder):
                 continue
             data = source.read(item)
             if ".dist-info/" in item.filename:
-                data = mend_metadata(item.filename, data)
+                data = fix_metadata(item.filename, data)
             digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
             records.append(f"{item.filename},sha256={digest},{len(data)}\n")
             out.writestr(item.filename, data)
@@ -81,9 +81,9 @@ def repack(wheel, folder):
 
 
 def main():
-    """Install detectron2, unless some build of it is there."""
+    """Install detectron2, unless a build of it is already installed."""
     if importlib.util.find_spec("detectron2") and "--force" not in sys.argv[1:]:
-        print("detectron2 is installed already; nothing to do (--force replaces it).")
+        print("detectron2 is already installed; nothing to do (--force replaces it).")
         return
     with tempfile.TemporaryDirectory() as published, tempfile.TemporaryDirectory() as repacked:
         wheel = repack(download(published), repacked)

@@ -1,4 +1,4 @@
-"""Images as pixels to draw on, and sheets of them."""
+"""Pixels to draw on, and sheets of pictures."""
 
 import numpy as np
 
@@ -6,13 +6,13 @@ _MARGIN = 4
 
 
 def enlarged(image, scale):
-    """(3, H, W) float, 0 to 255 -> uint8 (scale * H, scale * W, 3), contiguous."""
+    """Enlarge (3, H, W) float, 0 to 255, to uint8 (scale * H, scale * W, 3), contiguous."""
     pixels = image.round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
     return np.ascontiguousarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1))
 
 
 def side_by_side(columns):
-    """A sheet of pictures.
+    """Arrange pictures in a sheet.
 
     Args:
         columns: list of columns, each a list of uint8 (h, w, 3); sizes may differ.

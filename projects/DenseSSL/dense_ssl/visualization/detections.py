@@ -1,4 +1,4 @@
-"""What detectors find, beside the ground truth."""
+"""Detections of several models, next to the ground truth."""
 
 import cv2
 import numpy as np
@@ -10,12 +10,12 @@ from ..data.image_io import read_image
 
 
 def predict(model, dataset_dicts, min_score):
-    """Detections of a model on some images.
+    """Run a detector on some images, at their own size.
 
     Args:
-        model: a detector in eval mode, fed with images in their own size.
+        model: a detector in eval mode.
         dataset_dicts: with ``file_name``.
-        min_score: detections below are left out.
+        min_score: detections with a lower score are left out.
 
     Returns:
         list of detectron2 Instances on the CPU.
@@ -35,14 +35,14 @@ def predict(model, dataset_dicts, min_score):
 
 
 def draw_detections(dataset_name, dataset_dicts, columns, path, scale=2.0):
-    """Write a sheet: a row per image, ground truth first, then a column per model.
+    """Write a sheet: a row per image; the first column is the ground truth, then one per model.
 
     Args:
-        dataset_name: whose metadata gives the class names.
+        dataset_name: its metadata gives the class names.
         dataset_dicts: images with annotations.
         columns: {title: list of Instances, one per image}.
         path: PNG file to write.
-        scale: size of the drawing over that of the image.
+        scale: drawing pixels per image pixel.
     """
     metadata = MetadataCatalog.get(dataset_name)
     rows = []

@@ -1,4 +1,4 @@
-"""Regions and points of point-level region contrast, and what a point is similar to."""
+"""Regions and points of point-level region contrast, and similarity maps of points."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ _TINT = 0.35
 
 
 def draw_regions(images, sample, scale=1):
-    """Draw views tinted by their regions, with the points; equal regions have equal colours.
+    """Draw views with their points, tinted by region; a region has one colour in both views.
 
     Args:
         images: list of the two views, each (n, 3, H, W) float, RGB, 0 to 255.
@@ -41,7 +41,7 @@ def draw_regions(images, sample, scale=1):
 
 
 def _tint(pixels, regions, palette):
-    """Blend the colours of regions (R * R,), -1 for none, over pixels (H, W, 3), in place."""
+    """Blend the colours of regions (R * R,), -1 for none, into pixels (H, W, 3), in place."""
     side = round(len(regions) ** 0.5)
     grid = regions.reshape(side, side).astype(np.int32)
     grid = cv2.resize(grid, pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST)
@@ -51,7 +51,7 @@ def _tint(pixels, regions, palette):
 
 
 def draw_affinity(images, features, vectors, points, scale=1):
-    """Draw how similar the features of an image are to those of some of its points.
+    """Draw the similarity between the features of an image and those at some of its points.
 
     Args:
         images: (n, 3, H, W) float, RGB, 0 to 255.
@@ -61,7 +61,7 @@ def draw_affinity(images, features, vectors, points, scale=1):
 
     Returns:
         uint8 (3, height, width): a row per image; the image, then per point a map of the cosine
-        similarity to it, bright where similar, the point as a red circle.
+        similarity to it. Bright is similar; a red circle marks the point.
     """
     size = images.shape[-2:]
     unit = F.normalize(features.flatten(2), dim=1)  # (n, C, h * w)

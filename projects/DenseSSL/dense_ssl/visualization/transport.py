@@ -1,4 +1,4 @@
-"""Where the nodes of one view are transported to in the other."""
+"""Transport between the nodes of two views."""
 
 import cv2
 import numpy as np
@@ -12,13 +12,14 @@ def draw_transport(images, plan, first_shape, second_shape, scale=1):
 
     Args:
         images: list of two views, each (n, 3, H, W) float, RGB, 0 to 255.
-        plan: (n, h * w, h' * w'). first_shape, second_shape: (h, w), (h', w').
+        plan: (n, h * w, h' * w').
+        first_shape, second_shape: (h, w), (h', w').
         scale: integer, drawing pixels per view pixel.
 
     Returns:
-        uint8 (3, height, width): per image the first view with the mass of its nodes and the
-        heaviest one framed; the second view with the mass of its nodes; the second view with the
-        share of the framed node that goes to each of its nodes. Bright is much.
+        uint8 (3, height, width): a row per image, with three columns: the first view with the mass
+        of its nodes, the heaviest one framed; the second view with the mass of its nodes; the
+        second view with the mass that each node receives from the framed node. Bright is more.
     """
     columns = ([], [], [])
     for first, second, flow in zip(*images, plan):
@@ -33,7 +34,7 @@ def draw_transport(images, plan, first_shape, second_shape, scale=1):
 
 
 def _overlaid(pixels, mass):
-    """Pixels (H, W, 3) with a heat map of masses (h, w) over them."""
+    """Return pixels (H, W, 3) with a heat map of masses (h, w) over them."""
     mass = mass.numpy() / max(float(mass.max()), 1e-12)
     mass = cv2.resize(mass.astype(np.float32), pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     heat = 255 * colormaps["magma"](mass)[..., :3]
