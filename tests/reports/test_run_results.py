@@ -33,8 +33,8 @@ def test_only_the_evaluation_after_the_last_iteration_counts(folder):
     assert final_evaluation(folder(early, TRAINING, final), 20) == ({"bbox/AP": 7.0}, [])
 
 
-def test_a_run_stopped_in_its_evaluation_is_evaluated_when_resumed(folder):
-    # detectron2 starts and ends at MAX_ITER then, and counts one more
+def test_a_run_stopped_during_its_evaluation_is_evaluated_when_resumed(folder):
+    # detectron2 then starts at MAX_ITER and logs the next iteration
     again = {"iteration": 21, "bbox/AP": 7.0}
     assert final_evaluation(folder(TRAINING, again), 20) == ({"bbox/AP": 7.0}, [])
 
@@ -47,7 +47,7 @@ def test_no_file_is_no_result(tmp_path):
     assert final_evaluation(tmp_path, 20) is None
 
 
-def test_a_detector_without_any_detection_scores_nought(folder):
+def test_a_detector_without_any_detection_scores_zero(folder):
     final = {"iteration": 20, "bbox/AP": NAN, "bbox/AP50": NAN, "bbox/AP75": NAN, "bbox/APl": NAN}
     metrics, zeros = final_evaluation(folder(final, predictions={"": []}), 20, ("bbox", "segm"))
     assert zeros == ["bbox/AP", "bbox/AP50", "bbox/AP75", "segm/AP", "segm/AP50", "segm/AP75"]
@@ -61,7 +61,7 @@ def test_nothing_to_find_stays_nan(folder):
     assert math.isnan(metrics["bbox/AP"]) and not zeros
 
 
-def test_each_of_several_test_sets_is_judged_by_its_own_predictions(folder):
+def test_each_test_set_has_predictions_of_its_own(folder):
     final = {"iteration": 20, "a/bbox/AP": NAN, "b/bbox/AP": NAN, "b/bbox/AP50": NAN}
     path = folder(final, predictions={"0_a": [{"image_id": 1}], "1_b": []})
     metrics, zeros = final_evaluation(path, 20, test_sets=("a", "b"))
@@ -74,16 +74,15 @@ def test_semantic_segmentation_has_no_boxes(folder):
     assert final_evaluation(folder(final), 20) == ({"sem_seg/mIoU": 55.0}, [])
 
 
-def test_half_a_line_is_skipped(folder):
-    # the resumed run wrote on behind what the killed one had written
+def test_an_incomplete_line_is_skipped(folder):
+    # the resumed run appended to the half line of the killed one
     path = folder(
         TRAINING, '{"iteration": 39, "total_lo{"iteration": 20, "x": 1}\n', "7\n", TRAINING
     )
     assert list(read_records(path / "metrics.json")) == [TRAINING, TRAINING]
 
 
-def test_what_detectron2_writes_for_no_detection(tmp_path):
-    """The real evaluator, on a data set with one object, and a model that finds nothing."""
+def test_the_real_evaluator_without_detections(tmp_path):
     import torch
     from dataset_files import make_cfg, make_coco
     from detectron2.engine import EvalHook, TrainerBase

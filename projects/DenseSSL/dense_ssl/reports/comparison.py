@@ -100,16 +100,7 @@ def summarise(scores, reference):
 
 
 def best_cells(cells, decimals):
-    """Return True for each cell with the highest mean of its column, rounded as printed.
-
-    A cell that is alone in its column is not the best.
-
-    Args:
-        cells: result of :func:`summarise`. decimals: digits after the point.
-
-    Returns:
-        Series of bool.
-    """
+    """Return True for each cell with the highest of several means of its column, as printed."""
     means = cells["mean"].round(decimals)
     columns = means.groupby(level=["protocol", "metric"])
     return (means == columns.transform("max")) & (columns.transform("count") > 1)
