@@ -13,6 +13,7 @@ from helpers import (
     CONFIGS,
     METHODS,
     base_config,
+    batch_for,
     build_trainer,
     final_weights,
     random_batch,
@@ -28,7 +29,6 @@ from dense_ssl.scenes import SceneSpec, write_scenes
 
 # one kind of each of our builders
 BUILDERS = [x for x in ("mobilenet", "deep_stem", "vit") if x in KINDS]
-VIEWS = {"SelfEMD": (64, 64, 32), "LCLoss": (64, 64, 64)}
 
 
 def pretrainer(kind, method, *more, pyramid=""):
@@ -39,8 +39,7 @@ def pretrainer(kind, method, *more, pyramid=""):
 
 
 def step(model, method):
-    sizes = VIEWS.get(method, (64, 64))
-    losses = model(random_batch(4, views=len(sizes), sizes=sizes))
+    losses = model(batch_for(method))
     sum(losses.values()).backward()
     assert losses and all(torch.isfinite(x) for x in losses.values())
     return losses
@@ -80,13 +79,13 @@ def test_levels_of_a_pyramid_pretrain(kind):
 
 def test_resume_is_exact_with_stochastic_depth(pretrain_config, tmp_path):
     more = [*options("convnext", levels=["res5"]), "SOLVER.OPTIMIZER", "AdamW",
-            "SOLVER.BASE_LR", 0.001, "SOLVER.IMS_PER_BATCH", 4,
-            "MODEL.TIMM.DROP_PATH", 0.3]  # fmt: skip
+            "SOLVER.BASE_LR", 0.001, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.MAX_ITER", 4,
+            "SOLVER.CHECKPOINT_PERIOD", 2, "MODEL.TIMM.DROP_PATH", 0.3]  # fmt: skip
     whole = train(pretrain_config("BYOL", *more, "OUTPUT_DIR", str(tmp_path / "whole")))
     assert any(getattr(x, "drop_prob", 0) for x in whole.model.backbone.modules())
     broken = pretrain_config("BYOL", *more, "OUTPUT_DIR", str(tmp_path / "broken"))
-    train(broken, kill_at=4)  # the last checkpoint is that of iteration 3
-    assert train(broken, resume=True).start_iter == 3
+    train(broken, kill_at=3)  # the last checkpoint is that of iteration 2
+    assert train(broken, resume=True).start_iter == 2
     a, b = (final_weights(x) for x in (whole.cfg.OUTPUT_DIR, broken.OUTPUT_DIR))
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
@@ -95,7 +94,7 @@ def test_resume_is_exact_with_stochastic_depth(pretrain_config, tmp_path):
     ("timm_resnet", 0.05), ("convnext", 0.02), ("timm_swin", 0.02),
 ])  # fmt: skip
 def test_bfloat16_and_channels_last_change_little(kind, tolerance):
-    batch = random_batch(8)
+    batch = random_batch(4)
     results = []
     for last, dtype in ((False, None), (True, None), (True, torch.bfloat16)):
         model = pretrainer(kind, "SCRL", "MODEL.CHANNELS_LAST", last, "MODEL.TIMM.DROP_PATH", 0.0)

@@ -58,7 +58,7 @@ def test_vit_pyramids():
         assert {k: tuple(x.shape[1:]) for k, x in maps.items()} == {
             f"p{i}": (16, 128 >> i, 128 >> i) for i in levels
         }
-        assert model.size_divisibility == 32 and model.padding_constraints == {"square_size": 0}
+        assert model.size_divisibility == 32 and model.padding_constraints["square_size"] == 0
         assert bottom_up_of(model) is model.net
         assert list(feature_shapes(model))[0] == "last_feat"
         assert extract_features(model, torch.randn(1, 3, 64, 64))["last_feat"].shape[1] == 16

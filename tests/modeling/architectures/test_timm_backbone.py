@@ -152,9 +152,7 @@ def test_a_border_is_padded_as_detectors_pad():
 @pytest.mark.parametrize("name, norm, kind", [
     ("mobilenetv2_035", "SyncBN", nn.SyncBatchNorm),
     ("mobilenetv2_035", "FrozenBN", FrozenBatchNorm2d),
-    ("mobilenetv2_035", "naiveSyncBN", NaiveSyncBatchNorm),
     ("test_resnet", "naiveSyncBN", NaiveSyncBatchNorm),
-    ("regnetx_002", "naiveSyncBN", NaiveSyncBatchNorm),
 ])  # fmt: skip
 def test_batch_norms_become_what_the_config_says(name, norm, kind):
     plain, other = backbone(name), backbone(name, "MODEL.TIMM.NORM", norm)
@@ -163,7 +161,7 @@ def test_batch_norms_become_what_the_config_says(name, norm, kind):
     names = {x for x in plain.state_dict() if not x.endswith("num_batches_tracked")}
     assert names == {x for x in other.state_dict() if not x.endswith("num_batches_tracked")}
     other.load_state_dict(plain.state_dict(), strict=False)
-    images = torch.randn(4, 3, 64, 64)
+    images = torch.randn(2, 3, 64, 64)
     training = norm != "FrozenBN"
     a, b = plain.train(training)(images), other.train(training)(images)
     for level in LEVELS:  # the activation behind the norm, eps and statistics are kept
@@ -187,9 +185,8 @@ def test_values_eps_and_momentum_survive_an_exchange():
     assert torch.equal(copy.deepcopy(new).weight, new.weight)  # the momentum encoder is a copy
 
 
-@pytest.mark.parametrize("name", ["test_convnext", "swin_tiny_patch4_window7_224"])
-def test_layer_norms_stay(name):
-    before, after = backbone(name), backbone(name, "MODEL.TIMM.NORM", "FrozenBN")
+def test_layer_norms_stay():
+    before, after = (backbone("test_convnext", "MODEL.TIMM.NORM", x) for x in ("BN", "FrozenBN"))
     assert norms_of(before)
     assert [type(x) for x in norms_of(before)] == [type(x) for x in norms_of(after)]
 
@@ -278,15 +275,10 @@ def test_networks_with_parallel_branches_have_neither_stages_nor_stochastic_dept
             create_network(name, LEVELS, drop_path=0.1)
 
 
-@pytest.mark.parametrize("name", ["mobilenetv2_035", "swin_tiny_patch4_window7_224"])
-def test_stochastic_depth_is_the_online_networks(name):
-    online = backbone(name, "MODEL.TIMM.DROP_PATH", 0.9)
+def test_stochastic_depth_is_the_online_networks():
+    online = backbone("swin_tiny_patch4_window7_224", "MODEL.TIMM.DROP_PATH", 0.9)
     target = momentum_copy(online)
     images = torch.randn(4, 3, 32, 32)
-    for model in (online, target):
-        for norm in norms_of(model):
-            norm.eval()  # so that only stochastic depth can differ
-            nn.init.ones_(norm.weight)  # some begin at 0: blocks that do nothing yet
     with torch.no_grad():
         runs = [[model(images)["res5"] for _ in range(2)] for model in (online, target)]
         expected = online.eval()(images)["res5"]

@@ -107,9 +107,5 @@ if ViT is not None:
         def size_divisibility(self):
             return self._size_divisibility
 
-        @property
-        def padding_constraints(self):
-            return {"square_size": self._square_pad}
-
     for _build in (build_vit_backbone, build_vit_fpn_backbone, build_retinanet_vit_fpn_backbone):
         register_builder(_build.__name__, _build)
