@@ -39,6 +39,7 @@ setup(
         "weights": ["safetensors"],
         "dev": [
             "pytest",
+            "pytest-xdist",
             "ruff",
             "scipy",
             "scikit-learn",
