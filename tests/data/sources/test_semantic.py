@@ -100,6 +100,9 @@ def test_missing_labels_and_folders_are_named(tmp_path):
         resolve_dataset(f"semseg:{tmp_path}/none:{tmp_path}/labels")
     with pytest.raises(FileNotFoundError, match=r"class names '.*/none\.txt' does not exist"):
         resolve_dataset(f"{entry}:{tmp_path}/none.txt")
+    (tmp_path / "latin.txt").write_bytes("Straße".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"^DATASETS\.TRAIN: 'semseg:.*latin\.txt': .*utf-8"):
+        resolve_dataset(f"{entry}:{tmp_path}/latin.txt")
 
 
 def test_images_must_not_share_labels(tmp_path):

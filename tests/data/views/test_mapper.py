@@ -9,7 +9,7 @@ from helpers import base_config, photo
 from dense_ssl.data.views import mapper as mapper_module
 from dense_ssl.data.views.crops import crop_affine
 from dense_ssl.data.views.mapper import MultiViewMapper
-from dense_ssl.structures import Views, overlap
+from dense_ssl.structures import Views
 
 WIDTH, HEIGHT = 200, 150
 # colours do not change
@@ -43,7 +43,7 @@ def geometry(sample):
 
 def overlap_sides(a, b):
     """Sides of the overlap in pixels of the view of lower zoom."""
-    region = overlap(a, b)[0]
+    region = a.overlap(b)[0]
     return (region[2:] - region[:2]) * torch.minimum(a.zoom, b.zoom)[0]
 
 

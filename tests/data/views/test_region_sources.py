@@ -66,7 +66,7 @@ def test_label_files(tmp_path):
     cv2.imwrite(str(tmp_path / "x" / "a.png"), np.full((HEIGHT, WIDTH), 3, np.uint8))
     assert (LabelFiles(str(tmp_path))({"file_name": "/images/x/a.jpg"}, HEIGHT, WIDTH) == 3).all()
     cv2.imwrite(str(tmp_path / "turned.png"), np.zeros((WIDTH, HEIGHT), np.uint8))
-    with pytest.raises(ValueError, match="turned.png' has .* another shape"):
+    with pytest.raises(ValueError, match="turned.png' has .* different shapes"):
         LabelFiles(str(tmp_path))({"file_name": "turned.jpg"}, HEIGHT, WIDTH)
     cv2.imwrite(str(tmp_path / "deep.png"), np.full((HEIGHT, WIDTH), 256, np.uint16))
     for name in ("b", "deep", "missing"):
