@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from dense_ssl.data.views.crops import crop_affine, draw_crop, overlap_in_view
-from dense_ssl.structures import Views, overlap
+from dense_ssl.structures import Views
 
 
 def random_views(count, size, seed, width=500, height=375, scale=(0.08, 1.0)):
@@ -54,8 +54,8 @@ def test_crop_corners_land_on_view_corners():
 def test_overlap_is_symmetric_and_agrees_with_the_crops():
     first, crops_a, _ = random_views(2000, 224, seed=4)
     second, crops_b, _ = random_views(2000, 112, seed=5)
-    region = overlap(first, second)
-    assert torch.allclose(region, overlap(second, first), atol=1e-9)
+    region = first.overlap(second)
+    assert torch.allclose(region, second.overlap(first), atol=1e-9)
     for row, a, b in zip(region.tolist(), crops_a, crops_b):
         assert row[0] == pytest.approx(max(a[0], b[0]))
         assert row[3] == pytest.approx(min(a[1] + a[3], b[1] + b[3]))

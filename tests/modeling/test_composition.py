@@ -207,7 +207,7 @@ def test_boxes_with_negatives_agree_with_the_equation():
 
 
 def test_dense_cl_agrees_with_its_equation():
-    """Eq. 1 to 3 of DenseCL as loops over cells."""
+    """Eq. 2 and Eq. 4 of DenseCL as loops over cells."""
     model = build("DenseCL").double()
     dense = model.objectives["DenseCLObjective"]
     generator = torch.Generator().manual_seed(1)

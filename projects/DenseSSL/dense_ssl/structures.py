@@ -22,7 +22,7 @@ class Views:
         affine: (N, 4), ``(scale_x, shift_x, scale_y, shift_y)`` from image pixels to view pixels:
             ``view = scale * image + shift``. A horizontal flip makes ``scale_x`` negative.
         seeds: (N,) int64, one seed per image, the same in all views of a batch; None where
-            randomness need not repeat.
+            random numbers need not repeat.
         image_size: (N, 2), width and height of the images; None where it is not known.
         regions: (N, R, R) uint8, the region of the image that each cell of an R x R grid on the
             view shows, 255 for none; None where the data has no regions.
@@ -81,9 +81,9 @@ class Views:
         return self._map_corners(boxes, self.to_image)
 
     def shows(self, points):
-        """(N, P) bool: do points (N, P, 2) in view pixels lie within the view?
+        """Return (N, P) bool: True where points (N, P, 2) in view pixels lie within the view.
 
-        A border belongs to the side that begins there.
+        The left and upper border belong to the view, the right and lower one do not.
         """
         height, width = self.size
         return ((points >= 0) & (points < points.new_tensor([width, height]))).all(dim=-1)
@@ -112,8 +112,3 @@ class Views:
         corners = boxes.reshape(count, 2 * number, 2)  # (N, K, 4) -> (N, 2K, 2)
         corners = mapping(corners).reshape(count, number, 2, 2)
         return torch.cat([corners.amin(dim=2), corners.amax(dim=2)], dim=-1)  # (N, K, 4)
-
-
-def overlap(first, second):
-    """Intersection of the footprints of two :class:`Views`, see :meth:`Views.overlap`."""
-    return first.overlap(second)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from dense_ssl.losses import affinity_distillation, point_region_contrast
 from dense_ssl.modeling.geometry import boxes as box_ops
 from dense_ssl.modeling.methods import DUPRObjective, MoCoObjective, PointRegionObjective
-from dense_ssl.structures import Views, overlap
+from dense_ssl.structures import Views
 
 SHAPES = {
     "res4": ShapeSpec(channels=5, stride=16), "res5": ShapeSpec(channels=6, stride=32),
@@ -119,7 +119,7 @@ def test_moco_can_average_after_the_head():
 
 def literal_dupr(dupr, views, passes, aligned=True):
     """Eq. 2, 5 and 6; patches are cut in the image, so a flip needs no thought."""
-    region, smallest = overlap(*views), box_ops.smallest_box(*views, 32)
+    region, smallest = views[0].overlap(views[1]), box_ops.smallest_box(*views, 32)
     usable = [
         all(region[i, 2 + a] - region[i, a] > smallest[i, a] for a in (0, 1)) for i in range(N)
     ]

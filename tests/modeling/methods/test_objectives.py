@@ -20,7 +20,7 @@ from torch import nn
 
 from dense_ssl.modeling.geometry import boxes as box_ops
 from dense_ssl.modeling.methods import BYOLObjective, SCRLObjective
-from dense_ssl.structures import Views, overlap
+from dense_ssl.structures import Views
 
 C = 6
 
@@ -63,7 +63,7 @@ def literal_mean(feature_map):
 
 def literal_scrl(scrl, views, passes, aligned):
     """Eq. 2 and 3: per direction the mean over the boxes of usable images, both summed."""
-    region, smallest = overlap(*views), box_ops.smallest_box(*views, 16)
+    region, smallest = views[0].overlap(views[1]), box_ops.smallest_box(*views, 16)
     usable = [
         all(region[i, 2 + a] - region[i, a] > smallest[i, a] for a in (0, 1)) for i in range(N)
     ]

@@ -39,8 +39,8 @@ def launch(main, args):
 def _run_and_leave(main, args):
     """Run ``main(args)`` and close the process group, which detectron2's launcher leaves open.
 
-    Threads of an open group that are still alive when the interpreter ends abort the process, now
-    and then, after all work is done.
+    Threads of an open group that are still alive when the interpreter ends sometimes abort the
+    process after all work is done.
     """
     result = main(args)
     if dist.is_initialized():
@@ -50,7 +50,7 @@ def _run_and_leave(main, args):
 
 
 def _started_by_others(env):
-    """torch's rendezvous variables if the process is one of several, else None."""
+    """Return torch's rendezvous variables if the process is one of several, else None."""
     if "LOCAL_RANK" in env and "WORLD_SIZE" in env:  # torchrun
         return {"LOCAL_WORLD_SIZE": env.get("LOCAL_WORLD_SIZE", "1")}
     if int(env.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in env and "MASTER_ADDR" in env:

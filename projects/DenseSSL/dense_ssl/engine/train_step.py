@@ -1,4 +1,4 @@
-"""One optimizer step: accumulation, mixed precision, a look at the losses."""
+"""One optimizer step: accumulation, mixed precision, checks of the losses."""
 
 import math
 import time
@@ -10,22 +10,23 @@ from detectron2.engine.train_loop import TrainerBase
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 
-# The scale of float16 gradients starts at 65536; thirty overflows in a row are no accident.
+from ..utils.checks import require_one_of
+
+PRECISIONS = ("auto", "bfloat16", "float16")
+# The scale of float16 gradients starts at 65536 and halves at each overflow; after thirty of them
+# training stops.
 _SMALLEST_SCALE = 2.0**-14
 
 
 def amp_dtype(precision, device):
-    """The type of autocast for SOLVER.AMP.PRECISION on a device.
+    """Return the type of autocast for SOLVER.AMP.PRECISION on a device.
 
     "auto" is bfloat16 where the device computes in it (CPUs, GPUs from Ampere on), else float16.
     """
     has_bfloat16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
+    require_one_of("SOLVER.AMP.PRECISION", precision, PRECISIONS)
     if precision == "auto":
         return torch.bfloat16 if has_bfloat16 else torch.float16
-    if precision not in ("bfloat16", "float16"):
-        raise ValueError(
-            f"SOLVER.AMP.PRECISION is {precision!r}; it must be 'auto', 'bfloat16' or 'float16'."
-        )
     return getattr(torch, precision)
 
 
@@ -81,7 +82,7 @@ class TrainStep(TrainerBase):
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
         if self.precision == torch.float16:
-            self._look_at_scale()
+            self._check_scale()
         _write_metrics(totals, data_time)
 
     def _backward(self, batch, is_last):
@@ -101,22 +102,22 @@ class TrainStep(TrainerBase):
     def _refuse_non_finite(self, values):
         if all(math.isfinite(x) for x in values.values()):
             return
-        mend = "lower SOLVER.BASE_LR or lengthen the warm-up (SOLVER.WARMUP_ITERS, WARMUP_EPOCHS)"
+        fix = "lower SOLVER.BASE_LR or lengthen the warm-up (SOLVER.WARMUP_ITERS, WARMUP_EPOCHS)"
         if self.precision == torch.float16:
-            mend += ", or set SOLVER.AMP.PRECISION to 'bfloat16'"
+            fix += ", or set SOLVER.AMP.PRECISION to 'bfloat16'"
         raise FloatingPointError(
             f"The loss is not finite at iteration {get_event_storage().iter}: {values}. Training "
-            f"stops; the last checkpoint is intact. To mend it, {mend}, then go on with --resume "
+            f"stops; the last checkpoint is intact. To fix it, {fix}, then go on with --resume "
             "from a checkpoint before the divergence, or start again."
         )
 
-    def _look_at_scale(self):
-        """Every overflow of the gradients skips a step and halves their scale: is there an end?"""
+    def _check_scale(self):
+        """Raise if every step overflows: each overflow skips the step and halves the scale."""
         scale = self.grad_scaler.get_scale()
         if scale < _SMALLEST_SCALE:
             raise FloatingPointError(
                 f"Gradients are not finite in float16 at iteration {get_event_storage().iter}, "
-                "however small their scale: steps are skipped and nothing is learned. Set "
+                "however small their scale: every step is skipped and nothing is learned. Set "
                 "SOLVER.AMP.PRECISION to 'bfloat16' or SOLVER.AMP.ENABLED to False, or lower "
                 "SOLVER.BASE_LR."
             )

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class PretrainPrinter(EventWriter):
-    """One line per report: losses, rate, momentum, and the signs of health of the objectives."""
+    """One line per report: losses, learning rate, momentum and the objectives' statistics."""
 
     def __init__(self, max_iter, batch_size, num_images):
         """
@@ -30,7 +30,7 @@ class PretrainPrinter(EventWriter):
     def write(self):
         storage = get_event_storage()
         iteration = storage.iter
-        # the report after the end repeats the last one; a run may end before its first step did
+        # the report after the end repeats the last one; a run may end before its first step
         if iteration == self.max_iter or "data_time" not in storage.histories():
             return
         done = iteration + 1
@@ -62,7 +62,7 @@ class PretrainPrinter(EventWriter):
 class PictureWriter(EventWriter):
     """Saves the pictures of the event storage as PNG files, beside those of TensorBoard.
 
-    Must stand before TensorboardXWriter, which empties the storage.
+    Must come before TensorboardXWriter, which empties the storage.
     """
 
     def __init__(self, folder):

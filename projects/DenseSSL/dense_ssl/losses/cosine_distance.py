@@ -12,8 +12,9 @@ def cosine_distance(prediction, target, weights=None):
     .. math:: L = \frac{1}{N} \sum_i \| \bar p_i - \bar t_i \|_2^2
                 = \frac{1}{N} \sum_i (2 - 2 \cos(p_i, t_i))
 
-    BYOL (Grill et al. 2020), Eq. 2; SCRL (Roh et al. 2021), Eq. 2. The range is [0, 4]: 0 for
-    parallel vectors, 2 for orthogonal, 4 for opposite ones.
+    BYOL (Grill et al. 2020), Eq. 2; SCRL (Roh et al. 2021), Eq. 2; Self-EMD (Liu et al. 2021),
+    Eq. 2; LC-loss (Islam et al. 2022), Eq. 1. The range is [0, 4]: 0 for parallel vectors, 2 for
+    orthogonal, 4 for opposite ones.
 
     Args:
         prediction: (N, D), normalised inside.

@@ -14,8 +14,9 @@ def info_nce(query, positive, negatives, temperature, weights=None, max_entries=
     .. math:: L = -\frac{1}{N} \sum_i \log \frac{\exp(q_i \cdot k_i / \tau)}
                   {\exp(q_i \cdot k_i / \tau) + \sum_j \exp(q_i \cdot n_j / \tau)}
 
-    MoCo (He et al. 2020), Eq. 1; DUPR (Ding et al. 2021), Eq. 5 for patches, Eq. 6 for
-    images. It is log(1 + K) for features that tell nothing apart.
+    MoCo (He et al. 2020), Eq. 1; DUPR (Ding et al. 2021), Eq. 1 in general, Eq. 5 for patches,
+    Eq. 6 for images; point-level region contrast (Bai et al. 2022), Eq. 1. It is log(1 + K) for
+    features that tell nothing apart.
 
     Args:
         query: (N, D), normalised inside.

@@ -19,7 +19,7 @@ from .moco_v2 import MoCoObjective
 class DenseCLObjective(MoCoObjective):
     """The dense loss, Eq. 2.
 
-    Cells are matched by the features of the *backbone*, Eq. 3, whatever the geometry. Negatives are
+    Cells are matched by the features of the *backbone*, Eq. 4, whatever the geometry. Negatives are
     the averaged dense keys of other images, one per image.
     """
 
@@ -44,14 +44,14 @@ class DenseCLObjective(MoCoObjective):
 @torch.no_grad()
 @full_precision
 def most_alike(first, second):
-    """For each row of (N, P, C) the row of (N, Q, C) with the largest cosine, Eq. 3: (N, P)."""
+    """For each row of (N, P, C) the row of (N, Q, C) with the largest cosine, Eq. 4: (N, P)."""
     first, second = F.normalize(first, dim=2), F.normalize(second, dim=2)
     return (first @ second.transpose(1, 2)).argmax(dim=2)
 
 
 @META_ARCH_REGISTRY.register()
 class DenseCL(Pretrainer):
-    """Eq. 4: 1 - lambda times MoCo's loss plus lambda times the dense loss.
+    """Eq. 3: 1 - lambda times MoCo's loss plus lambda times the dense loss.
 
     MODEL.SSL.OBJECTIVE_WEIGHTS holds (1 - lambda, lambda).
     """
