@@ -25,9 +25,6 @@ def require_feature(shapes, name, key):
     return shapes[name]
 
 
-feature_shape = require_feature  # the name that modeling/methods still uses
-
-
 def extract_features(backbone, images):
     """Return the feature maps by name; of a pyramid also those below it (``res2``..``res5``)."""
     network = bottom_up_of(backbone)

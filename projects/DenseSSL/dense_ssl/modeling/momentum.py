@@ -30,7 +30,8 @@ def momentum_copy(module):
 def update_momentum(online, target, momentum):
     """Move every parameter of ``target`` towards ``online``: t <- m t + (1 - m) o.
 
-    MoCo (He et al. 2020), Eq. 2; BYOL (Grill et al. 2020), Eq. 1; Self-EMD (Liu et al. 2021), Eq. 1.
+    MoCo (He et al. 2020), Eq. 2; BYOL (Grill et al. 2020), Eq. 1; Self-EMD (Liu et al. 2021),
+    Eq. 1.
 
     Args:
         online, target: modules of the same structure.

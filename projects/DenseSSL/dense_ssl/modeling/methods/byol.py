@@ -7,7 +7,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 
 from ...losses import cosine_distance
 from ...utils.events import log_feature_std
-from ..backbones import feature_shape
+from ..backbones import require_feature
 from ..heads import MLPHead
 from ..objective import DIRECTIONS, OBJECTIVE_REGISTRY, Objective
 from ..pretrainer import Pretrainer
@@ -44,7 +44,7 @@ class BYOLObjective(Objective):
     @classmethod
     def from_config(cls, cfg, shapes):
         node, norm = cfg.MODEL.BYOL, cfg.MODEL.SSL.HEAD_NORM
-        channels = feature_shape(shapes, node.IN_FEATURE, "MODEL.BYOL.IN_FEATURE").channels
+        channels = require_feature(shapes, node.IN_FEATURE, "MODEL.BYOL.IN_FEATURE").channels
         return {
             "in_feature": node.IN_FEATURE,
             "projector": MLPHead(channels, node.HIDDEN_DIM, node.OUT_DIM, norm),

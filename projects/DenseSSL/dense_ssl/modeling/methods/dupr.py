@@ -8,7 +8,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
 from ...utils.checks import require_positive
-from ..backbones import feature_shape
+from ..backbones import require_feature
 from ..geometry import boxes as box_ops
 from ..geometry.random_numbers import uniform
 from ..heads import MLPHead
@@ -81,7 +81,7 @@ class DUPRObjective(Objective):
         node = cfg.MODEL.DUPR
         _check_levels(node)
         require_positive(cfg, "MODEL.DUPR.TEMPERATURE")
-        levels = {x: feature_shape(shapes, x, "MODEL.DUPR.IN_FEATURES") for x in node.IN_FEATURES}
+        levels = {x: require_feature(shapes, x, "MODEL.DUPR.IN_FEATURES") for x in node.IN_FEATURES}
         alpha = {name: x for name, x in zip(levels, node.ALPHA) if x > 0}
         beta = {name: x for name, x in zip(levels, node.BETA) if x > 0}
         roi_size = dict(zip(levels, node.ROI_SIZE))

@@ -12,7 +12,7 @@ from ...utils.checks import require_one_of, require_positive
 from ...utils.distributed import weigh_by_count
 from ...utils.events import is_logged, log_feature_std, put_scalar
 from ...utils.maps import rows_of_cells
-from ..backbones import feature_shape
+from ..backbones import require_feature
 from ..geometry.cells import cell_centres, squares_around
 from ..geometry.correspondence import corresponding_points, share_found
 from ..heads import MLPHead, on_cells
@@ -89,7 +89,7 @@ class LCObjective(Objective):
     @classmethod
     def from_config(cls, cfg, shapes):
         node, norm = cfg.MODEL.LC_LOSS, cfg.MODEL.SSL.HEAD_NORM
-        shape = feature_shape(shapes, node.IN_FEATURE, "MODEL.LC_LOSS.IN_FEATURE")
+        shape = require_feature(shapes, node.IN_FEATURE, "MODEL.LC_LOSS.IN_FEATURE")
         _check(cfg, shape.stride)
         hidden = node.HIDDEN_DIM or shape.channels
         return {

@@ -6,7 +6,7 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from ...utils.checks import require_positive
-from ..backbones import feature_shape
+from ..backbones import require_feature
 from ..heads import MLPHead, on_cells
 from ..memory_bank import MemoryBank, resolve_queue_size
 from ..objective import DIRECTIONS, OBJECTIVE_REGISTRY, Objective
@@ -65,7 +65,7 @@ class MoCoObjective(Objective):
     def from_config(cls, cfg, shapes):
         node = cfg.MODEL.MOCO
         require_positive(cfg, "MODEL.MOCO.TEMPERATURE")
-        channels = feature_shape(shapes, node.IN_FEATURE, "MODEL.MOCO.IN_FEATURE").channels
+        channels = require_feature(shapes, node.IN_FEATURE, "MODEL.MOCO.IN_FEATURE").channels
         bank = MemoryBank(node.QUEUE_SIZE, node.OUT_DIM, node.QUEUE_DTYPE)
         return {
             "in_feature": node.IN_FEATURE,

@@ -16,7 +16,7 @@ from ...utils.checks import require_one_of, require_positive
 from ...utils.distributed import weigh_by_count
 from ...utils.events import is_logged, log_feature_std, put_scalar
 from ...utils.maps import rows_of_cells
-from ..backbones import feature_shape
+from ..backbones import require_feature
 from ..geometry.cells import cell_centres, squares_around
 from ..geometry.correspondence import close_cells, corresponding_points, share_found
 from ..heads import MLPHead, on_cells
@@ -110,7 +110,7 @@ class PixProObjective(Objective):
         require_positive(cfg, "MODEL.PIXPRO.THRESHOLD", "MODEL.PIXPRO.POWER")
         layers, width = node.TRANSFORM_LAYERS, node.OUT_DIM
         require_one_of("MODEL.PIXPRO.TRANSFORM_LAYERS", layers, TRANSFORM_LAYERS)
-        channels = feature_shape(shapes, node.IN_FEATURE, "MODEL.PIXPRO.IN_FEATURE").channels
+        channels = require_feature(shapes, node.IN_FEATURE, "MODEL.PIXPRO.IN_FEATURE").channels
         projector = MLPHead(channels, node.HIDDEN_DIM, width, norm, output_bias=True)
         transform = (
             nn.Identity(),

@@ -10,7 +10,7 @@ from ...utils.checks import require_one_of, require_positive
 from ...utils.distributed import other_rows, weigh_by_count
 from ...utils.events import is_logged, iteration_or_none, log_feature_std, put_scalar
 from ...visualization.regions import draw_affinity, draw_regions
-from ..backbones import feature_shape
+from ..backbones import require_feature
 from ..geometry.points import mean_over_regions, read_points, share_in_region
 from ..geometry.region_sampling import RegionSampler
 from ..heads import MLPHead, on_cells
@@ -131,7 +131,7 @@ class PointRegionObjective(Objective):
     def from_config(cls, cfg, shapes):
         node = cfg.MODEL.PLRC
         _check(cfg)
-        channels = feature_shape(shapes, node.IN_FEATURE, "MODEL.PLRC.IN_FEATURE").channels
+        channels = require_feature(shapes, node.IN_FEATURE, "MODEL.PLRC.IN_FEATURE").channels
         return {
             "in_feature": node.IN_FEATURE,
             "projector": MLPHead(

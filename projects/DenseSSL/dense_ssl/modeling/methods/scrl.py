@@ -10,7 +10,7 @@ from ...losses import cosine_distance
 from ...utils.checks import require_one_of, require_positive
 from ...utils.distributed import weigh_by_count
 from ...utils.events import is_logged, log_feature_std, put_scalar
-from ..backbones import feature_shape
+from ..backbones import require_feature
 from ..geometry import boxes as box_ops
 from ..heads import MLPHead
 from ..objective import DIRECTIONS, OBJECTIVE_REGISTRY, Objective
@@ -83,7 +83,7 @@ class SCRLObjective(Objective):
         node, norm = cfg.MODEL.SCRL, cfg.MODEL.SSL.HEAD_NORM
         require_one_of("MODEL.SCRL.BOX_SAMPLING", node.BOX_SAMPLING, box_ops.BOX_SAMPLERS)
         require_positive(cfg, "MODEL.SCRL.NUM_BOXES", "MODEL.SCRL.MAX_TRIES")
-        shape = feature_shape(shapes, node.IN_FEATURE, "MODEL.SCRL.IN_FEATURE")
+        shape = require_feature(shapes, node.IN_FEATURE, "MODEL.SCRL.IN_FEATURE")
         return {
             "in_feature": node.IN_FEATURE,
             "projector": MLPHead(shape.channels, node.HIDDEN_DIM, node.OUT_DIM, norm),

@@ -14,7 +14,7 @@ from ...utils.checks import require_one_of, require_positive
 from ...utils.events import is_logged, log_feature_std, put_scalar
 from ...utils.maps import rows_of_cells
 from ...visualization.transport import draw_transport
-from ..backbones import feature_shape
+from ..backbones import require_feature
 from ..geometry.correspondence import corresponding_points, share_transported
 from ..heads import MLPHead, on_cells
 from ..objective import OBJECTIVE_REGISTRY, Objective
@@ -107,7 +107,7 @@ class SelfEMDObjective(Objective):
     def from_config(cls, cfg, shapes):
         node, norm = cfg.MODEL.SELF_EMD, cfg.MODEL.SSL.HEAD_NORM
         _check(cfg)
-        channels = feature_shape(shapes, node.IN_FEATURE, "MODEL.SELF_EMD.IN_FEATURE").channels
+        channels = require_feature(shapes, node.IN_FEATURE, "MODEL.SELF_EMD.IN_FEATURE").channels
         branches = ("map", "vector") if node.VECTOR_LOSS_WEIGHT > 0 else ("map",)
         hidden, out = node.HIDDEN_DIM, node.OUT_DIM
         return {
