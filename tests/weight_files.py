@@ -1,4 +1,4 @@
-"""Checkpoints as other projects write them, made of torchvision's own networks."""
+"""Checkpoints as other projects write them, made from torchvision's own networks."""
 
 from collections import OrderedDict
 
@@ -45,7 +45,7 @@ def detectron2_tensors(model):
 
 
 def body(model, prefix=""):
-    """Its tensors without the classifier, behind a prefix."""
+    """Its tensors without the classifier, with a prefix."""
     return {f"{prefix}{k}": x for k, x in model.state_dict().items() if not k.startswith("fc.")}
 
 
@@ -80,20 +80,9 @@ def linear(name, size=3):
     return {f"{name}.weight": torch.rand(size, size), f"{name}.bias": torch.rand(size)}
 
 
-def mlp(name, *positions):
-    """Layers of some head, at the given positions of a Sequential."""
-    return {k: x for i in positions for k, x in linear(f"{name}.{i}").items()}
-
-
 def wrapped(state_dict):
     """As DistributedDataParallel saves it."""
     return OrderedDict((f"module.{k}", x) for k, x in state_dict.items())
-
-
-def run(key, state_dict, **more):
-    """A training script's checkpoint around a state dict."""
-    optimizer = {"state": {0: {"momentum_buffer": torch.rand(3)}}, "param_groups": [{"lr": 0.1}]}
-    return {"epoch": 200, key: state_dict, "optimizer": optimizer, **more}
 
 
 def soco_fpn(widths, prefix=""):

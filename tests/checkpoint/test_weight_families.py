@@ -19,6 +19,7 @@ from weight_files import (
 from dense_ssl.checkpoint.formats import (
     FAMILIES,
     CheckpointError,
+    architecture,
     extract_backbone,
     read_checkpoint,
 )
@@ -33,6 +34,21 @@ IMAGENET = {
 UNIT = {**IMAGENET, "MODEL.PIXEL_MEAN": [0, 0, 0], "MODEL.PIXEL_STD": [255, 255, 255]}
 SWAV = {**IMAGENET, "MODEL.PIXEL_STD": [58.14, 57.12, 57.375]}
 NOT_KNOWN = {k: x for k, x in IMAGENET.items() if "PIXEL" not in k}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built_once():
+    """detectron2's networks are compared by shape alone, so each is built once."""
+    build, built = architecture.build, {}
+
+    def cached(keys):
+        if str(keys) not in built:
+            built[str(keys)] = build(keys)
+        return built[str(keys)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(architecture, "build", cached)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import pickle
 import pytest
 import timm
 import torch
+import torchvision
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 from torchvision.transforms.functional import normalize
@@ -30,7 +31,7 @@ RGB = {
 
 def image():
     """uint8 RGB, (1, 3, 65, 98): odd sides, so that padding and strides matter."""
-    return torch.randint(0, 256, (1, 3, 65, 98), generator=torch.Generator().manual_seed(0))
+    return torch.randint(0, 256, (1, 3, 33, 50), generator=torch.Generator().manual_seed(0))
 
 
 def loaded(path, keys, check=True):
@@ -66,9 +67,9 @@ def preprocess(pixels, cfg):
     return (pixels - mean) / torch.tensor(cfg.MODEL.PIXEL_STD, dtype=pixels.dtype).view(-1, 1, 1)
 
 
-def random_timm(name):
+def random_timm(name, **more):
     torch.manual_seed(5)
-    model = timm.create_model(name, pretrained=False, num_classes=0)
+    model = timm.create_model(name, pretrained=False, num_classes=0, **more)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.uniform_(-0.3, 0.3)
@@ -78,13 +79,11 @@ def random_timm(name):
     return model.eval()
 
 
-NETWORKS = {
+NETWORKS = {  # bottlenecks with few channels, to save time
     "torchvision resnet18": lambda: network("resnet18", 1),
-    "torchvision resnet34": lambda: network("resnet34", 1),
-    "torchvision resnet50": lambda: network("resnet50", 1),
-    "torchvision resnext50": lambda: network("resnext50_32x4d", 1),
-    "timm resnet18": lambda: random_timm("resnet18"),
-    "timm resnet50": lambda: random_timm("resnet50"),
+    "torchvision resnet50": lambda: network("resnet50", 1, width_per_group=4),
+    "torchvision resnext50": lambda: network("resnet50", 1, groups=4, width_per_group=4),
+    "timm resnet50": lambda: random_timm("resnet50", base_width=4),
 }
 
 
@@ -108,14 +107,15 @@ def test_features_are_those_of_the_original(name, tmp_path):
         assert (found[stage] - features).abs().max() <= 1e-5 * features.abs().max(), stage
 
 
-@pytest.mark.parametrize("depth, name", [(101, "resnet101"), (152, "resnet152")])
-def test_deeper_networks_are_built_and_filled(depth, name, tmp_path):
+@pytest.mark.parametrize("depth, convolutions", [(34, 36), (101, 104), (152, 155)])
+def test_deeper_networks_are_built_and_filled(depth, convolutions):
     with torch.device("meta"):
-        state_dict = getattr(__import__("torchvision").models, name)().state_dict()
+        more = {"width_per_group": 4} if depth > 34 else {}
+        state_dict = getattr(torchvision.models, f"resnet{depth}")(**more).state_dict()
     # only the shapes matter here
     backbone = extract_backbone({k: torch.zeros(()).expand(x.shape) for k, x in state_dict.items()})
     assert backbone.architecture["MODEL.RESNETS.DEPTH"] == depth
-    assert len(backbone.weights) == 5 * (depth + 3)  # a convolution and 4 of its norm; 4 shortcuts
+    assert len(backbone.weights) == 5 * convolutions  # each with 4 tensors of its norm
 
 
 @torch.no_grad()
@@ -139,27 +139,9 @@ def test_a_bgr_network_is_refused_or_flipped(tmp_path):
     found = flipped.double()(preprocess(pixels, cfg))
     for stage, features in zip(STAGES, expected):
         torch.testing.assert_close(found[stage], features, rtol=1e-9, atol=1e-9)
-    # unflipped it would have computed something else
-    wrong, _ = loaded(tmp_path / "bgr.pkl", {**keys, **stated})
-    assert not torch.allclose(wrong.double()(preprocess(pixels, cfg))["res5"], expected[-1], 0.1)
     twice = flip_colours(flip_colours(backbone))
     assert torch.equal(twice.weights["stem.conv1.weight"], model.conv1.weight.float())
     assert twice.settings == backbone.settings
-
-
-@torch.no_grad()
-def test_other_strides_are_refused_because_they_compute_something_else(tmp_path):
-    model = network("resnet50", 4)
-    torch.save(model.state_dict(), tmp_path / "original.pth")
-    keys = {"MODEL.RESNETS.DEPTH": 50, **RGB, "MODEL.RESNETS.STRIDE_IN_1X1": True}
-    with pytest.raises(ValueError, match="STRIDE_IN_1X1: the weights have False, this run True"):
-        loaded(tmp_path / "original.pth", keys)
-    backbone, cfg = loaded(tmp_path / "original.pth", keys, check=False)
-    x = preprocess(image().float(), cfg)
-    expected = stem_and_stages(model, x)
-    found = backbone(x)
-    torch.testing.assert_close(found["res2"], expected[0])  # which has no stride
-    assert not torch.allclose(found["res3"], expected[1], rtol=0.1)
 
 
 def caffe2_name(name):
@@ -176,7 +158,7 @@ def caffe2_name(name):
 
 @torch.no_grad()
 def test_caffe2_networks_load_as_stock_detectron2_loads_them(tmp_path):
-    """detectron2's ImageNet weights: Caffe2's names, folded norms, BGR, stride in the 1 x 1."""
+    """detectron2's ImageNet weights: Caffe2's names, folded batch norms, BGR, 1 x 1 strides."""
     keys = {"MODEL.RESNETS.DEPTH": 50, "MODEL.RESNETS.STEM_OUT_CHANNELS": 8,
             "MODEL.RESNETS.RES2_OUT_CHANNELS": 16, "MODEL.RESNETS.WIDTH_PER_GROUP": 4}  # fmt: skip
     stock = nn.Module()

@@ -22,7 +22,7 @@ from .loading import TOOL, to_detectron2
 
 logger = logging.getLogger(__name__)
 
-# Of batch norms; other projects' files lack it, and nothing depends on it.
+# A buffer of batch norms; other projects' files lack it, and nothing depends on it.
 _COUNTER = "num_batches_tracked"
 
 
@@ -94,7 +94,7 @@ class Checkpointer(DetectionCheckpointer):
 
     def _load_file(self, filename):
         data = read_checkpoint(filename, self.trust, "MODEL.TRUST_WEIGHTS True")
-        # detectron2 v0.6 knows no options behind a path
+        # detectron2 v0.6 knows no options after a path
         url = getattr(self, "_parsed_url_during_load", None)
         query = parse_qs(url.query) if url else {}
         return to_detectron2(data, filename, query, self.model, self.check)
@@ -104,12 +104,12 @@ class Checkpointer(DetectionCheckpointer):
         if self.check:
             check_settings(saved, self.settings, self._path)
         weights = checkpoint["model"]
-        is_whole = any(x.startswith("target_backbone.") for x in weights)
-        if is_whole and not self._is_pretraining():
+        is_pretraining_run = any(x.startswith("target_backbone.") for x in weights)
+        if is_pretraining_run and not self._is_pretraining():
             weights = checkpoint["model"] = strip_backbone(weights)
             checkpoint["matching_heuristics"] = True
         names = list(weights)
-        if self._is_pretraining() and not is_whole:
+        if self._is_pretraining() and not is_pretraining_run:
             incompatible = self._load_into_both_encoders(checkpoint)
         else:
             incompatible = super()._load_model(checkpoint)
@@ -136,26 +136,26 @@ class Checkpointer(DetectionCheckpointer):
             names: tensor names of the file.
             incompatible: fvcore's report on the loading.
         """
-        wanted = backbone_names(self.model.state_dict())
+        targets = backbone_names(self.model.state_dict())
         absent, names = set(incompatible.missing_keys), set(names)
-        missing = [x for x in wanted if x in absent]
-        found = len(wanted) - len(missing)
-        self.loaded = (found, len(wanted))
-        logger.info("loaded %d of %d backbone tensors from %s", found, len(wanted), self._path)
+        missing = [x for x in targets if x in absent]
+        found = len(targets) - len(missing)
+        self.loaded = (found, len(targets))
+        logger.info("loaded %d of %d backbone tensors from %s", found, len(targets), self._path)
         if missing and found:
             logger.warning("not in the file, so still randomly initialised: %s", summarise(missing))
         if self.check:
-            self._check_fit(wanted, missing, found, names)
+            self._check_fit(targets, missing, found, names)
         if self.needed == "model":
             missing = [x for x in incompatible.missing_keys if not x.endswith(_COUNTER)]
         if self.needed and missing:
             raise ValueError(
-                f"{self._path} fills {found} of {len(wanted)} backbone tensors, but this needs the "
-                f"complete {self.needed}. {summarise(missing)} is missing or has another shape: "
+                f"{self._path} fills {found} of {len(targets)} backbone tensors, but the complete "
+                f"{self.needed} is needed. {summarise(missing)} is missing or has another shape: "
                 "is the file from another model?"
             )
 
-    def _check_fit(self, wanted, missing, found, names):
+    def _check_fit(self, targets, missing, found, names):
         # the names exist in the file, so only the shape can differ
         reshaped = [x for x in missing if _suffixes(x) & names]
         if reshaped:
@@ -165,12 +165,12 @@ class Checkpointer(DetectionCheckpointer):
                 "MODEL.FPN.OUT_CHANNELS differ from pre-training. Set them to the same values, or "
                 "use other MODEL.WEIGHTS."
             )
-        if wanted and not found:
+        if targets and not found:
             raise ValueError(
-                f"loaded 0 of {len(wanted)} backbone tensors from {self._path}: none of its names "
+                f"loaded 0 of {len(targets)} backbone tensors from {self._path}: none of its names "
                 "fits the backbone of this config. Set MODEL.WEIGHTS to the backbone.pkl or the "
                 "checkpoint of a pre-training run, or MODEL.BACKBONE.NAME to the architecture of "
-                f"the weights. `{TOOL} FILE` tells what another project's file is."
+                f"the weights. `{TOOL} FILE` says what another project's file is."
             )
 
     def _is_pretraining(self):

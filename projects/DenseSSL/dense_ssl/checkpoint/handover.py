@@ -35,32 +35,32 @@ def _as_lists(value):
     return [_as_lists(x) for x in value] if isinstance(value, (list, tuple)) else value
 
 
-def mismatches(saved, wanted):
-    """Return [(key, saved value, wanted value)] of the settings that differ.
+def mismatches(saved, current):
+    """Return [(key, saved value, current value)] of the settings that differ.
 
     Args:
-        saved, wanted: results of :func:`backbone_settings`.
+        saved, current: results of :func:`backbone_settings`.
     """
     return [
         (key, saved[key], value)
-        for key, value in wanted.items()
+        for key, value in current.items()
         if key in saved and not _same(key, saved[key], value)
     ]
 
 
-def _same(key, saved, wanted):
+def _same(key, saved, current):
     if key in (*NORM_KEYS, *FPN_KEYS):
-        return saved == wanted or {saved, wanted} <= _BATCH_NORMS
+        return saved == current or {saved, current} <= _BATCH_NORMS
     if key in ("MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD"):
-        return len(saved) == len(wanted) and all(
-            abs(a - b) <= 1e-3 * max(abs(a), 1) for a, b in zip(saved, wanted)
+        return len(saved) == len(current) and all(
+            abs(a - b) <= 1e-3 * max(abs(a), 1) for a, b in zip(saved, current)
         )
-    return saved == wanted
+    return saved == current
 
 
-def check_settings(saved, wanted, path):
+def check_settings(saved, current, path):
     """Raise ValueError, naming the keys, if weights do not suit this config."""
-    wrong = mismatches(saved, wanted)
+    wrong = mismatches(saved, current)
     if wrong:
         lines = [f"  {key}: the weights have {old!r}, this run {new!r}" for key, old, new in wrong]
         raise ValueError(

@@ -29,7 +29,7 @@ def to_detectron2(data, path, query, model, check):
 
     Args:
         data: content of the file, a dict.
-        path: of the file; detectron2 tells the kinds of its own files by the suffix.
+        path: of the file; detectron2 knows the kinds of its own files by the suffix.
         query: {key: [value]} after the path, as in ``x.pth?matching_heuristics=True``.
         model: that is loaded; a file with the names of its own tensors is loaded as it is.
         check: MODEL.CHECK_WEIGHTS.

@@ -2,7 +2,6 @@
 
 import re
 
-import torch
 from detectron2.config import get_cfg
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone
@@ -110,18 +109,17 @@ def build(keys):
 
 def differences(weights, keys):
     """Return lines on how tensors differ from detectron2's backbone of ``keys``; [] if they fit."""
-    with torch.device("meta"):  # shapes only
-        state = build(keys)[0].state_dict()
-    wanted = {
+    state = build(keys)[0].state_dict()
+    expected = {
         name.replace("bottom_up.", "", 1): tuple(x.shape)
         for name, x in state.items()
         if not name.endswith("num_batches_tracked")
     }
-    missing = [x for x in wanted if x not in weights]
-    unexpected = [x for x in weights if x not in wanted]
+    missing = [x for x in expected if x not in weights]
+    unexpected = [x for x in weights if x not in expected]
     lines = [f"missing: {len(missing)} ({', '.join(missing[:8])})"] if missing else []
     lines += [f"unexpected: {len(unexpected)} ({', '.join(unexpected[:8])})"] if unexpected else []
-    for name, shape in wanted.items():
+    for name, shape in expected.items():
         if name in weights and tuple(weights[name].shape) != shape:
             lines.append(f"{name} is {tuple(weights[name].shape)}, detectron2's is {shape}")
     return lines

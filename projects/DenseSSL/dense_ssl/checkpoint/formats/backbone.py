@@ -82,7 +82,7 @@ def extract_backbone(checkpoint, encoder=None, prefix=None, stated=None):
 
 
 def _renamed(found):
-    """Return ({detectron2 name: tensor}, box head, names left out, if norms count batches)."""
+    """Return ({detectron2 name: tensor}, box head, names left out, if batch norms count)."""
     network = found.network
     tensors = _from_caffe2(network.tensors) if found.family is CAFFE2 else network.tensors
     # C4 detectors keep res5 in their heads
@@ -120,9 +120,9 @@ def _copy(x):
 
 
 def _from_caffe2(tensors):
-    """Return tensors with detectron2's names; its norms have scale and bias alone in Caffe2.
+    """Return tensors with detectron2's names; Caffe2's batch norms are a scale and a bias.
 
-    They get the statistics that detectron2's frozen norms assume for a file without any.
+    They get the statistics that detectron2's FrozenBN assumes if a file has none.
     """
     blobs = {k: torch.as_tensor(x) for k, x in tensors.items() if not k.endswith("_momentum")}
     renamed, _ = convert_c2_detectron_names(blobs)
@@ -148,7 +148,7 @@ def _settings(checkpoint, found, weights, keys, counted):
     if found.network.naming == "detectron2":
         settings.update(pixel_buffers(found.network.tensors))
     settings.update(openmmlab_settings(meta))
-    # detectron2's frozen norms have statistics but do not count batches
+    # FrozenBN has statistics but does not count batches
     batch_norm = settings.get(NORM) or ("BN" if counted else "FrozenBN")
     return {**settings, **norms_of(weights, batch_norm)}
 

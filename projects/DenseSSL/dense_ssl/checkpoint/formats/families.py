@@ -17,8 +17,8 @@ ONLINE, MOMENTUM = "online", "momentum"
 class Family:
     """Projects whose checkpoints look alike.
 
-    A place is the prefix of the encoder's names: "encoder_q.". It is looked for in the file itself
-    and under ``state_dict`` and ``model``; "student/backbone." is the prefix under another key.
+    A place is the prefix of the encoder's names, such as "encoder_q.", in the file itself or under
+    ``state_dict`` or ``model``; "student/backbone." is the prefix "backbone." under ``student``.
 
     Attributes:
         title: what reports say.

@@ -33,7 +33,7 @@ def read_checkpoint(path, trust=False, how_to_trust="--trust"):
     Args:
         path: file of torch.save, a pickle, or safetensors.
         trust: let the file run code (``pickle`` without limits).
-        how_to_trust: what to tell a user who wants that.
+        how_to_trust: the option to name in the error.
 
     Returns:
         dict; for a safetensors file {name: tensor}, and "dense_ssl" with what this project wrote

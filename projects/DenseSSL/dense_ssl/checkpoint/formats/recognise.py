@@ -1,5 +1,6 @@
 """Which project's checkpoint a file is, and where in it the network is."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,11 +13,8 @@ from .reading import CheckpointError
 from .report import grouped
 
 _NEUTRAL = ((), ("state_dict",), ("model",))
-_WRAPPERS = (
-    "module.",
-    "_orig_mod.",
-    "learner.",
-)  # DDP, torch.compile, Lightning around byol-pytorch
+# Of DistributedDataParallel, of torch.compile, and of byol-pytorch's example for Lightning.
+_WRAPPERS = ("module.", "_orig_mod.", "learner.")
 # Tensors that only other architectures have.
 _OTHER_NETWORKS = (
     ("patch_embed.", "a vision transformer"),
@@ -142,17 +140,12 @@ def _networks(checkpoint):
     """Yield each :class:`Network` of a checkpoint."""
     for container, tensors in _containers(checkpoint):
         for naming, (first, second) in SIGNS.items():
-            for name in tensors:
+            for name in [x for x in tensors if x == first or x.endswith(f".{first}")]:
                 prefix = name[: -len(first)]
-                whole = f"{prefix}{second}" in tensors and (not prefix or prefix.endswith("."))
-                if name.endswith(first) and whole:
-                    # an FPN's network is taken with the FPN
-                    prefix = prefix[: -len("bottom_up.")] if _is_bottom_up(prefix) else prefix
+                if f"{prefix}{second}" in tensors:
+                    # an FPN is taken together with the network below it
+                    prefix = re.sub(r"(^|\.)bottom_up\.$", r"\1", prefix)
                     yield Network(container, prefix, naming, tensors)
-
-
-def _is_bottom_up(prefix):
-    return prefix == "bottom_up." or prefix.endswith(".bottom_up.")
 
 
 def _containers(checkpoint, path=()):

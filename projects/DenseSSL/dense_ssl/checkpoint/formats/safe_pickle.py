@@ -90,11 +90,6 @@ def _encode(text, encoding="utf-8"):
     return text.encode(encoding)
 
 
-def _empty_bytes():
-    """Return what protocol 2 writes as ``bytes()``."""
-    return b""
-
-
 def _load_storage(data):
     """Return the storage of a tensor that was pickled without torch.save."""
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -104,7 +99,7 @@ _NUMPY = {"numpy.ndarray": Array, "numpy.dtype": DType}
 for _core in ("numpy.core", "numpy._core"):  # numpy 2 renamed the module
     _NUMPY[f"{_core}.multiarray._reconstruct"] = _Function(lambda *args: Array())
     _NUMPY[f"{_core}.multiarray.scalar"] = _Function(_number)
-_BYTES = {f"{module}.bytes": _Function(_empty_bytes) for module in ("builtins", "__builtin__")}
+_BYTES = {"builtins.bytes": bytes, "__builtin__.bytes": bytes}  # protocol 2 writes b"" as bytes()
 _ALLOWED = {
     **_NUMPY,
     **_BYTES,

@@ -11,7 +11,7 @@ def detector_name(name, tensors, weights):
 
     Args:
         name: a name in the file.
-        tensors: {name: tensor} of the whole model.
+        tensors: {name: tensor} of the complete model.
         weights: {detectron2 name: tensor} of its ResNet.
     """
     match = _BOX_HEAD.fullmatch(name)
@@ -23,7 +23,7 @@ def detector_name(name, tensors, weights):
     lateral = match and tensors.get(f"neck.lateral_convs.{match[2]}.conv.weight")
     if lateral is None:
         return None
-    # the index counts from the FPN's first stage; the width tells which stage it reads
+    # the index counts from the FPN's first stage; the width shows which stage it reads
     last = "conv3" if "res2.0.conv3.weight" in weights else "conv2"
     widths = {weights[f"res{i}.0.{last}.weight"].shape[0]: i for i in range(2, 6)}
     level = widths.get(lateral.shape[1])

@@ -62,8 +62,8 @@ def write_backbone(backbone, path, to="detectron2"):
 def _torchvision_tensors(backbone, to):
     """Return (OrderedDict in torchvision's names without ``fc``, names that have no place there).
 
-    Norms with statistics get ``num_batches_tracked`` 0, so that loading with ``strict=True`` works;
-    it matters only to norms without a momentum.
+    Batch norms get ``num_batches_tracked`` 0, so that loading with ``strict=True`` works;
+    it matters only to batch norms without a momentum.
     """
     is_bottleneck = backbone.architecture["MODEL.RESNETS.DEPTH"] >= 50
     if is_bottleneck and backbone.settings.get(STRIDE) and not to.startswith("mm"):
