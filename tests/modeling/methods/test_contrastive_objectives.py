@@ -358,9 +358,9 @@ def test_warm_up_of_the_distillation():
                 assert affinity is None  # alpha is 1
                 assert contrast.item() == pytest.approx(2 * after["loss_point_contrast"].item())
             else:
-                assert made._alpha() == 0.5 and made._teacher_temperature() == pytest.approx(0.07)
+                assert made.distillation.teacher_temperature == pytest.approx(0.07)
                 with EventStorage(iteration):
-                    temperature = made._teacher_temperature()
+                    temperature = made.distillation.teacher_temperature
                 assert temperature == pytest.approx(0.04 + 0.03 * iteration / 10)
                 assert affinity.item() != after["loss_point_affinity"].item()
 

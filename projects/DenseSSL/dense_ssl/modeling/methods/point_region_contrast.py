@@ -5,25 +5,22 @@ from detectron2.config import CfgNode as CN
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 
-from ...losses import affinity_distillation, point_region_contrast
+from ...losses import point_region_contrast
 from ...utils.checks import require_one_of, require_positive
 from ...utils.distributed import other_rows, weigh_by_count
-from ...utils.events import is_logged, iteration_or_none, log_feature_std, put_scalar
+from ...utils.events import is_logged, log_feature_std, put_scalar
 from ...visualization.regions import draw_affinity, draw_regions
 from ..backbones import require_feature
 from ..geometry.points import mean_over_regions, read_points, share_in_region
 from ..geometry.region_sampling import RegionSampler
 from ..heads import MLPHead, on_cells
 from ..objective import OBJECTIVE_REGISTRY, Objective
+from ..point_distillation import PointDistillation
 from ..pretrainer import Pretrainer
 from .moco_v2 import MoCoObjective
 
 LEVELS = ("point", "region")
 NEGATIVES = ("image", "batch", "all")
-STRATEGIES = (1, 2, 3)
-WARMUP_MODES = ("off", "teacher_temp")
-# The teacher's temperature at the start of a warm-up of mode "teacher_temp".
-_FIRST_TEACHER_TEMPERATURE = 0.04
 # Pictures show what this many points of an image are similar to.
 _DRAWN_POINTS = 3
 
@@ -49,11 +46,8 @@ class PointRegionObjective(Objective):
         alpha,
         temperature,
         distillation,
-        strategy=1,
         level="point",
         negatives="batch",
-        warmup_iters=0,
-        warmup_mode="off",
         shared_head=False,
     ):
         """
@@ -63,17 +57,13 @@ class PointRegionObjective(Objective):
             sampler: :class:`~dense_ssl.modeling.geometry.region_sampling.RegionSampler`.
             alpha: weight of Eq. 2 against Eq. 4.
             temperature: of Eq. 2.
-            distillation: keyword arguments of :func:`~dense_ssl.losses.affinity_distillation`:
-                both temperatures, and whether a point is compared with itself.
-            strategy: of the distillation: 1, 2 or 3, section 4.5.2.
+            distillation: :class:`~dense_ssl.modeling.point_distillation.PointDistillation`, Eq. 4.
             level: "point", or "region": regions averaged over their cells.
             negatives: from the own "image", the "batch" of this process, or "all" processes.
-            warmup_iters: length of the warm-up.
-            warmup_mode: "off": Eq. 2 alone; "teacher_temp": the teacher's temperature rises.
             shared_head: use the head of the image loss.
         """
         super().__init__()
-        self.online_views, self.target_views = (0,), (0, 1) if strategy == 3 else (1,)
+        self.online_views, self.target_views = (0,), (0, 1) if distillation.strategy == 3 else (1,)
         self.in_feature = in_feature
         self.projector = projector
         self.add_target("projector")
@@ -81,11 +71,8 @@ class PointRegionObjective(Objective):
         self.alpha = alpha
         self.temperature = temperature
         self.distillation = distillation
-        self.strategy = strategy
         self.level = level
         self.negatives = negatives
-        self.warmup_iters = warmup_iters
-        self.warmup_mode = warmup_mode
         self.shared_head = shared_head
 
     @classmethod
@@ -146,16 +133,16 @@ class PointRegionObjective(Objective):
             ),
             "alpha": node.ALPHA,
             "temperature": node.TEMPERATURE,
-            "distillation": {
-                "student_temperature": node.STUDENT_TEMPERATURE,
-                "teacher_temperature": node.TEACHER_TEMPERATURE,
-                "exclude_self": node.EXCLUDE_SELF,
-            },
-            "strategy": node.STRATEGY,
+            "distillation": PointDistillation(
+                student_temperature=node.STUDENT_TEMPERATURE,
+                teacher_temperature=node.TEACHER_TEMPERATURE,
+                strategy=node.STRATEGY,
+                exclude_self=node.EXCLUDE_SELF,
+                warmup_iters=node.WARMUP_ITERS,
+                warmup_mode=node.WARMUP_MODE,
+            ),
             "level": node.LEVEL,
             "negatives": node.NEGATIVES,
-            "warmup_iters": node.WARMUP_ITERS,
-            "warmup_mode": node.WARMUP_MODE,
             "shared_head": node.SHARED_HEAD,
         }
 
@@ -183,33 +170,20 @@ class PointRegionObjective(Objective):
         with torch.no_grad():
             key = self._embed(self.target_projector, passes.target(1), views[1], sample, 1)
         regions = sample.drawn if self.level == "region" else sample.point_regions
-        alpha, losses = self._alpha(), {}
-        if alpha > 0:
-            losses["loss_point_contrast"] = alpha * self._contrast(query, key, regions)
-        if alpha < 1:
-            others = self._other_sides(query, views, passes, sample)
-            losses["loss_point_affinity"] = (1 - alpha) * self._distil(query, key, regions, others)
+        candidates = self._candidates(key, regions)
+        alpha, losses = 1.0 if self.distillation.is_off else self.alpha, {}
+        if alpha > 0:  # Eq. 2
+            losses["loss_point_contrast"] = alpha * point_region_contrast(
+                query, key, regions, regions, self.temperature, **candidates
+            )
+        if alpha < 1:  # Eq. 4
+            teacher = self._teacher(views, passes, sample)
+            losses["loss_point_affinity"] = (1 - alpha) * self.distillation(
+                query, key, regions >= 0, teacher, **candidates
+            )
         self._log(query, key, regions, sample)
         count = (regions >= 0).sum().to(query.dtype)
         return {name: weigh_by_count(loss, count) for name, loss in losses.items()}
-
-    def _contrast(self, query, key, regions):
-        """Eq. 2."""
-        return point_region_contrast(
-            query, key, regions, regions, self.temperature, **self._candidates(key, regions)
-        )
-
-    def _distil(self, query, key, regions, other_sides):
-        """Eq. 4; ``other_sides``: of :meth:`_other_sides`."""
-        settings = {**self.distillation, "teacher_temperature": self._teacher_temperature()}
-        return affinity_distillation(
-            query,
-            key,
-            valid=regions >= 0,
-            **settings,
-            **other_sides,
-            **self._candidates(key, regions),
-        )
 
     def _candidates(self, key, regions):
         """Where the negatives of both losses come from."""
@@ -217,15 +191,12 @@ class PointRegionObjective(Objective):
         of_process = "image" if self.negatives == "image" else "batch"
         return {"negatives": of_process, "other_keys": others}
 
-    def _other_sides(self, query, views, passes, sample):
-        """Teacher and candidates of strategies 2 and 3, section 4.5.2."""
-        if self.strategy == 1:
-            return {}
-        if self.strategy == 2:
-            return {"teacher": query, "candidates": query}
-        with torch.no_grad():  # the extra pass: the query's view through the momentum encoder
-            teacher = self._embed(self.target_projector, passes.target(0), views[0], sample, 0)
-        return {"teacher": teacher, "teacher_candidates": teacher, "candidates": query}
+    @torch.no_grad()
+    def _teacher(self, views, passes, sample):
+        """The points of the query's view in the momentum encoder, for strategy 3."""
+        if self.distillation.strategy != 3:
+            return None
+        return self._embed(self.target_projector, passes.target(0), views[0], sample, 0)
 
     def _embed(self, head, features, view, sample, index):
         """Feature maps -> (N, Q, D), one vector per point or per region."""
@@ -233,22 +204,6 @@ class PointRegionObjective(Objective):
         if self.level == "point":
             return read_points(dense, sample.points[index], view.size)
         return mean_over_regions(dense, sample.region_maps[index], sample.drawn)
-
-    def _warmup(self):
-        """Return the share of the warm-up that is over, 1 after it."""
-        iteration = iteration_or_none()
-        if iteration is None or iteration >= self.warmup_iters:
-            return 1.0
-        return iteration / self.warmup_iters
-
-    def _alpha(self):
-        return 1.0 if self.warmup_mode == "off" and self._warmup() < 1 else self.alpha
-
-    def _teacher_temperature(self):
-        last = self.distillation["teacher_temperature"]
-        if self.warmup_mode == "off":
-            return last
-        return _FIRST_TEACHER_TEMPERATURE + self._warmup() * (last - _FIRST_TEACHER_TEMPERATURE)
 
     @torch.no_grad()
     def _log(self, query, key, regions, sample):
@@ -281,8 +236,6 @@ def _check(cfg):
     node = cfg.MODEL.PLRC
     require_one_of("MODEL.PLRC.LEVEL", node.LEVEL, LEVELS)
     require_one_of("MODEL.PLRC.NEGATIVES", node.NEGATIVES, NEGATIVES)
-    require_one_of("MODEL.PLRC.STRATEGY", node.STRATEGY, STRATEGIES)
-    require_one_of("MODEL.PLRC.WARMUP_MODE", node.WARMUP_MODE, WARMUP_MODES)
     positive = ("GRID", "NUM_REGIONS", "NUM_POINTS", "RESOLUTION", "TEMPERATURE",
                 "STUDENT_TEMPERATURE", "TEACHER_TEMPERATURE")  # fmt: skip
     require_positive(cfg, *(f"MODEL.PLRC.{x}" for x in positive))
