@@ -55,7 +55,7 @@ def test_a_detector_of_other_classes_is_not_evaluated(train_net, detector, tmp_p
     cfg = detector(4)
     detector(3)
     cfg.MODEL.WEIGHTS = str(tmp_path / "of_3.pth")
-    with pytest.raises(ValueError, match="all of the model is needed here.*roi_heads.box_predict"):
+    with pytest.raises(ValueError, match="the complete model is needed.*roi_heads.box_predict"):
         train_net.evaluate(cfg, resume=False)
     cfg.MODEL.CHECK_WEIGHTS = False
     assert train_net.evaluate(cfg, resume=False) == {}
@@ -68,5 +68,5 @@ def test_a_backbone_alone_is_not_evaluated(train_net, detector, tmp_path):
     data["model"] = {k: x for k, x in data["model"].items() if k.startswith("backbone.")}
     torch.save(data, path)
     cfg.MODEL.WEIGHTS = str(path)
-    with pytest.raises(ValueError, match="all of the model is needed"):
+    with pytest.raises(ValueError, match="the complete model is needed"):
         train_net.evaluate(cfg, resume=False)

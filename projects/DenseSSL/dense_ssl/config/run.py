@@ -18,8 +18,9 @@ def add_solver_config(cfg):
     # LR_SCHEDULER_NAME "WarmupPolyLR": BASE_LR_END + (BASE_LR - BASE_LR_END) * (1 - t)^power,
     # where t is the share of the training that is done.
     cfg.SOLVER.POLY_LR_POWER = 0.9
-    # "SGD", "LARS" or "AdamW". The last two exclude biases, norms and positions from weight decay
-    # (LARS also from its adaptation); SGD follows WEIGHT_DECAY_NORM and WEIGHT_DECAY_BIAS.
+    # "SGD", "LARS" or "AdamW". The last two exclude biases, normalisation layers and positions from
+    # weight decay (LARS also from its adaptation); SGD follows WEIGHT_DECAY_NORM and
+    # WEIGHT_DECAY_BIAS.
     cfg.SOLVER.OPTIMIZER = "SGD"
     cfg.SOLVER.BETAS = (0.9, 0.999)
     cfg.SOLVER.TRUST_COEFFICIENT = 0.001

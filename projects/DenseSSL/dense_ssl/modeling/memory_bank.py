@@ -63,7 +63,7 @@ class MemoryBank(nn.Module):
         keys = state_dict.get(f"{prefix}keys")
         if f"{prefix}enqueued" in state_dict and (keys is None or keys.shape != self.keys.shape):
             logger.warning(
-                "%skeys has another size in the checkpoint: the queue starts anew.", prefix
+                "%skeys has another size in the checkpoint: the queue starts empty.", prefix
             )
             state_dict.pop(f"{prefix}keys", None)
             state_dict[f"{prefix}enqueued"] = torch.zeros_like(self.enqueued)

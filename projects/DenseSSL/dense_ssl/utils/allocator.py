@@ -13,12 +13,12 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 def tune_allocator():
     """Make glibc serve large blocks from the heap and keep them when freed.
 
-    By default each large activation is mapped anew and page-faulted at every step, 7 to 20 % of a
-    training step on a CPU. The memory stays with the process. Linux with glibc only; elsewhere
-    nothing is done.
+    By default each large activation causes page faults at every step, 7 to 20 % of a training step
+    on a CPU. The memory then stays with the process. Linux with glibc only; elsewhere nothing is
+    done.
 
     Returns:
-        bool: whether the allocator was tuned.
+        bool: True if the allocator was tuned.
     """
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False
