@@ -21,41 +21,65 @@ CONFIGS = ROOT / "configs"
 
 @dataclass
 class Method:
-    """What the tests of a method need: everything that is to be added here for a new one.
+    """What the tests need to know of a method: all that is to be added for a new one.
 
     Attributes:
+        yaml: the name of its yamls, before "_R_50_".
+        loss: (name of a loss, smallest and largest value that makes sense).
+        log: names in the log: the spread of its features first, then shares in [0, 1], such as
+            how often a query finds its partner.
         small: yacs pairs that make its heads, queues and samples small.
         needs: yacs pairs: what it needs of the backbone and of the views.
     """
 
+    yaml: str
+    loss: tuple
+    log: tuple
     small: list = field(default_factory=list)
     needs: list = field(default_factory=list)
 
 
 # The methods that every general test runs over: training, resume, precision, processes, pictures.
 METHODS = {
-    "BYOL": Method(["MODEL.BYOL.HIDDEN_DIM", 16, "MODEL.BYOL.OUT_DIM", 8]),
-    "SCRL": Method(["MODEL.SCRL.HIDDEN_DIM", 16, "MODEL.SCRL.OUT_DIM", 8,
-                    "MODEL.SCRL.NUM_BOXES", 4, "MODEL.SCRL.MIN_BOX_SIZE", 16]),
-    "MoCoV2": Method(["MODEL.MOCO.HIDDEN_DIM", 16, "MODEL.MOCO.OUT_DIM", 8,
-                      "MODEL.MOCO.QUEUE_SIZE", 20]),
-    "DUPR": Method(["MODEL.DUPR.OUT_DIM", 8, "MODEL.DUPR.QUEUE_SIZE", 20,
-                    "MODEL.DUPR.PATCH_QUEUE_SIZE", 50, "MODEL.DUPR.ROI_SIZE", (4, 4, 4, 2),
-                    "MODEL.DUPR.KEYS_PER_IMAGE", 3],
-                   ["MODEL.RESNETS.OUT_FEATURES", ["res2", "res3", "res4", "res5"]]),
+    "BYOL": Method(
+        "byol", ("loss_byol", 0, 8), ("byol/feature_std",),
+        ["MODEL.BYOL.HIDDEN_DIM", 16, "MODEL.BYOL.OUT_DIM", 8]),
+    "SCRL": Method(
+        "scrl", ("loss_scrl", 0, 8), ("scrl/feature_std", "scrl/overlap_rate"),
+        ["MODEL.SCRL.HIDDEN_DIM", 16, "MODEL.SCRL.OUT_DIM", 8,
+         "MODEL.SCRL.NUM_BOXES", 4, "MODEL.SCRL.MIN_BOX_SIZE", 16]),
+    "MoCoV2": Method(
+        "moco_v2", ("loss_moco", 0, 10), ("moco/feature_std", "moco/top1"),
+        ["MODEL.MOCO.HIDDEN_DIM", 16, "MODEL.MOCO.OUT_DIM", 8, "MODEL.MOCO.QUEUE_SIZE", 20]),
+    "DUPR": Method(
+        "dupr", ("loss_patch_res5", 0, 10),
+        ("dupr/patch_res5/feature_std", "dupr/image_res5/top1", "dupr/patch_res5/top1"),
+        ["MODEL.DUPR.OUT_DIM", 8, "MODEL.DUPR.QUEUE_SIZE", 20, "MODEL.DUPR.PATCH_QUEUE_SIZE", 50,
+         "MODEL.DUPR.ROI_SIZE", (4, 4, 4, 2), "MODEL.DUPR.KEYS_PER_IMAGE", 3],
+        ["MODEL.RESNETS.OUT_FEATURES", ["res2", "res3", "res4", "res5"]]),
     "PointRegionContrast": Method(
+        "point_region_contrast", ("loss_point_contrast", 0, 10),
+        ("plrc/feature_std", "plrc/top1", "plrc/chance"),
         ["MODEL.PLRC.HIDDEN_DIM", 16, "MODEL.PLRC.OUT_DIM", 8, "MODEL.PLRC.GRID", 3,
          "MODEL.PLRC.NUM_REGIONS", 4, "MODEL.PLRC.NUM_POINTS", 3, "MODEL.PLRC.RESOLUTION", 16]),
-    "SelfEMD": Method(["MODEL.SELF_EMD.HIDDEN_DIM", 16, "MODEL.SELF_EMD.OUT_DIM", 8,
-                       "MODEL.SELF_EMD.ITERATIONS", 20],
-                      ["INPUT.VIEWS.NUM", 3, "INPUT.VIEWS.SIZE", (64, 64, 32),
-                       "INPUT.VIEWS.BLUR_PROB", (0.5,), "INPUT.VIEWS.SOLARIZE_PROB", (0.2,)]),
-    "LCLoss": Method(["MODEL.LC_LOSS.HIDDEN_DIM", 16, "MODEL.LC_LOSS.OUT_DIM", 8],
-                     ["INPUT.VIEWS.NUM", 3, "INPUT.VIEWS.CROP", ("random", "random", "whole"),
-                      "INPUT.VIEWS.FLIP_PROB", (0.5, 0.5, 0.0), "INPUT.VIEWS.BLUR_PROB", (0.5,),
-                      "INPUT.VIEWS.SOLARIZE_PROB", (0.2,)]),
-    "DenseCL": Method(),
-    "PixPro": Method(["MODEL.PIXPRO.HIDDEN_DIM", 16, "MODEL.PIXPRO.OUT_DIM", 8]),
+    "SelfEMD": Method(
+        "self_emd", ("loss_emd", 0, 4),
+        ("self_emd/feature_std", "self_emd/arrived", "self_emd/chance"),
+        ["MODEL.SELF_EMD.HIDDEN_DIM", 16, "MODEL.SELF_EMD.OUT_DIM", 8,
+         "MODEL.SELF_EMD.ITERATIONS", 20],
+        ["INPUT.VIEWS.NUM", 3, "INPUT.VIEWS.SIZE", (64, 64, 32),
+         "INPUT.VIEWS.BLUR_PROB", (0.5,), "INPUT.VIEWS.SOLARIZE_PROB", (0.2,)]),
+    "LCLoss": Method(
+        "lc_loss", ("loss_local", 0, 10),
+        ("lc_loss/feature_std", "lc_loss/top1", "lc_loss/chance"),
+        ["MODEL.LC_LOSS.HIDDEN_DIM", 16, "MODEL.LC_LOSS.OUT_DIM", 8],
+        ["INPUT.VIEWS.NUM", 3, "INPUT.VIEWS.CROP", ("random", "random", "whole"),
+         "INPUT.VIEWS.FLIP_PROB", (0.5, 0.5, 0.0), "INPUT.VIEWS.BLUR_PROB", (0.5,),
+         "INPUT.VIEWS.SOLARIZE_PROB", (0.2,)]),
+    "DenseCL": Method("dense_cl", ("loss_dense", 0, 10), ("dense_cl/feature_std", "dense_cl/top1")),
+    "PixPro": Method(
+        "pixpro", ("loss_pixpro", -2, 2), ("pixpro/feature_std", "pixpro/top1", "pixpro/chance"),
+        ["MODEL.PIXPRO.HIDDEN_DIM", 16, "MODEL.PIXPRO.OUT_DIM", 8]),
 }  # fmt: skip
 
 # A narrow ResNet-50 (detectron2 keeps the width of ResNet-18 fixed) on small views.

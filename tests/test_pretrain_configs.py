@@ -3,7 +3,7 @@
 import pytest
 import torch
 from detectron2.modeling import build_model
-from helpers import CONFIGS, base_config
+from helpers import CONFIGS, METHODS, base_config
 
 from dense_ssl.data.views.mapper import MultiViewMapper
 from dense_ssl.engine.setup import check_pretraining, is_pretraining
@@ -12,19 +12,9 @@ from dense_ssl.modeling.memory_bank import MemoryBank
 
 FOLDERS = ("pretrain", "mini/pretrain", "demo")
 
-# Of each method: META_ARCHITECTURE and sizes of the views.
-METHODS = {
-    "byol": ("BYOL", (224,)),
-    "scrl": ("SCRL", (224,)),
-    "moco_v2": ("MoCoV2", (224,)),
-    "dense_cl": ("DenseCL", (224,)),
-    "dupr": ("DUPR", (224,)),
-    "point_region_contrast": ("PointRegionContrast", (224,)),
-    "self_emd": ("SelfEMD", (224, 224, 112)),
-    "lc_loss": ("LCLoss", (224,)),
-}
 # Of each run: optimizer, learning rate of 256 images, batch, epochs, weight decay, momentum of the
-# target at the start, length of every queue (None without one).
+# target at the start, length of every queue (None without one); the sizes of the views where they
+# are not 224.
 RECIPES = {
     "byol_R_50_coco": ("SGD", 0.2, 256, 800, 1e-4, 0.996, None),
     "byol_R_50_imagenet": ("LARS", 0.3, 4096, 300, 1e-6, 0.99, None),
@@ -40,10 +30,12 @@ RECIPES = {
     "dupr_R_50_imagenet": ("SGD", 0.06, 256, 200, 1e-4, 0.999, 65536),
     "point_region_contrast_R_50_coco": ("SGD", 0.03, 256, 800, 1e-4, 0.999, 65536),
     "point_region_contrast_R_50_imagenet": ("SGD", 0.03, 256, 200, 1e-4, 0.999, 65536),
-    "self_emd_R_50_coco": ("SGD", 0.2, 256, 800, 1e-4, 0.996, None),
-    "self_emd_R_50_imagenet": ("SGD", 0.2, 256, 300, 1e-4, 0.996, None),
+    "self_emd_R_50_coco": ("SGD", 0.2, 256, 800, 1e-4, 0.996, None, (224, 224, 112)),
+    "self_emd_R_50_imagenet": ("SGD", 0.2, 256, 300, 1e-4, 0.996, None, (224, 224, 112)),
     "lc_loss_R_50_coco": ("LARS", 0.3, 4096, 4000, 1e-6, 0.996, None),
     "lc_loss_R_50_imagenet": ("LARS", 0.3, 4096, 400, 1e-6, 0.996, None),
+    "pixpro_R_50_coco": ("LARS", 1.0, 1024, 1000, 1e-5, 0.99, None),
+    "pixpro_R_50_imagenet": ("LARS", 1.0, 1024, 100, 1e-5, 0.99, None),
 }
 
 
@@ -90,14 +82,14 @@ def test_every_config_writes_to_a_folder_of_its_own():
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_are_those_of_the_papers(name):
     cfg = load(f"pretrain/{name}.yaml")
-    architecture, sizes = METHODS[name.partition("_R_50_")[0]]
-    assert (cfg.MODEL.META_ARCHITECTURE, tuple(cfg.INPUT.VIEWS.SIZE)) == (architecture, sizes)
+    assert METHODS[cfg.MODEL.META_ARCHITECTURE].yaml == name.partition("_R_50_")[0]
     queues = {len(x) for x in build(cfg).modules() if isinstance(x, MemoryBank)}
     solver = cfg.SOLVER
     assert RECIPES[name] == (
         solver.OPTIMIZER, solver.BASE_LR * 256 / solver.BASE_LR_BATCH, solver.IMS_PER_BATCH,
         solver.EPOCHS, solver.WEIGHT_DECAY, cfg.MODEL.SSL.MOMENTUM.BASE,
         *(queues or [None]),
+        *([tuple(cfg.INPUT.VIEWS.SIZE)] if tuple(cfg.INPUT.VIEWS.SIZE) != (224,) else []),
     )  # fmt: skip
     assert list(cfg.DATASETS.TRAIN) == ["coco_2017_train" if "coco" in name else "imagenet_train"]
     # batch norm of each GPU needs shuffled keys, synchronised batch norm does not
@@ -105,7 +97,8 @@ def test_recipes_are_those_of_the_papers(name):
 
 
 def test_every_method_has_a_recipe_for_both_data_sets():
-    assert {f"{x}_R_50_{data}" for x in METHODS for data in ("coco", "imagenet")} <= set(RECIPES)
+    names = {f"{x.yaml}_R_50_{data}" for x in METHODS.values() for data in ("coco", "imagenet")}
+    assert names <= set(RECIPES)
     assert {f"pretrain/{x}.yaml" for x in RECIPES} == {
         x for x in NAMES if x.startswith("pretrain/") and "compose" not in x
     }

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from detectron2.engine import default_argument_parser
-from helpers import CONFIGS, METHODS, NEEDS, ROOT, TINY
+from helpers import CONFIGS, METHODS, ROOT, TINY, needs
 from isolation import restored_process
 from process_pool import ProcessPool
 from recorded_run import recorded_run, save_record
@@ -23,7 +23,7 @@ SCRIPT = os.path.join(os.path.dirname(__file__), "recorded_run.py")
 
 def options_of(method, images, output, *options):
     """The yacs pairs of a run as strings."""
-    pairs = [*TINY, *NEEDS.get(method, ()), "MODEL.META_ARCHITECTURE", method,
+    pairs = [*TINY, *needs(method), "MODEL.META_ARCHITECTURE", method,
              "MODEL.RESNETS.NORM", "SyncBN", "MODEL.SSL.HEAD_NORM", "SyncBN",
              "DATASETS.TRAIN", (f"folder:{images}",), "OUTPUT_DIR", str(output),
              "SOLVER.MAX_ITER", 3, "VIS_PERIOD", 2, *options]  # fmt: skip
@@ -75,7 +75,7 @@ CASES = [
     # no loss on res5: its weights take no gradient
     ("DUPR", ("MODEL.DUPR.ALPHA", "(0.,0.,1.,0.)", "MODEL.DUPR.BETA", "(0.,1.,0.,0.)")),
     ("MultiObjective", ("MODEL.SSL.OBJECTIVES", "('BoxContrastObjective','LCObjective')",
-                        *NEEDS["LCLoss"], *SMALL_CROPS)),
+                        *needs("LCLoss"), *SMALL_CROPS)),
     # the negatives of a process are those of all
     ("PointRegionContrast", ("MODEL.PLRC.NEGATIVES", "all", *SMALL_CROPS)),
     ("PointRegionContrast", ("MODEL.PLRC.NEGATIVES", "image", "MODEL.PLRC.ALPHA", 1.0)),
