@@ -202,7 +202,8 @@ def test_autocast_gives_nearly_the_same_losses(method):
 def test_bfloat16_trains_nearly_alike(pretrain_config, tmp_path):
     losses = []
     for amp in (False, True):
-        options = ("SOLVER.AMP.ENABLED", amp, "SOLVER.MAX_ITER", 1, "MODEL.RESNETS.DEPTH", 18,
+        options = ("SOLVER.AMP.ENABLED", amp, "SOLVER.AMP.PRECISION", "bfloat16",
+                   "SOLVER.MAX_ITER", 1, "MODEL.RESNETS.DEPTH", 18,
                    "MODEL.RESNETS.RES2_OUT_CHANNELS", 64,
                    "OUTPUT_DIR", str(tmp_path / str(amp)))  # fmt: skip
         trainer = train(pretrain_config("SCRL", *options))

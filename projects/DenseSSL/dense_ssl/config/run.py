@@ -33,5 +33,6 @@ def add_solver_config(cfg):
     cfg.SOLVER.BASE_LR_BATCH = 0
     # Each step accumulates the gradients of this many equal parts of IMS_PER_BATCH.
     cfg.SOLVER.ACCUMULATE = 1
-    # "bfloat16", "float16" or "auto" (bfloat16 where the device has it).
+    # "bfloat16", "float16" or "auto": bfloat16 where the device computes in it, else float16 on
+    # GPUs and full precision on CPUs.
     cfg.SOLVER.AMP.PRECISION = "auto"

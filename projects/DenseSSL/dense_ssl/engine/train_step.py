@@ -1,5 +1,6 @@
 """One optimizer step: accumulation, mixed precision, checks of the losses."""
 
+import logging
 import math
 import time
 from contextlib import nullcontext
@@ -12,6 +13,8 @@ from detectron2.utils.events import get_event_storage
 
 from ..utils.checks import require_one_of
 
+logger = logging.getLogger(__name__)
+
 PRECISIONS = ("auto", "bfloat16", "float16")
 # The scale of float16 gradients starts at 65536 and halves at each overflow; after thirty of them
 # training stops.
@@ -19,15 +22,28 @@ _SMALLEST_SCALE = 2.0**-14
 
 
 def amp_dtype(precision, device):
-    """Return the type of autocast for SOLVER.AMP.PRECISION on a device.
+    """Return the type of autocast for SOLVER.AMP.PRECISION on a device; None for full precision.
 
-    "auto" is bfloat16 where the device computes in it (CPUs, GPUs from Ampere on), else float16.
+    "auto" is bfloat16 where the device computes in it. Elsewhere it is float16 on GPUs, and full
+    precision on CPUs, which would only emulate bfloat16, many times slower than float32.
     """
-    has_bfloat16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
     require_one_of("SOLVER.AMP.PRECISION", precision, PRECISIONS)
-    if precision == "auto":
-        return torch.bfloat16 if has_bfloat16 else torch.float16
-    return getattr(torch, precision)
+    if precision != "auto":
+        return getattr(torch, precision)
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if _cpu_has_bfloat16():
+        return torch.bfloat16
+    logger.info(
+        "SOLVER.AMP.ENABLED is True, but this CPU does not compute in bfloat16: training in "
+        "float32. (SOLVER.AMP.PRECISION 'bfloat16' would emulate it, many times slower.)"
+    )
+    return None
+
+
+def _cpu_has_bfloat16():
+    check = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)  # not in old torch
+    return check is None or check()
 
 
 class TrainStep(TrainerBase):
