@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from ..utils.checks import require_one_of
 from .chunks import over_chunks
 from .point_region_contrast import NEGATIVES
 from .precision import full_precision
@@ -67,12 +68,11 @@ def affinity_distillation(
     points = [F.normalize(x, dim=2) for x in sets]
     if other_keys is not None:
         other_keys = F.normalize(other_keys.to(query.dtype), dim=1)
+    require_one_of("negatives", negatives, NEGATIVES)
     if negatives == "batch":
         groups = [(*(x.flatten(0, 1) for x in points), valid.flatten())]
-    elif negatives == "image":
-        groups = list(zip(*points, valid))
     else:
-        raise ValueError(f"negatives is {negatives!r}; it must be one of {NEGATIVES}.")
+        groups = list(zip(*points, valid))
     temperatures = student_temperature, teacher_temperature
     total, count = points[0].sum() * 0, 0
     for *group, keep in groups:

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from ..utils.checks import require_one_of
 from .chunks import over_chunks
 from .precision import full_precision
 
@@ -47,13 +48,12 @@ def point_region_contrast(
     query, key = F.normalize(query, dim=-1), F.normalize(key, dim=-1)
     if other_keys is not None:
         other_keys = F.normalize(other_keys.to(key.dtype), dim=-1)
+    require_one_of("negatives", negatives, NEGATIVES)
     if negatives == "batch":
         query_id, key_id = _across_images(query_region, key_region)
         groups = [(query.flatten(0, 1), key.flatten(0, 1), query_id.flatten(), key_id.flatten())]
-    elif negatives == "image":
-        groups = list(zip(query, key, query_region, key_region))
     else:
-        raise ValueError(f"negatives is {negatives!r}; it must be one of {NEGATIVES}.")
+        groups = list(zip(query, key, query_region, key_region))
     total, count = query.sum() * 0, 0
     for group in groups:
         loss, anchors = _sum_over_anchors(*group, temperature, other_keys, max_entries)
