@@ -1,5 +1,5 @@
-# make demo   the whole story on generated data, about 15 minutes on two cores
-# make test   the test suite, about 10 minutes on two cores
+# make demo   the whole story on generated data, about 15 minutes on two cores with AVX-512
+# make test   the test suite, about 7 minutes on two cores
 # Both set everything up on a fresh machine, in .venv; a second run does no set-up again.
 
 PYTHON ?= python3

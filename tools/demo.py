@@ -113,15 +113,11 @@ def train(config, folder, arguments, options, label="scrl"):
 
 
 def shortened(config, factor):
-    """Return the config overrides of a quick test: a schedule divided by ``factor``, small batches.
-
-    In float32, because CPUs that only emulate bfloat16 are many times slower in it.
-    """
+    """Return config overrides for a quick test: a schedule over ``factor``, small batches."""
     import yaml
 
     solver = yaml.safe_load(config.read_text())["SOLVER"]
-    options = ["SOLVER.AMP.ENABLED", "False", "SOLVER.IMS_PER_BATCH", "4",
-               "TEST.PRECISE_BN.NUM_ITER", "2"]  # fmt: skip
+    options = ["SOLVER.IMS_PER_BATCH", "4", "TEST.PRECISE_BN.NUM_ITER", "2"]
     for key in ("MAX_ITER", "WARMUP_ITERS"):
         options += [f"SOLVER.{key}", str(max(math.ceil(solver[key] / factor), 2))]
     if "STEPS" in solver:
