@@ -107,20 +107,20 @@ def test_every_tensor_arrives_and_is_counted(pretrained, log, kind, route):
     before = {k: x.clone() for k, x in model.state_dict().items()}
     checkpointer.load(str(folder / file))
     after = model.state_dict()
-    wanted = [x for x in after if x.startswith("backbone.")
+    goal = [x for x in after if x.startswith("backbone.")
               and not x.endswith("num_batches_tracked")]  # fmt: skip
-    found = [x for x in wanted if below(x) in tensors]
+    found = [x for x in goal if below(x) in tensors]
     for name in found:
         assert torch.equal(after[name], tensors[below(name)]), name
     for name in set(after) - set(found):
         assert torch.equal(after[name], before[name]), name
-    absent = {x.split(".")[1] for x in wanted if x not in found}
+    absent = {x.split(".")[1] for x in goal if x not in found}
     if pretrained_pyramid == pyramid or not pyramid:
         assert not absent
     else:
         assert absent and all(x.startswith(("fpn_", "simfp_", "top_block")) for x in absent)
     path = str(folder / file)
-    assert f"loaded {len(found)} of {len(wanted)} backbone tensors from {path}" in log
+    assert f"loaded {len(found)} of {len(goal)} backbone tensors from {path}" in log
     if kind in SOME and file == "backbone.pkl":  # stock detectron2 loads the same
         stock = randomise(build_model(detector_config(kind, config, pyramid)), 100)
         DetectionCheckpointer(stock).load(path)
@@ -157,9 +157,9 @@ DIFFERENT = [
 def test_other_settings_are_an_error_that_names_the_key(pretrained, kind, key, value):
     path = pretrained(kind)[1] / "backbone.pkl"
     saved = backbone_settings(detector_config(kind, MASK, ""))
-    wanted = backbone_settings(detector_config(kind, MASK, "fpn", key, value))
+    goal = backbone_settings(detector_config(kind, MASK, "fpn", key, value))
     with pytest.raises(ValueError, match=f"{key}: the weights have"):
-        check_settings(saved, wanted, path)
+        check_settings(saved, goal, path)
     with open(path, "rb") as file:
         assert pickle.load(file)["dense_ssl"]["settings"] == saved
 
@@ -210,9 +210,9 @@ def test_weights_of_timm_fill_a_detector(tmp_path, log, kind, form):
         for a, b in zip(body(images), expected[-3:]):
             assert torch.equal(a, b)
     assert all(torch.equal(x, before[k]) for k, x in model.head.state_dict().items())
-    wanted = [x for x in model.backbone.state_dict() if "num_batches" not in x]
-    found = [x for x in wanted if "bottom_up" in x]
-    assert f"loaded {len(found)} of {len(wanted)} backbone tensors from {path}" in log
+    goal = [x for x in model.backbone.state_dict() if "num_batches" not in x]
+    found = [x for x in goal if "bottom_up" in x]
+    assert f"loaded {len(found)} of {len(goal)} backbone tensors from {path}" in log
 
 
 def test_weights_of_timm_start_pretraining(tmp_path):

@@ -32,9 +32,9 @@ def literal(query, key, student, teacher, strategy=1, valid=None, others=None, e
     total = 0.0
     for i in range(len(q)):
         left_out = i if exclude_self else None
-        wanted = affinities(teacher_points[i], [*k, *more], teacher, left_out)
+        goal = affinities(teacher_points[i], [*k, *more], teacher, left_out)
         got = affinities(q[i], student_candidates, student, left_out)
-        total -= sum(w * math.log(g) for w, g in zip(wanted, got) if w > 0)
+        total -= sum(w * math.log(g) for w, g in zip(goal, got) if w > 0)
     return total / len(q)
 
 

@@ -21,9 +21,9 @@ def literal(query, positive, negatives, temperature, weights=None):
     total, mass = 0.0, 0.0
     for i, (q, k) in enumerate(zip(query.tolist(), positive.tolist())):
         weight = 1.0 if weights is None else weights[i].item()
-        wanted = math.exp(cosine(q, k) / temperature)
+        goal = math.exp(cosine(q, k) / temperature)
         others = sum(math.exp(cosine(q, n) / temperature) for n in negatives.tolist())
-        total -= weight * math.log(wanted / (wanted + others))
+        total -= weight * math.log(goal / (goal + others))
         mass += weight
     return total / mass
 

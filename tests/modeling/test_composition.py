@@ -227,9 +227,9 @@ def test_dense_cl_agrees_with_its_equation():
         for cell in range(4):
             match = max(range(4), key=lambda j: float(cells[0][cell] @ cells[1][j]))
             query = unit(dense.projector(rows[0][cell][None])[0])
-            wanted = torch.exp(query @ keys[match] / 0.2)
+            goal = torch.exp(query @ keys[match] / 0.2)
             others = torch.exp(queue @ query / 0.2).sum()
-            total -= torch.log(wanted / (wanted + others)).item()
+            total -= torch.log(goal / (goal + others)).item()
     views = model.gather_views(random_batch(3))
     assert dense(views, given)["loss_dense"].item() == pytest.approx(total / 12, abs=1e-10)
     dense.contrast.bank.advance()

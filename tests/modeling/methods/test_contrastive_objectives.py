@@ -73,9 +73,9 @@ def objective(kind, *options):
 def literal_nce(query, key, queue, temperature):
     """Eq. 1 of MoCo / Eq. 5 of DUPR for one pair."""
     q, k = F.normalize(query, dim=0), F.normalize(key, dim=0)
-    wanted = math.exp((q @ k).item() / temperature)
+    goal = math.exp((q @ k).item() / temperature)
     others = sum(math.exp((q @ n).item() / temperature) for n in F.normalize(queue.double(), dim=1))
-    return -math.log(wanted / (wanted + others))
+    return -math.log(goal / (goal + others))
 
 
 def image_vectors(head, feature_map):

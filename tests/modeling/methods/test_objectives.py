@@ -80,9 +80,9 @@ def literal_scrl(scrl, views, passes, aligned):
             for maps, view in zip(passes.maps, (online, target))
         ]  # fmt: skip
         prediction = scrl.predictor(scrl.projector(pooled[0]))
-        wanted = scrl.target_projector(pooled[1])
+        goal = scrl.target_projector(pooled[1])
         rows = [i * len(drawn[i]) + k for i in range(N) if usable[i] for k in range(len(drawn[i]))]
-        total += sum(distance(prediction[r], wanted[r]) for r in rows) / len(rows)
+        total += sum(distance(prediction[r], goal[r]) for r in rows) / len(rows)
     return total
 
 
@@ -95,8 +95,8 @@ def test_byol_agrees_with_its_equations():
             for maps, view in zip(passes.maps, (online, target))
         ]
         prediction = byol.predictor(byol.projector(pooled[0]))
-        wanted = byol.target_projector(pooled[1])
-        expected += sum(distance(p, t) for p, t in zip(prediction, wanted)) / N / 2
+        goal = byol.target_projector(pooled[1])
+        expected += sum(distance(p, t) for p, t in zip(prediction, goal)) / N / 2
     assert byol(views, passes)["loss_byol"].item() == pytest.approx(expected, abs=1e-10)
 
 

@@ -82,7 +82,8 @@ class Pretrainer(nn.Module):
         self.channels_last = channels_last
         self.vis_period = vis_period
         self._drawn_at = None
-        self._followed = None  # version of the weights that the target has followed
+        self._is_followed = False  # True once `after_step` has been called
+        self._first_version = None  # of the weights, at the first step
         self.register_load_state_dict_post_hook(_forget_version)
         self.input_format = input_format
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
@@ -208,7 +209,7 @@ class Pretrainer(nn.Module):
         for module in self.modules():
             if isinstance(module, MemoryBank):
                 module.advance()
-        self._followed = self._weight_version()
+        self._is_followed = True
 
     def update_target(self, momentum):
         """Move the target encoder and the target heads towards the online ones."""
@@ -217,19 +218,17 @@ class Pretrainer(nn.Module):
             for online, target in objective.momentum_pairs():
                 update_momentum(online, target, momentum)
 
-    def _weight_version(self):
-        # torch counts the in-place changes of a tensor, those of an optimizer among them; a copy
-        # of the model starts its own count
-        return id(self.backbone), sum(x._version for x in self.backbone.parameters())
-
     def _require_after_step(self):
-        """Raise if an optimizer has moved the weights and nobody has called `after_step`."""
-        version = self._weight_version()
-        if self._followed is None or self._followed[0] != version[0]:
-            self._followed = version
-        elif version != self._followed:
+        """Raise if an optimizer has moved the weights and nobody has ever called `after_step`."""
+        if self._is_followed:
+            return
+        # torch counts the in-place changes of a tensor; a copy of the model starts its own count
+        version = id(self.backbone), sum(x._version for x in self.backbone.parameters())
+        if self._first_version is None or self._first_version[0] != version[0]:
+            self._first_version = version
+        elif version != self._first_version:
             raise RuntimeError(
-                f"The weights of {type(self).__name__} have changed since the last step, but its "
+                f"The weights of {type(self).__name__} have changed since the first step, but its "
                 "target and its queues have not moved. After each optimizer step call "
                 "model.after_step(momentum), or register the hook dense_ssl.engine.UpdateTarget."
             )
@@ -264,4 +263,4 @@ class Pretrainer(nn.Module):
 
 def _forget_version(model, incompatible_keys):
     """Loading changes the weights without a step."""
-    model._followed = None
+    model._first_version = None
