@@ -32,7 +32,7 @@ def load_config(config_file="", options=()):
     imports = imports_of_yaml(config_file) if config_file else []
     for position in range(0, len(options) - 1, 2):
         if options[position] == "IMPORTS":
-            imports += _entries(options[position + 1], os.getcwd(), "the command line")
+            imports += _entries(options[position + 1], os.getcwd(), "on the command line")
     for module in imports:
         _import(module)
     cfg = default_config()
@@ -60,7 +60,7 @@ def imports_of_yaml(config_file):
         def load_yaml_with_base(cls, filename, allow_unsafe=False):
             # called for each _BASE_ as well, before its values are merged
             values = super().load_yaml_with_base(filename, allow_unsafe)
-            found.extend(_entries(values.pop("IMPORTS", ()), os.path.dirname(filename), filename))
+            found.extend(_entries(values.pop("IMPORTS", ()), os.path.dirname(filename), f"in {filename}"))
             return values
 
     Reader.load_yaml_with_base(config_file, allow_unsafe=True)
@@ -73,7 +73,7 @@ def _entries(value, folder, source):
     entries = [value] if isinstance(value, str) else value
     if not isinstance(entries, (list, tuple)) or not all(isinstance(x, str) for x in entries):
         raise ValueError(
-            f"IMPORTS in {source} is {value!r}; it must be a list of modules or Python files."
+            f"IMPORTS {source} is {value!r}; it must be a list of modules or Python files."
         )
     return [_located(x, folder, source) for x in entries]
 
@@ -83,7 +83,7 @@ def _located(entry, folder, source):
         return entry
     path = os.path.abspath(os.path.join(folder, os.path.expanduser(entry)))
     if not os.path.isfile(path):
-        raise ImportError(f"IMPORTS in {source} names {entry!r}, but {path} does not exist.")
+        raise ImportError(f"IMPORTS {source} names {entry!r}, but {path} does not exist.")
     return path
 
 
