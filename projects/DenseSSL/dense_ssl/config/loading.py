@@ -60,7 +60,9 @@ def imports_of_yaml(config_file):
         def load_yaml_with_base(cls, filename, allow_unsafe=False):
             # called for each _BASE_ as well, before its values are merged
             values = super().load_yaml_with_base(filename, allow_unsafe)
-            found.extend(_entries(values.pop("IMPORTS", ()), os.path.dirname(filename), f"in {filename}"))
+            found.extend(
+                _entries(values.pop("IMPORTS", ()), os.path.dirname(filename), f"in {filename}")
+            )
             return values
 
     Reader.load_yaml_with_base(config_file, allow_unsafe=True)
