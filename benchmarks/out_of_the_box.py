@@ -31,10 +31,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torchvision
-from detectron2.config import get_cfg
 from torch import nn
 
-from dense_ssl import add_dense_ssl_config
+from dense_ssl.config import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs" / "mini" / "pretrain" / "byol_R_18.yaml"
@@ -127,14 +126,6 @@ def check_lightly():
             "the project's environment. To install it without changing torch:\n"
             f"    pip install --no-deps lightly=={LIGHTLY} && pip install lightning-utilities"
         )
-
-
-def read_config():
-    """Return the config that both programs follow."""
-    cfg = get_cfg()
-    add_dense_ssl_config(cfg)
-    cfg.merge_from_file(str(CONFIG))
-    return cfg
 
 
 def program_rates(*command):
@@ -240,7 +231,7 @@ def main():
     if arguments.iterations < WARM_UP or arguments.iterations % WARM_UP:
         parser.error(f"--iterations must be a multiple of {WARM_UP}")
     check_lightly()
-    cfg = read_config()
+    cfg = load_config(str(CONFIG))
     cfg.SOLVER.IMS_PER_BATCH = arguments.batch_size or cfg.SOLVER.IMS_PER_BATCH
     with tempfile.TemporaryDirectory() as folder:
         count = (WARM_UP + arguments.iterations + 2) * cfg.SOLVER.IMS_PER_BATCH

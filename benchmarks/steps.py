@@ -22,10 +22,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from detectron2.config import get_cfg
 from detectron2.utils.events import EventStorage
 
-from dense_ssl import add_dense_ssl_config
+from dense_ssl.config import load_config
 from dense_ssl.data.views.batch import stack_samples
 from dense_ssl.data.views.crops import crop_affine, draw_crop
 from dense_ssl.engine import Trainer
@@ -86,17 +85,15 @@ def build_trainer(method, heads, case, output):
     """Return a trainer of a method; ``case`` is "R<depth>@<view size>x<batch size>"."""
     depth, size, batch_size = map(int, case[1:].replace("@", "x").split("x"))
     hidden, out = HEADS[heads]
-    cfg = get_cfg()
-    add_dense_ssl_config(cfg)
-    cfg.merge_from_file(str(CONFIG))
-    cfg.merge_from_list(
+    cfg = load_config(
+        str(CONFIG),
         ["MODEL.META_ARCHITECTURE", method, "MODEL.DEVICE", "cpu", "MODEL.RESNETS.NORM", "BN",
          "MODEL.SSL.HEAD_NORM", "BN", "MODEL.RESNETS.DEPTH", depth,
          "MODEL.RESNETS.RES2_OUT_CHANNELS", 64 if depth < 50 else 256,
          f"MODEL.{method}.HIDDEN_DIM", hidden, f"MODEL.{method}.OUT_DIM", out,
          "INPUT.VIEWS.SIZE", (size,), "SOLVER.IMS_PER_BATCH", batch_size, "SOLVER.BASE_LR", 0.01,
          "SOLVER.MAX_ITER", 100_000, "SOLVER.CHECKPOINT_PERIOD", 1_000_000, "SEED", 0,
-         "OUTPUT_DIR", output]
+         "OUTPUT_DIR", output],
     )  # fmt: skip
     torch.manual_seed(0)
     return SyntheticTrainer(cfg)

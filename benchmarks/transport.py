@@ -14,10 +14,9 @@ import statistics
 import time
 
 import torch
-from detectron2.config import get_cfg
 from detectron2.modeling import build_backbone
 
-from dense_ssl import add_dense_ssl_config
+from dense_ssl.config import default_config
 from dense_ssl.losses import emd_distance, marginal_weights
 from dense_ssl.utils.allocator import tune_allocator
 
@@ -26,8 +25,7 @@ NODES, DIM, VIEW = 83, 256, 224
 
 def build():
     """Return detectron2's ResNet-50 with the settings of the pre-training configs."""
-    cfg = get_cfg()
-    add_dense_ssl_config(cfg)
+    cfg = default_config()
     cfg.MODEL.DEVICE, cfg.MODEL.RESNETS.NORM, cfg.MODEL.BACKBONE.FREEZE_AT = "cpu", "BN", 0
     cfg.MODEL.BACKBONE.NAME = "build_resnet_backbone"
     cfg.MODEL.RESNETS.OUT_FEATURES, cfg.MODEL.RESNETS.STRIDE_IN_1X1 = ["res5"], False

@@ -153,20 +153,17 @@ def draw(output, scenes):
 def draw_found(output, scenes, count=6):
     """Write the detections on the first validation scenes, next to their labels."""
     from detectron2.checkpoint import DetectionCheckpointer
-    from detectron2.config import get_cfg
     from detectron2.data import DatasetCatalog
     from detectron2.modeling import build_model
 
-    import dense_ssl
+    from dense_ssl.config import load_config
     from dense_ssl.data.sources.entries import resolve_dataset
     from dense_ssl.visualization.detections import draw_detections, predict
 
     columns, name = {}, resolve_dataset(labelled(scenes)[3][2:-3])
     dicts = DatasetCatalog.get(name)[:count]
     for run in ("random", "scrl"):
-        cfg = get_cfg()
-        dense_ssl.add_dense_ssl_config(cfg)
-        cfg.merge_from_file(str(output / run / "config.yaml"))
+        cfg = load_config(str(output / run / "config.yaml"))
         model = build_model(cfg).eval()
         DetectionCheckpointer(model).load(str(output / run / "model_final.pth"))
         columns[run] = predict(model, dicts, min_score=0.4)

@@ -114,7 +114,11 @@ def test_removed_builders_name_their_replacement(family, form):
 
 def test_configs_of_older_runs_are_still_read(tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_text("MODEL:\n  REGNETS: {NORM: BN}\n  SWIN: {APE: false}\nVERSION: 2\n")
+    path.write_text(
+        "MODEL:\n  REGNETS: {NORM: BN}\n  SWIN: {APE: false}\n"
+        "  DUPR: {ALIGNED: true, OUT_DIM: 7}\n  SELF_EMD: {TOLERANCE: 0.0}\nVERSION: 2\n"
+    )
     cfg = base_config("MODEL.SWIN.WINDOW_SIZE", 4)
     cfg.merge_from_file(str(path))
     assert "REGNETS" not in cfg.MODEL and "SWIN" not in cfg.MODEL
+    assert cfg.MODEL.DUPR.OUT_DIM == 7 and "ALIGNED" not in cfg.MODEL.DUPR

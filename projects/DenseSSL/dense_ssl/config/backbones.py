@@ -2,13 +2,6 @@
 
 from detectron2.config import CfgNode as CN
 
-# Keys of backbones that were removed. Older runs have them in their config.yaml, where they are
-# ignored; the error of a removed builder (modeling/architectures/removed.py) says what to use.
-_REMOVED = {
-    "MODEL.REGNETS": "NORM STEM_WIDTH DEPTH W_A W_0 W_M GROUP_WIDTH SE_RATIO",
-    "MODEL.SWIN": "EMBED_DIM DEPTHS NUM_HEADS WINDOW_SIZE APE DROP_PATH",
-}
-
 
 def add_backbone_config(cfg):
     """Add the keys of timm's networks, of ViTs and of ResNets with a deep stem.
@@ -49,8 +42,3 @@ def add_backbone_config(cfg):
     vit.WINDOW_BLOCKS = (0, 1, 3, 4, 6, 7, 9, 10)
     # Detectors pad every image to a square of this side; 0: to multiples of 32.
     vit.SQUARE_PAD = 0
-
-    for node, keys in _REMOVED.items():
-        cfg.register_deprecated_key(node)
-        for key in keys.split():
-            cfg.register_deprecated_key(f"{node}.{key}")

@@ -6,6 +6,7 @@ from ..modeling.objective import OBJECTIVE_REGISTRY
 from .backbones import add_backbone_config
 from .data import add_data_config, add_view_config
 from .model import add_model_config, add_segmentation_config
+from .removed import register_removed_keys
 from .run import add_run_config, add_solver_config
 
 
@@ -19,6 +20,7 @@ def add_dense_ssl_config(cfg):
     add_backbone_config(cfg)
     add_solver_config(cfg)
     add_objective_config(cfg)
+    register_removed_keys(cfg)
 
 
 def add_objective_config(cfg):
