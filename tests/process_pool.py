@@ -1,5 +1,6 @@
 """Processes joined by gloo that stay up and run one test's function after another."""
 
+import contextlib
 import faulthandler
 import multiprocessing
 import os
@@ -107,7 +108,8 @@ class ProcessPool:
         return results, failures
 
     def _report_hang(self, rank):
-        os.kill(self.processes[rank].pid, signal.SIGUSR1)  # writes its traceback to the log
+        with contextlib.suppress(ProcessLookupError):  # it may end at this very moment
+            os.kill(self.processes[rank].pid, signal.SIGUSR1)  # writes its traceback to the log
         time.sleep(0.5)
         return self._report(rank, "gave no answer")
 
