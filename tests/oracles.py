@@ -6,12 +6,22 @@ import numpy as np
 import torch
 
 from dense_ssl.data.views.crops import crop_affine, draw_crop
+from dense_ssl.modeling.passes import Passes
 from dense_ssl.structures import Views
 
 N, SIDE, STRIDE = 5, 64, 16
 CELLS = SIDE // STRIDE
 # shifts of the second view against the first that leave no, or too little, overlap
 DISJOINT, NARROW = -200.0, -50.0
+
+
+class GivenPasses(Passes):
+    """Base of passes whose maps are given by its subclass; heads run as in the real ones."""
+
+    def __init__(self, concatenate=False, views=None):
+        """``concatenate``: join ``views`` of one size in the heads."""
+        self._concatenate = concatenate
+        self._views = views
 
 
 def make_views(seed=0, shifts=()):

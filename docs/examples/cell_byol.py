@@ -1,5 +1,7 @@
 """BYOL on corresponding cells: a method outside of the package (docs/add_a_method.md)."""
 
+from functools import partial
+
 import torch
 from detectron2.config import CfgNode as CN
 from detectron2.config import configurable
@@ -40,18 +42,21 @@ class CellBYOLObjective(Objective):
         }
 
     def forward(self, views, passes):
+        maps = {i: passes.online(i)["res5"] for i in self.online_views}
+        online = passes.through(partial(on_cells, self.projector), maps)  # (N, D, h, w)
+        predictions = passes.through(partial(on_cells, self.predictor), online)
+        with torch.no_grad():
+            maps = {i: passes.target(i)["res5"] for i in self.target_views}
+            targets = passes.through(partial(on_cells, self.target_projector), maps)
         loss = 0
         for o, t in DIRECTIONS:
-            online = on_cells(self.projector, passes.online(o)["res5"])  # (N, D, h, w)
-            prediction = rows_of_cells(on_cells(self.predictor, online))
-            with torch.no_grad():
-                target = on_cells(self.target_projector, passes.target(t)["res5"]).float()
-            shapes = online.shape[2:], target.shape[2:]
+            prediction, target = rows_of_cells(predictions[o]), targets[t].float()
+            shapes = online[o].shape[2:], target.shape[2:]
             points, valid = corresponding_points(views[o], views[t], *shapes)
             seen = read_cells(target, points)  # (N, h * w, D)
             term = cosine_distance(prediction.flatten(0, 1), seen.flatten(0, 1), valid.flatten())
             loss = loss + weigh_by_count(term, valid.sum().to(term)) / len(DIRECTIONS)
-        log_feature_std(f"{self.label}/feature_std", online.mean(dim=(2, 3)))
+        log_feature_std(f"{self.label}/feature_std", online[0].mean(dim=(2, 3)))
         return {"loss_cell_byol": loss}
 
 

@@ -1,13 +1,14 @@
 """The pre-training model: inputs, passes, target, normalisation, feature levels."""
 
 import copy
+from collections import Counter
 
 import pytest
 import torch
 from detectron2.layers import ROIAlign
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
-from helpers import random_batch, tiny_config
+from helpers import batch_for, random_batch, tiny_config
 
 from dense_ssl.data.views.batch import stack_samples
 from dense_ssl.modeling import objective as base_module
@@ -100,6 +101,20 @@ def test_the_key_concatenates(model_of_both):
     model.backbone.register_forward_hook(lambda module, args, _: calls.append(len(args[0])))
     model(random_batch(4))
     assert calls == [8]
+
+
+@pytest.mark.parametrize("method", ["BYOL", "SCRL", "SelfEMD", "LCLoss", "PixPro"])  # batch norm
+@pytest.mark.parametrize("joined", [True, False])
+def test_the_key_joins_the_views_of_one_size_in_every_head_too(method, joined):
+    model = build(method, "MODEL.SSL.CONCATENATE_VIEWS", joined)
+    calls = Counter()
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.BatchNorm2d) and name.startswith("objectives."):
+            module.register_forward_hook(lambda *_, name=name: calls.update([name]))
+    with EventStorage():
+        model(batch_for(method, 4))
+    sizes = {v["image"].shape for v in batch_for(method, 1)[0]["views"]}
+    assert calls and (max(calls.values()) == len(sizes)) == joined
 
 
 def test_evaluation_gives_the_features_of_the_first_view(model_of_both):

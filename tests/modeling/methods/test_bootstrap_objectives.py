@@ -8,7 +8,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 from helpers import TINY, base_config, random_batch, tiny_config
-from oracles import DISJOINT, SIDE, N, distance, make_views
+from oracles import DISJOINT, SIDE, GivenPasses, N, distance, make_views
 from torch.nn import functional as F
 
 from dense_ssl.losses import emd_distance, marginal_weights
@@ -20,10 +20,11 @@ THREE = ("INPUT.VIEWS.NUM", 3, "INPUT.VIEWS.CROP", ("random", "random", "whole")
          "INPUT.VIEWS.FLIP_PROB", (0.5, 0.5, 0.0))  # fmt: skip
 
 
-class GivenFeatures:
-    """Stands in for Passes: maps of three views, the third of fewer cells."""
+class GivenFeatures(GivenPasses):
+    """Maps of three views, the third of fewer cells."""
 
-    def __init__(self, seed, sides=(CELLS, CELLS, 4)):
+    def __init__(self, seed, sides=(CELLS, CELLS, 4), **options):
+        super().__init__(**options)
         generator = torch.Generator().manual_seed(seed)
         self.maps = [
             [torch.randn(N, C, x, x, generator=generator, dtype=torch.float64) for x in sides]

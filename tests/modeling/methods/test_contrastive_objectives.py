@@ -9,7 +9,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 from helpers import TINY, base_config, needs, random_batch, tiny_config
-from oracles import DISJOINT, NARROW, SIDE, N, literal_align, literal_box, make_views
+from oracles import DISJOINT, NARROW, SIDE, GivenPasses, N, literal_align, literal_box, make_views
 from torch.nn import functional as F
 
 from dense_ssl.losses import affinity_distillation, point_region_contrast
@@ -24,10 +24,11 @@ LEVELS = ("MODEL.DUPR.IN_FEATURES", ("res4", "res5"), "MODEL.DUPR.ALPHA", (0.5, 
           "MODEL.DUPR.BETA", (0.25, 2.0), "MODEL.DUPR.ROI_SIZE", (3, 2))  # fmt: skip
 
 
-class GivenFeatures:
-    """Stands in for Passes: the feature maps of the online and of the target encoder are given."""
+class GivenFeatures(GivenPasses):
+    """The feature maps of the online and of the target encoder are given."""
 
     def __init__(self, seed):
+        super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.maps = [
             [

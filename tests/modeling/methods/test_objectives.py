@@ -10,6 +10,7 @@ from oracles import (
     NARROW,
     SIDE,
     STRIDE,
+    GivenPasses,
     N,
     distance,
     literal_align,
@@ -25,10 +26,11 @@ from dense_ssl.structures import Views
 C = 6
 
 
-class GivenFeatures:
-    """Stands in for Passes: the feature maps of the online and of the target encoder are given."""
+class GivenFeatures(GivenPasses):
+    """The feature maps of the online and of the target encoder are given."""
 
-    def __init__(self, online, target):
+    def __init__(self, online, target, **options):
+        super().__init__(**options)
         self.maps = (online, target)
 
     def online(self, view):

@@ -7,7 +7,7 @@ import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from helpers import TINY, base_config, batch_for, tiny_config
-from oracles import DISJOINT, SIDE, N, make_views
+from oracles import DISJOINT, SIDE, GivenPasses, N, make_views
 
 from dense_ssl.modeling.methods import PixProObjective
 from dense_ssl.modeling.methods.pixpro import propagate
@@ -16,10 +16,11 @@ from dense_ssl.structures import Views
 C, CELLS = 6, 4
 
 
-class GivenFeatures:
-    """Stands in for the passes."""
+class GivenFeatures(GivenPasses):
+    """The feature maps are given."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, **options):
+        super().__init__(**options)
         generator = torch.Generator().manual_seed(seed)
         shape = (2, 2, N, C, CELLS, CELLS)
         self.maps = torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()

@@ -23,8 +23,8 @@ def add_model_config(cfg):
     ssl.OBJECTIVE_WEIGHTS = ()
     # Normalisation layers of projection and prediction heads.
     ssl.HEAD_NORM = "SyncBN"
-    # Run all views of the same size as one batch (batch norm sees all of them) instead of one after
-    # the other.
+    # Run all views of the same size as one batch, in the backbone and in the heads (batch norm sees
+    # all of them), instead of one after the other.
     ssl.CONCATENATE_VIEWS = False
     # Shuffle the images over all processes for the target encoder (MoCo's shuffled BN). For "BN",
     # which each process computes for itself; "SyncBN" needs no shuffling.

@@ -22,7 +22,8 @@ class Passes:
             encoders: (online backbone, target backbone).
             views: list of :class:`~dense_ssl.structures.Views`.
             online_views, target_views: indices of the views that the objectives will ask for.
-            concatenate: run views of one size as one batch, so that batch norm sees all of them.
+            concatenate: run views of one size as one batch, in the encoders and in the heads, so
+                that batch norm sees all of them.
             shuffle: shuffle the images over all processes for the target encoder.
         """
         self._views = views
@@ -40,6 +41,28 @@ class Passes:
         """Feature maps {name: (N, C, H, W)} of a view from the target encoder, without gradient."""
         with torch.no_grad():
             return self._get(1, view)
+
+    def through(self, head, inputs):
+        """Run a head on the features of several views.
+
+        With concatenated views, those of one size run as one batch, as in the encoder: batch norm
+        in the head sees all of them.
+
+        Args:
+            head: module or function of a tensor (M, ...).
+            inputs: {view: (M, ...)}; M may differ between views.
+
+        Returns:
+            {view: output}.
+        """
+        if not self._concatenate:
+            return {view: head(x) for view, x in inputs.items()}
+        outputs, sizes = {}, {view: self._views[view].size for view in inputs}
+        for size in dict.fromkeys(sizes.values()):
+            group = [view for view in inputs if sizes[view] == size]
+            together = head(torch.cat([inputs[view] for view in group]))
+            outputs.update(zip(group, together.split([len(inputs[view]) for view in group])))
+        return outputs
 
     def _get(self, role, view):
         done = self._features[role]
@@ -95,6 +118,10 @@ class ObjectivePasses:
         """Feature maps {name: (N, C, H, W)} of a view from the target encoder, without gradient."""
         self._require(view, "target_views")
         return self._passes.target(view)
+
+    def through(self, head, inputs):
+        """Run a head on the features of several views, see :meth:`Passes.through`."""
+        return self._passes.through(head, inputs)
 
     def _require(self, view, attribute):
         announced = getattr(self._objective, attribute)

@@ -52,15 +52,15 @@ class BYOLObjective(Objective):
         }
 
     def forward(self, views, passes):
-        loss = 0
-        for online, target in DIRECTIONS:
-            projection = self.projector(self._pool(passes.online(online)))
-            prediction = self.predictor(projection)
-            with torch.no_grad():
-                goal = self.target_projector(self._pool(passes.target(target)))
-            loss = loss + cosine_distance(prediction, goal) / len(DIRECTIONS)
-        log_feature_std(f"{self.label}/feature_std", projection)
-        return {"loss_byol": loss}
+        online = {i: self._pool(passes.online(i)) for i in self.online_views}
+        projections = passes.through(self.projector, online)
+        predictions = passes.through(self.predictor, projections)
+        with torch.no_grad():
+            target = {i: self._pool(passes.target(i)) for i in self.target_views}
+            goals = passes.through(self.target_projector, target)
+        terms = [cosine_distance(predictions[o], goals[t]) for o, t in DIRECTIONS]
+        log_feature_std(f"{self.label}/feature_std", projections[1])
+        return {"loss_byol": sum(terms) / len(terms)}
 
     def _pool(self, features):
         return features[self.in_feature].mean(dim=(2, 3))  # (N, C, H, W) -> (N, C)

@@ -1,5 +1,7 @@
 """LC-loss (Islam et al. 2022): the cells of an uncropped view find their places in a crop."""
 
+from functools import partial
+
 import torch
 from detectron2.config import CfgNode as CN
 from detectron2.config import configurable
@@ -104,14 +106,10 @@ class LCObjective(Objective):
 
     def forward(self, views, passes):
         with torch.no_grad():
-            target = {
-                i: on_cells(self.target_projector, passes.target(i)[self.in_feature])
-                for i in self.target_views
-            }
-        online = {
-            i: on_cells(self.projector, passes.online(i)[self.in_feature])
-            for i in self.online_views
-        }
+            maps = {i: passes.target(i)[self.in_feature] for i in self.target_views}
+            target = passes.through(partial(on_cells, self.target_projector), maps)
+        maps = {i: passes.online(i)[self.in_feature] for i in self.online_views}
+        online = passes.through(partial(on_cells, self.projector), maps)
         loss = 0
         for number, (sought, where) in enumerate(self.pairs):
             anchors, candidates = target[sought], online[where]

@@ -3,6 +3,8 @@
 The worked example of docs/add_a_method.md.
 """
 
+from functools import partial
+
 import torch
 from detectron2.config import CfgNode as CN
 from detectron2.config import configurable
@@ -125,21 +127,20 @@ class PixProObjective(Objective):
         }
 
     def forward(self, views, passes):
-        online = {i: self._project(self.projector, passes.online(i)) for i in (0, 1)}
+        maps = {i: passes.online(i)[self.in_feature] for i in self.online_views}
+        online = passes.through(partial(on_cells, self.projector), maps)  # (N, D, h, w)
+        predictions = passes.through(self.propagation, online)  # (N, h * w, D)
         with torch.no_grad():
-            target = {i: self._project(self.target_projector, passes.target(i)) for i in (0, 1)}
+            maps = {i: passes.target(i)[self.in_feature] for i in self.target_views}
+            target = passes.through(partial(on_cells, self.target_projector), maps)
         loss = 0
         for o, t in DIRECTIONS:
             positive = self._positives(views[o], views[t], online[o], target[t])
-            prediction = self.propagation(online[o])  # (N, h * w, D)
-            term = pixel_consistency(prediction, rows_of_cells(target[t]), positive)
+            term = pixel_consistency(predictions[o], rows_of_cells(target[t]), positive)
             usable = positive.flatten(1).any(dim=1)
             loss = loss + weigh_by_count(term, usable.sum().to(term)) / len(DIRECTIONS)
         self._log(views, online[1], target[0], positive, usable)
         return {"loss_pixpro": loss}
-
-    def _project(self, head, features):
-        return on_cells(head, features[self.in_feature])  # (N, D, h, w)
 
     def _positives(self, first, second, first_map, second_map):
         """Eq. 1 for the cells of two maps: (N, h * w, h' * w') bool."""

@@ -103,15 +103,15 @@ class SCRLObjective(Objective):
         boxes, usable = self.sample(views)
         # one weight per box: (N,) -> (N * K,)
         weights = usable.repeat_interleave(self.sampling["num_boxes"]).float()
-        loss = 0
-        for online, target in DIRECTIONS:
-            projection = self.projector(self._pool(passes.online(online), boxes[online]))
-            prediction = self.predictor(projection)
-            with torch.no_grad():
-                goal = self.target_projector(self._pool(passes.target(target), boxes[target]))
-            loss = loss + cosine_distance(prediction, goal, weights) / len(DIRECTIONS)
-        loss = weigh_by_count(loss, weights.sum())
-        self._log(views, usable, projection)
+        online = {i: self._pool(passes.online(i), boxes[i]) for i in self.online_views}
+        projections = passes.through(self.projector, online)
+        predictions = passes.through(self.predictor, projections)
+        with torch.no_grad():
+            target = {i: self._pool(passes.target(i), boxes[i]) for i in self.target_views}
+            goals = passes.through(self.target_projector, target)
+        terms = [cosine_distance(predictions[o], goals[t], weights) for o, t in DIRECTIONS]
+        loss = weigh_by_count(sum(terms) / len(terms), weights.sum())
+        self._log(views, usable, projections[1])
         return {"loss_scrl": loss}
 
     @torch.no_grad()
