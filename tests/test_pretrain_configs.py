@@ -96,6 +96,12 @@ def test_recipes_are_those_of_the_papers(name):
     assert cfg.MODEL.SSL.SHUFFLE_TARGET == (cfg.MODEL.RESNETS.NORM == "BN")
 
 
+def test_only_byols_own_recipes_cut_crops_to_the_image():
+    """Methods and baselines that are compared have the same crops."""
+    clamped = {x for x in NAMES if "clamp" in load(x).INPUT.VIEWS.CROP_SAMPLER}
+    assert clamped == {f"pretrain/byol_R_50_imagenet{x}.yaml" for x in ("", "_1000ep")}
+
+
 def test_every_method_has_a_recipe_for_both_data_sets():
     names = {f"{x.yaml}_R_50_{data}" for x in METHODS.values() for data in ("coco", "imagenet")}
     assert names <= set(RECIPES)

@@ -80,6 +80,18 @@ def test_one_entry_serves_all_views_and_several_serve_one_each(picture):
     assert own["views"][0]["affine"][0] < 0 < own["views"][1]["affine"][0]
 
 
+def test_each_view_has_its_own_crop_sampler(picture):
+    """A crop of the whole area and of ratio 3 / 4 does not fit this image of ratio 4 / 3."""
+    options = ("INPUT.VIEWS.CROP_SCALE", ((1.0, 1.0),), "INPUT.VIEWS.CROP_RATIO", ((0.75, 0.75),))
+    clamp = crop_affine((0, 0, 150, HEIGHT), 32, False)
+    centre = crop_affine((44, 0, 112, HEIGHT), 32, False)
+    for samplers in (("torchvision",), ("clamp", "torchvision"), ("torchvision", "clamp")):
+        mapper = build(*options, "INPUT.VIEWS.CROP_SAMPLER", samplers)
+        for view, sample in enumerate(mapper(picture, 0)["views"]):
+            expected = clamp if samplers[view % len(samplers)] == "clamp" else centre
+            assert abs(sample["affine"][0]) == pytest.approx(expected[0])
+
+
 def test_the_default_blur_is_strong_in_the_first_view_only():
     first, second = build().views
     assert (first.blur_prob, second.blur_prob) == (1.0, 0.1)
@@ -89,6 +101,7 @@ def test_the_default_blur_is_strong_in_the_first_view_only():
 @pytest.mark.parametrize("key, value", [
     ("SIZE", (32, 32, 32)), ("BLUR_PROB", (0.1, 0.2, 0.3)), ("CROP_RATIO", ()),
     ("CROP", ("centre",)), ("INTERPOLATION", ("nearest",)), ("BLUR", ("box",)),
+    ("CROP_SAMPLER", ("none",)),
     ("BACKEND", "gpu"), ("HUE", (0.7,)), ("CONTRAST", (-0.1,)), ("BLUR_SIGMA", ((2.0, 0.1),)),
     ("CROP_SCALE", (0.2, 1.0)), ("CROP_SCALE", ((1.0, 0.2),)), ("CROP_RATIO", ((0.0, 1.0),)),
     ("CROP_RATIO", (0.75, 1.33)), ("BLUR_SIGMA", (0.1, 2.0)), ("FLIP_PROB", (1.5,)),
@@ -142,7 +155,8 @@ def test_annotations_are_never_read(picture):
 
 
 def test_bgr_is_rgb_with_the_channels_reversed(picture):
-    rgb, bgr = build()(picture, 5), build("INPUT.FORMAT", "BGR")(picture, 5)
+    rgb, bgr = (build("INPUT.VIEWS.GRAY_PROB", (0.0,), "INPUT.FORMAT", x)(picture, 5)
+                for x in ("RGB", "BGR"))  # fmt: skip
     for a, b in zip(rgb["views"], bgr["views"]):
         assert torch.equal(a["image"].flip(0), b["image"])
         assert not torch.equal(a["image"], b["image"])
@@ -157,7 +171,7 @@ def test_rgb_is_rgb(tmp_path):
 
 @pytest.mark.parametrize("sizes", [(32, 32), (64, 32)])
 def test_min_overlap_is_honoured(picture, sizes):
-    options = ("INPUT.VIEWS.SIZE", sizes, "INPUT.VIEWS.CROP_SCALE", ((0.08, 0.4),))
+    options = ("INPUT.VIEWS.SIZE", sizes, "INPUT.VIEWS.CROP_SCALE", ((0.08, 0.2),))
     free = build(*options)
     bound = build(*options, "INPUT.VIEWS.MIN_OVERLAP", 12, "INPUT.VIEWS.OVERLAP_TRIES", 1000)
     sides = {
@@ -186,6 +200,21 @@ def test_min_overlap_is_given_up_after_overlap_tries(picture, monkeypatch):
     )
     sample = build("INPUT.VIEWS.MIN_OVERLAP", 1000, "INPUT.VIEWS.OVERLAP_TRIES", 7)(picture, 0)
     assert len(draws) == 7 * 2 and len(sample["views"]) == 2
+
+
+def test_crop_same_is_that_of_the_first_view(picture):
+    mapper = build("INPUT.VIEWS.NUM", 3, "INPUT.VIEWS.CROP", ("random", "same", "random"),
+                   "INPUT.VIEWS.BLUR_PROB", (0.5,), "INPUT.VIEWS.SOLARIZE_PROB", (0.0,))  # fmt: skip
+    flips = set()
+    for seed in range(20):
+        first, second, third = geometry(mapper(picture, seed))
+        assert torch.allclose(first.footprint(), second.footprint(), atol=1e-9)
+        assert not torch.allclose(first.footprint(), third.footprint(), atol=1.0)
+        assert not torch.equal(first.images, second.images)  # other colours
+        flips.add((bool(first.scale[0, 0] < 0), bool(second.scale[0, 0] < 0)))
+    assert len(flips) == 4
+    with pytest.raises(ValueError, match="INPUT.VIEWS.CROP.*first view"):
+        build("INPUT.VIEWS.CROP", ("same", "random"))
 
 
 def test_crop_whole_shows_the_whole_image(picture):

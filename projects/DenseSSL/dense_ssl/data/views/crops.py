@@ -8,31 +8,48 @@ import math
 
 import numpy as np
 
+SAMPLERS = ("torchvision", "clamp")
+# Draws of an area and an aspect ratio, as many as torchvision makes.
+_TRIES = 10
 
-def draw_crop(rng, width, height, scale, ratio):
+
+def draw_crop(rng, width, height, scale, ratio, sampler="torchvision"):
     """Draw the crop of a random resized crop.
 
-    Area and aspect ratio are drawn as in BYOL. A crop that is larger than the image along one axis
-    is cut there, so no draw is rejected and ``rng`` always advances by the same amount.
+    Both samplers draw the same numbers. Where the first area and aspect ratio fit the image, they
+    return the same crop.
 
     Args:
-        rng: numpy Generator; always four numbers are drawn.
+        rng: numpy Generator; it always advances by the same amount, however many tries are needed.
         width, height: image size in pixels.
         scale: (low, high) share of the image area, uniform.
         ratio: (low, high) width / height, log-uniform.
+        sampler: what happens to a crop that is larger than the image along one axis.
+            "torchvision": it is drawn again, up to ten times in all, and then the largest centred
+            crop of an allowed ratio is taken (``torchvision.transforms.RandomResizedCrop``).
+            "clamp": it is cut there (BYOL's JAX code), which gives larger crops on average.
 
     Returns:
         Integer (left, top, width, height).
     """
-    area, log_ratio, x, y = rng.random(4)
-    area = width * height * (scale[0] + area * (scale[1] - scale[0]))
     low, high = math.log(ratio[0]), math.log(ratio[1])
-    aspect = math.exp(low + log_ratio * (high - low))
-    crop_w = min(max(round(math.sqrt(area * aspect)), 1), width)
-    crop_h = min(max(round(math.sqrt(area / aspect)), 1), height)
-    left = min(int(x * (width - crop_w + 1)), width - crop_w)
-    top = min(int(y * (height - crop_h + 1)), height - crop_h)
-    return left, top, crop_w, crop_h
+    for area, log_ratio, x, y in rng.random((_TRIES, 4)).tolist():
+        area = width * height * (scale[0] + area * (scale[1] - scale[0]))
+        aspect = math.exp(low + log_ratio * (high - low))
+        crop_w, crop_h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if sampler == "clamp":
+            crop_w, crop_h = min(max(crop_w, 1), width), min(max(crop_h, 1), height)
+        if 0 < crop_w <= width and 0 < crop_h <= height:
+            left, top = int(x * (width - crop_w + 1)), int(y * (height - crop_h + 1))
+            return left, top, crop_w, crop_h
+    return _centre_crop(width, height, ratio)
+
+
+def _centre_crop(width, height, ratio):
+    """Return the largest centred crop whose width / height lies within ``ratio``."""
+    crop_w = min(width, max(round(height * ratio[1]), 1))
+    crop_h = min(height, max(round(width / ratio[0]), 1))
+    return (width - crop_w) // 2, (height - crop_h) // 2, crop_w, crop_h
 
 
 def crop_affine(crop, size, flip):

@@ -107,11 +107,12 @@ class MultiViewMapper:
         """Draw a crop (left, top, width, height) per view, again until they overlap enough."""
         for _ in range(self.overlap_tries):
             crops = [
-                draw_crop(rng, width, height, view.crop_scale, view.crop_ratio)
-                if view.crop == "random"
+                draw_crop(rng, width, height, x.crop_scale, x.crop_ratio, x.crop_sampler)
+                if x.crop == "random"
                 else (0, 0, width, height)
-                for view in self.views
+                for x in self.views
             ]
+            crops = [crops[0] if x.crop == "same" else y for x, y in zip(self.views, crops)]
             if self.min_overlap <= 0 or self._least_overlap(crops) > self.min_overlap:
                 break
         return crops

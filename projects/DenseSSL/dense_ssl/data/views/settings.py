@@ -4,10 +4,12 @@ from dataclasses import dataclass, fields
 from typing import Tuple
 
 from ...utils.checks import require_one_of
+from .crops import SAMPLERS
 from .photometry import PhotometrySettings
 
 _CHOICES = {
-    "crop": ("random", "whole"),
+    "crop": ("random", "whole", "same"),
+    "crop_sampler": SAMPLERS,
     "blur": ("gaussian", "resize"),
     "interpolation": ("bicubic", "bilinear"),
 }
@@ -27,6 +29,7 @@ class ViewSettings(PhotometrySettings):
     """How one view is made: the keys of INPUT.VIEWS for one view, in lower case."""
 
     crop: str = "random"
+    crop_sampler: str = "torchvision"
     crop_scale: Tuple[float, float] = (0.08, 1.0)
     crop_ratio: Tuple[float, float] = (3 / 4, 4 / 3)
     interpolation: str = "bicubic"
@@ -57,6 +60,11 @@ def view_settings(node):
         values = {key: entry_of_view(node[key.upper()], view) for key in keys}
         _check(values)
         settings.append(ViewSettings(**values))
+    if settings and settings[0].crop == "same":
+        raise ValueError(
+            f'INPUT.VIEWS.CROP is {tuple(node.CROP)}: the first view cannot have the "same" crop '
+            'as itself. Set its entry to "random" or "whole".'
+        )
     return settings
 
 
