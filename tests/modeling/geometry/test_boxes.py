@@ -44,7 +44,7 @@ def literal_samples(region, smallest, numbers, threshold):
     for candidates in numbers:
         for candidate in candidates:
             box = literal_uniform(region, smallest, candidate)
-            if all(literal_iou(box, other) < threshold for other in chosen):
+            if all(literal_iou(box, other) <= threshold for other in chosen):
                 break
         chosen.append(box)  # after the last try the last candidate stays
     return chosen
@@ -124,12 +124,44 @@ def test_smallest_box_is_measured_in_the_view_of_lower_zoom():
     assert box_ops.holds_boxes(region + torch.tensor([0, 0, 0, 1.0]), smallest).item()
 
 
+@pytest.mark.parametrize("second, kept", [([0, 0, 1, 1], True), ([0, 0, 1.01, 1], False)])
+def test_a_candidate_is_rejected_above_the_threshold_and_not_at_it(monkeypatch, second, kept):
+    """SCRL, section 3.1: reject a candidate if the IoU is larger than 50 %."""
+    far = [5, 5, 6, 6]
+    drawn = torch.tensor([[[[0, 0, 2, 1]] * 2, [second, far]]], dtype=torch.float64)  # (1, 2, 2, 4)
+    assert (literal_iou([0, 0, 2, 1], second) == 0.5) == kept
+    monkeypatch.setitem(box_ops.BOX_SAMPLERS, "given", (lambda *args: drawn, 1))
+    got = box_ops.sample_boxes(None, None, torch.zeros(1, dtype=torch.int64), 2, "given", 0.5, 2)
+    assert got[0, 1].tolist() == (second if kept else far)
+
+
+def literal_jitter(box, amount, numbers):
+    """(x, y, w, h) of Eq. 1, each changed by a share of the box's size."""
+    x, y, w, h = box[0], box[1], box[2] - box[0], box[3] - box[1]
+    moves = [(2 * u - 1) * amount for u in numbers]
+    x, y, w, h = x + moves[0] * w, y + moves[1] * h, w * (1 + moves[2]), h * (1 + moves[3])
+    return [x, y, x + w, y + h]
+
+
+def test_jitter_changes_position_and_sides():
+    region, smallest = regions(6)
+    seeds = torch.arange(N)
+    drawn = box_ops.sample_boxes(region, smallest, seeds, K, "uniform", 1.0, 1)
+    got = box_ops.jitter_boxes(drawn, 0.2, seeds, stream=3)
+    numbers = uniform(seeds, (K, 4), 3)
+    for i in range(0, N, 37):
+        for k in range(K):
+            expected = literal_jitter(drawn[i, k].tolist(), 0.2, numbers[i, k].tolist())
+            assert got[i, k].tolist() == pytest.approx(expected)
+
+
 def test_jitter_is_bounded_and_differs_between_views():
     region, smallest = regions(5)
     drawn = box_ops.sample_boxes(region, smallest, torch.arange(N), K, "uniform", 1.0, 1)
     first, second = (box_ops.jitter_boxes(drawn, 0.1, torch.arange(N), stream=s) for s in (2, 3))
     sides = (drawn[..., 2:] - drawn[..., :2]).repeat(1, 1, 2)
-    assert ((first - drawn).abs() <= 0.15 * sides + 1e-9).all()
+    assert ((first - drawn).abs()[..., :2] <= 0.1 * sides[..., :2] + 1e-9).all()
+    assert ((first - drawn).abs()[..., 2:] <= 0.2 * sides[..., 2:] + 1e-9).all()
     assert ((first - second).abs().amax(-1) > 1e-6).all()
     ratio = (first[..., 2:] - first[..., :2]) / sides[..., :2]
     assert 0.9 - 1e-9 <= ratio.min() and ratio.max() <= 1.1 + 1e-9

@@ -1,5 +1,6 @@
 """BYOL and SCRL against literal loops over their equations, and SCRL's options."""
 
+import numpy as np
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
@@ -19,6 +20,7 @@ from oracles import (
 )
 from torch import nn
 
+from dense_ssl.data.views.crops import crop_affine, draw_crop
 from dense_ssl.modeling.geometry import boxes as box_ops
 from dense_ssl.modeling.methods import BYOLObjective, SCRLObjective
 from dense_ssl.structures import Views
@@ -167,9 +169,33 @@ def test_jitter_moves_the_boxes_of_each_view_a_little():
     first, second = in_image(objective(SCRLObjective, "MODEL.SCRL.BOX_JITTER", 0.1), make_views())
     exact, _ = in_image(objective(SCRLObjective), make_views())
     sides = (exact[..., 2:] - exact[..., :2]).repeat(1, 1, 2)
-    for moved in (first, second):  # centre 10 %, sides 5 % to each end
-        assert 0 < ((moved - exact).abs() / sides).max() <= 0.15 + 1e-9
+    for moved in (first, second):  # position 10 %, sides another 10 %
+        assert 0 < ((moved - exact).abs() / sides).max() <= 0.2 + 1e-9
     assert (first - second).abs().amax(-1).min() > 1e-3
+
+
+@pytest.mark.parametrize("amount, views, expected", [
+    (0.1, (1,), 0.804), (0.2, (1,), 0.660),  # measured with the authors' code
+    (0.1, (0, 1), 0.744), (0.2, (0, 1), 0.566),
+])  # fmt: skip
+def test_how_far_jitter_takes_boxes_apart(amount, views, expected):
+    """Mean IoU in the image of the boxes of a pair, on crops of 20 to 100 % of photos."""
+    rng, count, side = np.random.default_rng(0), 400, 224
+    affine = [
+        crop_affine(draw_crop(rng, 500, 375, (0.2, 1), (3 / 4, 4 / 3)), side, rng.random() < 0.5)
+        for _ in range(2 * count)
+    ]
+    affine = torch.from_numpy(np.stack(affine)).view(2, count, 4)
+    pair = [Views(torch.zeros(count, 1, side, side), x, torch.arange(count)) for x in affine]
+    options = ("MODEL.SCRL.BOX_JITTER", amount, "MODEL.SCRL.BOX_JITTER_VIEWS", views)
+    scrl = objective(SCRLObjective, *options, "MODEL.SCRL.BOX_SAMPLING", "grid",
+                     "MODEL.SCRL.NUM_BOXES", 10, "MODEL.SCRL.MIN_BOX_SIZE", 32)  # fmt: skip
+    boxes, usable = scrl.sample(pair)
+    moved = [x.boxes_to_image(boxes[v])[usable].flatten(0, 1)[:, None] for v, x in enumerate(pair)]
+    assert box_ops.pairwise_iou(*moved).mean().item() == pytest.approx(expected, abs=0.006)
+    scrl.jitter = 0.0
+    exact, _ = scrl.sample(pair)
+    assert [torch.equal(boxes[v], exact[v]) for v in (0, 1)] == [v not in views for v in (0, 1)]
 
 
 def test_negative_jitter_draws_unrelated_boxes():
@@ -191,7 +217,8 @@ def test_number_of_boxes_and_their_smallest_side():
 
 @pytest.mark.parametrize("kind, key, value", [
     (SCRLObjective, "SCRL.BOX_SAMPLING", "random"), (SCRLObjective, "SCRL.IN_FEATURE", "p9"),
-    (SCRLObjective, "SCRL.NUM_BOXES", 0), (SCRLObjective, "SCRL.MAX_TRIES", 0),
+    (SCRLObjective, "SCRL.BOX_JITTER_VIEWS", (2,)), (SCRLObjective, "SCRL.NUM_BOXES", 0),
+    (SCRLObjective, "SCRL.MAX_TRIES", 0),
     (BYOLObjective, "BYOL.IN_FEATURE", "res9"),
 ])  # fmt: skip
 def test_unknown_options_name_their_key(kind, key, value):

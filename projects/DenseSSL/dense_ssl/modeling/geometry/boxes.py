@@ -103,7 +103,8 @@ def sample_boxes(region, smallest, seeds, num_boxes, sampling, iou_threshold, ma
         region: (N, 4). smallest: (N, 2). seeds: (N,) int64.
         num_boxes: K.
         sampling: a key of ``BOX_SAMPLERS``.
-        iou_threshold: IoU with an earlier box of the image from which a candidate is rejected.
+        iou_threshold: a candidate is rejected if its IoU with an earlier box of the image is
+            larger.
         max_tries: T; the last candidate stays when all are rejected.
         stream: another value gives other boxes for the same seeds.
 
@@ -116,7 +117,7 @@ def sample_boxes(region, smallest, seeds, num_boxes, sampling, iou_threshold, ma
     candidates = draw(region, smallest, numbers)  # (N, K, T, 4)
     chosen = candidates[:, :1, 0]  # (N, 1, 4)
     for k in range(1, num_boxes):
-        accepted = (pairwise_iou(candidates[:, k], chosen) < iou_threshold).all(dim=2)  # (N, T)
+        accepted = (pairwise_iou(candidates[:, k], chosen) <= iou_threshold).all(dim=2)  # (N, T)
         # index of the first accepted candidate, T where there is none
         first = (accepted.cumsum(dim=1) == 0).sum(dim=1).clamp(max=tries - 1)
         pick = first[:, None, None].expand(-1, 1, 4)
@@ -125,19 +126,21 @@ def sample_boxes(region, smallest, seeds, num_boxes, sampling, iou_threshold, ma
 
 
 def jitter_boxes(boxes, amount, seeds, stream):
-    """Move the centre and change the sides of each box by up to ``amount`` of its size.
+    """Move each box and change its sides by up to ``amount`` of its size.
 
-    The relaxation of the exact match in SCRL's Table 7; the paper gives no formula, here all four
-    changes are uniform in [-amount, amount].
+    The relaxation of the exact match in SCRL's Table 7, where each box "can shrink or expand its
+    width and height, and move its position within the margin of a specific percentage". A box is
+    (x, y, w, h) there (Eq. 1), so its position is its upper left corner. All four changes are
+    uniform in [-amount, amount].
 
     Args:
-        boxes: (N, K, 4). amount: share of the side. seeds: (N,). stream: one per view.
+        boxes: (N, K, 4). amount: share of the side. seeds: (N,).
+        stream: another value gives other changes for the same seeds.
     """
     change = (2 * uniform(seeds, boxes.shape[1:], stream).to(boxes) - 1) * amount
     sides = boxes[..., 2:] - boxes[..., :2]
-    centre = (boxes[..., :2] + boxes[..., 2:]) / 2 + change[..., :2] * sides
-    half = sides * (1 + change[..., 2:]) / 2
-    return torch.cat([centre - half, centre + half], dim=-1)
+    corner = boxes[..., :2] + change[..., :2] * sides
+    return torch.cat([corner, corner + sides * (1 + change[..., 2:])], dim=-1)
 
 
 def clip_boxes(boxes, size):

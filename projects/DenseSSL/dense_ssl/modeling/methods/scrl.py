@@ -30,7 +30,16 @@ class SCRLObjective(Objective):
 
     @configurable
     def __init__(
-        self, *, in_feature, projector, predictor, pooler, sampling, min_box_size, jitter=0.0
+        self,
+        *,
+        in_feature,
+        projector,
+        predictor,
+        pooler,
+        sampling,
+        min_box_size,
+        jitter=0.0,
+        jitter_views=(0, 1),
     ):
         """
         Args:
@@ -40,13 +49,15 @@ class SCRLObjective(Objective):
             sampling: keyword arguments of
                 :func:`~dense_ssl.modeling.geometry.boxes.sample_boxes`.
             min_box_size: smallest box side in view pixels.
-            jitter: largest change of a box per view; negative for unrelated boxes.
+            jitter: largest change of a box; negative for unrelated boxes.
+            jitter_views: indices of the views whose boxes change.
         """
         super().__init__()
         self.in_feature = in_feature
         self.sampling = sampling
         self.min_box_size = min_box_size
         self.jitter = jitter
+        self.jitter_views = jitter_views
         self.pooler = pooler
         self.projector = projector
         self.predictor = predictor
@@ -66,13 +77,17 @@ class SCRLObjective(Objective):
         node.BOX_SAMPLING = "uniform"
         # Smallest box side in view pixels, in the view of lower zoom; 0: the stride of IN_FEATURE.
         node.MIN_BOX_SIZE = 0
-        # A box that overlaps an earlier one of its image by at least this IoU is drawn again, up to
-        # MAX_TRIES times; 1 accepts every box.
+        # A box whose IoU with an earlier one of its image is larger than this is drawn again, up to
+        # MAX_TRIES times; 1 accepts every box. The paper says "larger than 50%" (its code redraws
+        # at 0.5 too) and gives no limit of tries (50 in the code, which then keeps the last box).
         node.IOU_THRESHOLD = 0.5
         node.MAX_TRIES = 50
-        # Sides and centre of each box move by up to this share of its size, in each view on its own
-        # (Table 7): 0, 0.1, 0.2; a negative value draws unrelated boxes in the two views.
+        # Position and sides of a box change by up to this share of its size (Table 7): 0, 0.1, 0.2;
+        # a negative value draws unrelated boxes in the two views (the infinity there).
         node.BOX_JITTER = 0.0
+        # The views in which boxes move, each on its own. The paper jitters "each box" of a matched
+        # pair, so both; its code moves the boxes of one view: (1,).
+        node.BOX_JITTER_VIEWS = (0, 1)
         # RoIAlign with the half-pixel shift (detectron2's) or without (the authors' code).
         node.ALIGNED = True
         # Sampling points of RoIAlign per bin side; 0: adaptive.
@@ -83,6 +98,8 @@ class SCRLObjective(Objective):
         node, norm = cfg.MODEL.SCRL, cfg.MODEL.SSL.HEAD_NORM
         require_one_of("MODEL.SCRL.BOX_SAMPLING", node.BOX_SAMPLING, box_ops.BOX_SAMPLERS)
         require_positive(cfg, "MODEL.SCRL.NUM_BOXES", "MODEL.SCRL.MAX_TRIES")
+        jitter_views = tuple(node.BOX_JITTER_VIEWS)
+        require_one_of("MODEL.SCRL.BOX_JITTER_VIEWS", jitter_views, ((0, 1), (0,), (1,)))
         shape = require_feature(shapes, node.IN_FEATURE, "MODEL.SCRL.IN_FEATURE")
         return {
             "in_feature": node.IN_FEATURE,
@@ -97,6 +114,7 @@ class SCRLObjective(Objective):
             },
             "min_box_size": node.MIN_BOX_SIZE or float(shape.stride),
             "jitter": node.BOX_JITTER,
+            "jitter_views": jitter_views,
         }
 
     def forward(self, views, passes):
@@ -130,7 +148,7 @@ class SCRLObjective(Objective):
                     region, smallest, first.seeds, stream=index, **self.sampling
                 )
             moved = drawn
-            if self.jitter > 0:
+            if self.jitter > 0 and index in self.jitter_views:
                 moved = box_ops.jitter_boxes(drawn, self.jitter, first.seeds, stream=2 + index)
             boxes[index] = box_ops.clip_boxes(view.boxes_to_view(moved), view.size)
         return boxes, usable
