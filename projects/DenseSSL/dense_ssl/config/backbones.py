@@ -4,10 +4,17 @@ from detectron2.config import CfgNode as CN
 
 
 def add_backbone_config(cfg):
-    """Add the keys of timm's networks, of ViTs and of ResNets with a deep stem.
+    """Add the keys of detectron2's ResNets, of timm's networks and of ViTs.
 
     MODEL.RESNETS.OUT_FEATURES chooses the maps of every backbone except ViTs.
     """
+    # Pre-training starts with a scale of 0 in the last batch norm of each residual block, so that
+    # every block begins as its shortcut. DeepMind's network for BYOL does this; torchvision's
+    # ResNet, which the PyTorch codes of the other methods take, does not by default. Only of
+    # detectron2's ResNets: timm's networks have an argument of their own (zero_init_last, True by
+    # default), for MODEL.TIMM.ARGUMENTS.
+    cfg.MODEL.RESNETS.ZERO_INIT_RESIDUAL = False
+
     # For build_timm_backbone, ..._fpn_backbone, build_retinanet_...: a network of timm.
     timm = cfg.MODEL.TIMM = CN()
     timm.NAME = ""

@@ -10,6 +10,7 @@ from torch import nn
 from ..data.views.batch import stack_samples
 from ..structures import Views
 from ..utils.events import is_drawn, iteration_or_none
+from .architectures.zero_init import zero_init_residual
 from .backbones import extract_features, feature_shapes
 from .composition import (
     build_objectives,
@@ -94,6 +95,8 @@ class Pretrainer(nn.Module):
     @classmethod
     def from_config(cls, cfg):
         backbone = build_backbone(cfg)
+        if cfg.MODEL.RESNETS.ZERO_INIT_RESIDUAL:
+            zero_init_residual(backbone)
         shapes = feature_shapes(backbone)
         weights = weights_of(cls, cfg)
         objectives = build_objectives(cfg, shapes, weights)
