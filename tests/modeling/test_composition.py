@@ -55,7 +55,8 @@ def test_a_named_method_is_a_composition(method):
     (("PointRegionObjective", "SCRLObjective", "BoxContrastObjective"), 2, 2),
 ])  # fmt: skip
 def test_objectives_share_passes_and_take_the_union_of_views(monkeypatch, entries, online, target):
-    model = compose(*entries, options=(*needs("DUPR"), *WHOLE))
+    one_direction = ("MODEL.LC_LOSS.SYMMETRIC", False)
+    model = compose(*entries, options=(*needs("DUPR"), *WHOLE, *one_direction))
     calls = {id(model.backbone): 0, id(model.target_backbone): 0}
     original = passes_module.extract_features
 

@@ -239,11 +239,13 @@ def test_lc_loss_agrees_with_its_equations(symmetric, loss):
 
 
 def test_lc_loss_asks_for_the_passes_it_needs():
-    lc = objective(LCObjective)
-    assert lc.online_views == (0, 1) and lc.target_views == (2,)
-    both = objective(LCObjective, "MODEL.LC_LOSS.SYMMETRIC", True)
+    both = objective(LCObjective)
     assert set(both.online_views) == set(both.target_views) == {0, 1, 2}
-    two = objective(LCObjective, "MODEL.LC_LOSS.WHOLE_VIEW", 1, "MODEL.LC_LOSS.CROP_VIEWS", (0,),
+    one = ("MODEL.LC_LOSS.SYMMETRIC", False)
+    lc = objective(LCObjective, *one)
+    assert lc.online_views == (0, 1) and lc.target_views == (2,)
+    two = objective(LCObjective, *one, "MODEL.LC_LOSS.WHOLE_VIEW", 1,
+                    "MODEL.LC_LOSS.CROP_VIEWS", (0,),
                     "INPUT.VIEWS.NUM", 2, "INPUT.VIEWS.CROP", ("random", "whole"))  # fmt: skip
     assert two.online_views == (0,) and two.target_views == (1,)
 
@@ -254,7 +256,8 @@ def test_lc_loss_flipping_a_crop_and_its_features_changes_nothing():
     mirrored = views[0].affine.clone()
     mirrored[:, 0], mirrored[:, 1] = -mirrored[:, 0], SIDE - mirrored[:, 1]
     views[0] = Views(views[0].images, mirrored, views[0].seeds)
-    passes.maps[0][0] = passes.maps[0][0].flip(-1)
+    for maps in passes.maps:
+        maps[0] = maps[0].flip(-1)
     assert lc(views, passes)["loss_local"].item() == pytest.approx(before.item(), abs=1e-9)
 
 
