@@ -48,11 +48,11 @@ def region_of(x, y, grid):
 def test_every_point_lies_in_its_region_in_both_views(paired, grid):
     views = make_views()
     sample = sampler(paired=paired, grid=grid).sample(*views)
-    for view, points in zip(views, sample.points):
+    for view, points in zip(views, sample.points.xy):
         on_image = view.to_image(points)
         for row in range(len(view)):
             for (x, y), (u, v), region in zip(
-                on_image[row].tolist(), points[row].tolist(), sample.point_regions[row].tolist()
+                on_image[row].tolist(), points[row].tolist(), sample.points.regions[row].tolist()
             ):
                 if region >= 0:
                     assert region_of(x, y, grid) == region
@@ -60,20 +60,69 @@ def test_every_point_lies_in_its_region_in_both_views(paired, grid):
     assert (sample.drawn >= 0).float().mean() > 0.9
 
 
-def test_paired_points_are_the_same_place_of_the_image():
-    first, second = make_views()
-    sample = sampler().sample(first, second)
-    there = (sample.point_regions >= 0)[..., None]
-    distance = (first.to_image(sample.points[0]) - second.to_image(sample.points[1])) * there
-    assert distance.abs().max() < 1e-9
-    free = sampler(paired=False).sample(first, second)
-    assert (first.to_image(free.points[0]) - second.to_image(free.points[1])).abs().max() > 1
+def in_image(views, points):
+    return [view.to_image(xy) for view, xy in zip(views, points.xy)]
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_pairs_are_the_same_place_of_the_image(paired):
+    views = make_views()
+    sample = sampler(paired=paired).sample(*views, pairs=True)
+    pairs = sample.points if paired else sample.pairs
+    a, b = (x[pairs.regions >= 0] for x in in_image(views, pairs))
+    assert (a - b).abs().max() < 1e-9 and len(a) > 900
+    inside = torch.stack([x.footprint() for x in views])  # (2, N, 4)
+    low, high = inside[..., :2].amax(0)[:, None], inside[..., 2:].amin(0)[:, None]
+    place = in_image(views, pairs)[0]
+    shown = ((place >= low - 1e-9) & (place <= high + 1e-9)).all(dim=2)
+    assert shown[pairs.regions >= 0].all()
+    assert (sample.pairs is None) == paired
+
+
+def test_each_view_draws_points_of_its_own_from_all_that_it_shows():
+    views = make_views(count=200)
+    sample = sampler(paired=False).sample(*views)
+    assert sample.pairs is None
+    there = sample.points.regions >= 0
+    a, b = (x[there] for x in in_image(views, sample.points))
+    assert ((a - b).norm(dim=1) > 1e-9).all()
+    for v in (0, 1):  # outside of the overlap as well
+        other = views[1 - v]
+        shown = other.shows(other.to_view(in_image(views, sample.points)[v]))[there]
+        assert 0.5 < shown.float().mean() < 0.95
+    # in one and the same view they meet by chance alone
+    whole = sampler(paired=False, grid=1, num_points=400).sample(views[0], views[0])
+    cells = [(xy / SIDE * 16).long() for xy in whole.points.xy]
+    same = (cells[0] == cells[1]).all(dim=2).float().mean()
+    assert same.item() == pytest.approx(1 / 256, abs=5e-4)
+
+
+def test_asking_for_pairs_changes_no_other_draw():
+    views = make_views()
+    a, b = (sampler(paired=False).sample(*views, pairs=x) for x in (False, True))
+    assert torch.equal(a.drawn, b.drawn)
+    assert all(torch.equal(x, y) for x, y in zip(a.points.xy, b.points.xy))
+    pairs = b.pairs.regions
+    assert torch.equal(pairs[pairs >= 0], b.points.regions[pairs >= 0])
+
+
+def test_a_region_of_which_the_views_share_no_place_has_points_and_no_pairs():
+    first, second = make_views(3)
+    first.affine[:] = torch.tensor([1.0, 0, 1.0, 0])  # 64 x 64 pixels, from x = 0
+    second.affine[:] = torch.tensor([1.0, -64, 1.0, 0])  # from x = 64
+    second.affine[1] = torch.tensor([1.0, -32, 1.0, 0])  # from x = 32: half of it
+    sample = sampler(paired=False, grid=1).sample(first, second, pairs=True)
+    assert (sample.points.regions == 0).all()
+    assert (sample.pairs.regions[[0, 2]] == -1).all() and (sample.pairs.regions[1] == 0).all()
+    assert all(torch.isfinite(x).all() for x in sample.pairs.xy)
+    x = first.to_image(sample.pairs.xy[0])[1, :, 0]
+    assert 32 <= x.min() < 36 and 60 < x.max() <= 64
 
 
 def test_identity_views_give_identical_points():
     view = make_views()[0]
     sample = sampler().sample(view, view)
-    assert torch.allclose(sample.points[0], sample.points[1], atol=1e-9)
+    assert torch.allclose(sample.points.xy[0], sample.points.xy[1], atol=1e-9)
     assert (sample.drawn >= 0).all()
 
 
@@ -83,10 +132,10 @@ def test_flipping_a_view_moves_its_points_and_nothing_else():
     mirrored[:, 0], mirrored[:, 1] = -mirrored[:, 0], SIDE - mirrored[:, 1]
     flipped = Views(second.images, mirrored, second.seeds, second.image_size)
     a, b = sampler().sample(first, second), sampler().sample(first, flipped)
-    assert torch.equal(a.drawn, b.drawn) and torch.equal(a.points[0], b.points[0])
-    expected = a.points[1].clone()
+    assert torch.equal(a.drawn, b.drawn) and torch.equal(a.points.xy[0], b.points.xy[0])
+    expected = a.points.xy[1].clone()
     expected[..., 0] = SIDE - expected[..., 0]
-    assert torch.allclose(b.points[1], expected, atol=1e-9)
+    assert torch.allclose(b.points.xy[1], expected, atol=1e-9)
 
 
 def test_views_without_a_common_region():
@@ -95,8 +144,8 @@ def test_views_without_a_common_region():
     second.affine[:] = torch.tensor([4.0, -700, 4.0, -500])  # far right, below
     for paired in (True, False):
         sample = sampler(paired=paired).sample(first, second)
-        assert (sample.drawn == -1).all() and (sample.point_regions == -1).all()
-        assert all(torch.isfinite(x).all() for x in sample.points)
+        assert (sample.drawn == -1).all() and (sample.points.regions == -1).all()
+        assert all(torch.isfinite(x).all() for x in sample.points.xy)
 
 
 @pytest.mark.parametrize("paired", [True, False])
@@ -120,7 +169,7 @@ def test_samples_depend_on_the_seed_of_an_image_alone():
             for x in (first, second)]  # fmt: skip
     half = sampler().sample(*part)
     assert torch.equal(whole.drawn[2:4], half.drawn)
-    assert torch.equal(whole.points[0][2:4], half.points[0])
+    assert torch.equal(whole.points.xy[0][2:4], half.points.xy[0])
 
 
 def test_without_image_sizes_the_grid_spans_what_the_views_show():
@@ -128,10 +177,10 @@ def test_without_image_sizes_the_grid_spans_what_the_views_show():
     bare = [Views(x.images, x.affine, x.seeds) for x in (first, second)]
     sample = sampler(grid=2).sample(*bare)
     reach = torch.stack([x.footprint()[:, 2:] for x in bare]).amax(dim=0)
-    points = bare[0].to_image(sample.points[0])
+    points = bare[0].to_image(sample.points.xy[0])
     expected = region_ops.grid_regions(points, reach, 2)
-    there = sample.point_regions >= 0
-    assert torch.equal(expected[there], sample.point_regions[there])
+    there = sample.points.regions >= 0
+    assert torch.equal(expected[there], sample.points.regions[there])
 
 
 def test_regions_of_the_data_replace_the_grid():
@@ -140,9 +189,9 @@ def test_regions_of_the_data_replace_the_grid():
     view = make_views(4, regions=regions)[0]
     sample = sampler().sample(view, view)
     assert set(sample.drawn.unique().tolist()) == {2, 7}
-    cells = (sample.points[0] / SIDE * 8).long()
+    cells = (sample.points.xy[0] / SIDE * 8).long()
     read = regions[torch.arange(4)[:, None], cells[..., 1], cells[..., 0]]
-    assert torch.equal(read.long(), sample.point_regions)
+    assert torch.equal(read.long(), sample.points.regions)
 
 
 def test_regions_and_cells_are_drawn_uniformly():

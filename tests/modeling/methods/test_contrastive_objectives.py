@@ -12,7 +12,6 @@ from helpers import TINY, base_config, needs, random_batch, tiny_config
 from oracles import DISJOINT, NARROW, SIDE, GivenPasses, N, literal_align, literal_box, make_views
 from torch.nn import functional as F
 
-from dense_ssl.losses import affinity_distillation, point_region_contrast
 from dense_ssl.modeling.geometry import boxes as box_ops
 from dense_ssl.modeling.methods import DUPRObjective, MoCoObjective, PointRegionObjective
 from dense_ssl.structures import Views
@@ -260,47 +259,27 @@ def points(*options):
     return objective(PointRegionObjective, *options)
 
 
-def test_point_region_agrees_with_its_equations():
-    """Eq. 2 and 4 on points that are read from the enlarged map, cell by cell."""
-    made = points("MODEL.PLRC.RESOLUTION", 8, "MODEL.PLRC.PAIRED_POINTS", True)
-    views, passes = make_views(1, {1: DISJOINT}), GivenFeatures(2)
-    sample = made.sampler.sample(*views)
-    vectors = []
-    heads, maps = (made.projector, made.target_projector), (passes.online(0), passes.target(1))
-    for head, features, where in zip(heads, maps, sample.points):
-        cells = features["res5"]
-        dense = torch.stack(
-            [torch.stack([head(cells[:, :, y, x]) for x in range(2)], -1) for y in range(2)], -2
-        )
-        grid = 2 * where / SIDE - 1
-        read = F.grid_sample(dense, grid[:, None], padding_mode="border", align_corners=False)
-        vectors.append(read[:, :, 0].transpose(1, 2))
-    regions = sample.point_regions
-    valid = regions >= 0
-    contrast = point_region_contrast(*vectors, regions, regions, 0.2)
-    affinity = affinity_distillation(*vectors, 0.1, 0.07, valid=valid)
-    losses = made(views, passes)
-    assert losses["loss_point_contrast"].item() == pytest.approx(0.5 * contrast.item(), abs=1e-10)
-    assert losses["loss_point_affinity"].item() == pytest.approx(0.5 * affinity.item(), abs=1e-10)
-    assert not valid[1].any() and valid[0].all()
-
-
-@pytest.mark.parametrize("level", ["point", "region"])
-def test_point_region_flipping_features_and_affine_together_changes_nothing(level):
+@pytest.mark.parametrize("option, names", [
+    (("LEVEL", "region"), {"loss_point_contrast", "loss_point_affinity"}),
+    (("PAIRED_POINTS", True), {"loss_point_contrast", "loss_point_affinity"}),
+    # points that each view draws by itself are others after a flip; pairs are not
+    (("GRID", 4), {"loss_point_affinity"}),
+])  # fmt: skip
+def test_point_region_flipping_features_and_affine_together_changes_nothing(option, names):
     # at the border of a cell a flip may round to the other side: views whose cells do not meet it
-    made = points("MODEL.PLRC.LEVEL", level, "MODEL.PLRC.RESOLUTION", 8)
+    made = points("MODEL.PLRC.RESOLUTION", 8, f"MODEL.PLRC.{option[0]}", option[1])
     views, passes = make_views(2), GivenFeatures(3)
     before = made(views, passes)
     mirrored = views[1].affine.clone()
     mirrored[:, 0], mirrored[:, 1] = -mirrored[:, 0], SIDE - mirrored[:, 1]
     views[1] = Views(views[1].images, mirrored, views[1].seeds)
     after = made(views, passes.map(lambda role, v, x: x.flip(-1) if v == 1 else x))
-    for name in before:
-        assert after[name].item() == pytest.approx(before[name].item(), abs=1e-10)
+    same = {x for x in before if after[x].item() == pytest.approx(before[x].item(), abs=1e-10)}
+    assert same == names
 
 
 def test_point_region_identical_views_find_their_points():
-    made, passes = points("MODEL.PLRC.NUM_POINTS", 4), GivenFeatures(4)
+    made, passes = points("MODEL.PLRC.PAIRED_POINTS", True), GivenFeatures(4)
     view = make_views(3)[0]
     made.target_projector.load_state_dict(made.projector.state_dict())
     same = passes.map(lambda role, v, x: passes.maps[0][0]["res4" if x.shape[1] == 5 else "res5"])
@@ -309,7 +288,7 @@ def test_point_region_identical_views_find_their_points():
         assert storage.latest()["plrc/overlap_rate"][0] == 1
         assert storage.latest()["plrc/top1"][0] > 0.9
     # student and teacher differ in temperature alone
-    swapped = points("MODEL.PLRC.STUDENT_TEMPERATURE", 0.07)
+    swapped = points("MODEL.PLRC.PAIRED_POINTS", True, "MODEL.PLRC.STUDENT_TEMPERATURE", 0.07)
     swapped.load_state_dict(made.state_dict())
     assert swapped([view, view], same)["loss_point_affinity"] < losses["loss_point_affinity"]
 
@@ -327,20 +306,36 @@ def test_point_region_order_of_images_does_not_matter():
 
 
 @pytest.mark.parametrize("strategy, targets", [(1, {1}), (2, {1}), (3, {0, 1})])
-def test_strategies_of_distillation(strategy, targets):
-    made, views, passes = points("MODEL.PLRC.STRATEGY", strategy), make_views(2), GivenFeatures(5)
+def test_strategies_of_distillation_ask_for_the_passes_they_need(strategy, targets):
+    made = points("MODEL.PLRC.STRATEGY", strategy)
     assert set(made.target_views) == targets and made.online_views == (0,)
-    sample = made.sampler.sample(*views)
-    query = made._embed(made.projector, passes.online(0), views[0], sample, 0)
-    key = made._embed(made.target_projector, passes.target(1), views[1], sample, 1)
-    extra = made._embed(made.target_projector, passes.target(0), views[0], sample, 0)
-    options = {
-        1: {}, 2: {"teacher": query, "candidates": query},
-        3: {"teacher": extra, "teacher_candidates": extra, "candidates": query},
-    }[strategy]  # fmt: skip
-    expected = 0.5 * affinity_distillation(query, key, 0.1, 0.07, **options)
-    got = made(views, passes)["loss_point_affinity"]
-    assert got.item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("options, pairs", [
+    ((), True), (("MODEL.PLRC.ALPHA", 1.0), False), (("MODEL.PLRC.LEVEL", "region"), False),
+    (("MODEL.PLRC.PAIRED_POINTS", True), False), (("MODEL.PLRC.WARMUP_ITERS", 50), False),
+])  # fmt: skip
+def test_pairs_are_drawn_where_distillation_needs_them_alone(options, pairs, monkeypatch):
+    made, samples = points(*options), []
+    draw = made.sampler.sample
+    monkeypatch.setattr(
+        made.sampler, "sample", lambda *x, **y: samples.append(draw(*x, **y)) or samples[-1]
+    )
+    with EventStorage(19) as storage:
+        made(make_views(2), GivenFeatures(5))
+        assert ("plrc/paired_rate" in storage.latest()) == pairs
+    assert (samples[0].pairs is not None) == pairs
+
+
+def test_the_log_says_how_many_regions_have_pairs():
+    made, views = points("MODEL.PLRC.GRID", 1), make_views(2, {1: DISJOINT})
+    for x in views:  # of the one region the second pair of views shares no place
+        x.image_size = torch.tensor([[400.0, 150.0]]).expand(N, 2)
+    with EventStorage(19) as storage:
+        losses = made(views, GivenFeatures(5))
+        assert storage.latest()["plrc/overlap_rate"][0] == 1
+        assert storage.latest()["plrc/paired_rate"][0] == pytest.approx(1 - 1 / N)
+    assert all(x.item() > 0 for x in losses.values())
 
 
 def test_warm_up_of_the_distillation():
@@ -372,15 +367,6 @@ def test_warm_up_epochs_become_iterations():
     assert cfg.MODEL.PLRC.WARMUP_ITERS == 38
 
 
-def test_region_level_has_one_vector_per_region():
-    made = points("MODEL.PLRC.LEVEL", "region", "MODEL.PLRC.PAIRED_POINTS", False)
-    views, passes = make_views(2), GivenFeatures(5)
-    sample = made.sampler.sample(*views)
-    vectors = made._embed(made.projector, passes.online(0), views[0], sample, 0)
-    assert vectors.shape == (N, 4, 8)
-    assert all(torch.isfinite(x) for x in made(views, passes).values())
-
-
 def test_point_region_without_common_regions_trains_on():
     made = points()
     losses = made(make_views(0, dict.fromkeys(range(N), DISJOINT)), GivenFeatures(8))
@@ -396,7 +382,6 @@ def test_point_region_without_common_regions_trains_on():
     (PointRegionObjective, "PLRC.LEVEL", "pixel"), (PointRegionObjective, "PLRC.STRATEGY", 4),
     (PointRegionObjective, "PLRC.NEGATIVES", "none"), (PointRegionObjective, "PLRC.GRID", 0),
     (PointRegionObjective, "PLRC.WARMUP_MODE", "on"), (PointRegionObjective, "PLRC.ALPHA", 1.5),
-    (PointRegionObjective, "PLRC.PAIRED_POINTS", False),
     (PointRegionObjective, "PLRC.IN_FEATURE", "p9"),
 ])  # fmt: skip
 def test_unknown_options_name_their_key(kind, key, value):

@@ -29,8 +29,8 @@ def draw_regions(images, sample, scale=1):
             pixels = enlarged(image, scale)
             regions = sample.region_maps[view][row].cpu().numpy()
             _tint(pixels, regions, palette)
-            labels = sample.point_regions[row].tolist()
-            for (x, y), label in zip((scale * sample.points[view][row]).tolist(), labels):
+            labels = sample.points.regions[row].tolist()
+            for (x, y), label in zip((scale * sample.points.xy[view][row]).tolist(), labels):
                 if label >= 0:
                     colour = tuple(int(c) for c in palette[label % len(palette)])
                     cv2.circle(pixels, (int(x), int(y)), 2, (255, 255, 255), -1)

@@ -1,6 +1,7 @@
 """Drawing the regions and points of two views (point-level region contrast, section 3.2)."""
 
 from dataclasses import dataclass
+from typing import Optional
 
 import torch
 
@@ -11,35 +12,48 @@ from .random_numbers import uniform
 
 
 @dataclass
+class PointSet:
+    """Q points in each of two views of N images.
+
+    Attributes:
+        xy: [(N, Q, 2), (N, Q, 2)], in view pixels.
+        regions: (N, Q), the region of point i, the same in both views; -1: there is no point.
+    """
+
+    xy: list
+    regions: torch.Tensor
+
+
+@dataclass
 class RegionSample:
     """Regions and points of two views of N images; S regions, P points in each.
 
     Attributes:
         drawn: (N, S), the regions; -1 in images that have none in both views.
-        points: [(N, S * P, 2), (N, S * P, 2)], points in view pixels.
-        region_maps: [(N, R * R), (N, R * R)], region of each cell of the views, -1 for none.
         visible: (N, M) bool, regions that both views show.
+        region_maps: [(N, R * R), (N, R * R)], region of each cell of the views, -1 for none.
+        points: :class:`PointSet` of S * P points in the regions ``drawn``.
+        pairs: the same for distillation: point i is the same place of the image in both views.
+            A region without a place that both views show has no points here. None: ``points``
+            are paired already, or no pairs were asked for.
     """
 
     drawn: torch.Tensor
-    points: list
-    region_maps: list
     visible: torch.Tensor
-
-    @property
-    def point_regions(self):
-        """(N, S * P), the region of each point."""
-        return self.drawn.repeat_interleave(self.points[0].shape[1] // self.drawn.shape[1], dim=1)
+    region_maps: list
+    points: PointSet
+    pairs: Optional[PointSet] = None
 
 
 class RegionSampler:
     """Draws N regions that both views show, and P points of each in both views.
 
-    Paired: the points are places of the image that both views show; point i of one view is
-    point i of the other. Unpaired: each view has points of its own in the same regions.
+    Unpaired: each view draws its points anywhere in the part of a region that it shows, and pairs
+    are a second draw, in the same regions. Paired: regions end where the views stop overlapping,
+    and one draw of pairs serves as both.
     """
 
-    def __init__(self, *, grid, num_regions, num_points, resolution, paired):
+    def __init__(self, *, grid, num_regions, num_points, resolution, paired=False):
         """
         Args:
             grid: n, divisions of the image along each axis, where the data bring no regions.
@@ -54,10 +68,11 @@ class RegionSampler:
         self.paired = paired
 
     @torch.no_grad()
-    def sample(self, first, second):
+    def sample(self, first, second, pairs=False):
         """
         Args:
             first, second: :class:`~dense_ssl.structures.Views` of the same images.
+            pairs: whether to draw pairs as well.
 
         Returns:
             :class:`RegionSample`.
@@ -66,28 +81,43 @@ class RegionSampler:
         image_size = _image_size(views)
         centres = [cell_centres(x, self._cells(x)) for x in views]
         maps = [self._region_map(x, c, image_size) for x, c in zip(views, centres)]
-        if self.paired:  # only what the other view shows as well
-            maps = [
-                torch.where(b.shows(b.to_view(a.to_image(c))), m, -1)
-                for a, b, c, m in zip(views, views[::-1], centres, maps)
-            ]
-        number = max(int(x.max()) for x in maps) + 1
-        counts = [region_ops.count_cells(x, max(number, 1)) for x in maps]
-        # a sliver of overlap may hold a cell's centre in one view and none in the other
-        visible = (counts[0] > 0) & (counts[1] > 0)
-        drawn = region_ops.draw_regions(visible, self._numbers(first, 1, self.num_regions))
-        points = [self._draw_points(first, 2, centres[0], maps[0], drawn)]
+        shared = _in_both_views(views, centres, maps) if self.paired or pairs else None
         if self.paired:
-            points.append(second.to_view(first.to_image(points[0])))
+            maps = shared
+        number = max(*(int(x.max()) + 1 for x in maps), 1)
+        visible = _have_a_cell(maps, number)
+        drawn = region_ops.draw_regions(visible, uniform(first.seeds, (self.num_regions,), 1))
+        if self.paired:
+            points, pairs = self._draw_pairs(views, 2, centres[0], maps[0], drawn), None
         else:
-            points.append(self._draw_points(first, 3, centres[1], maps[1], drawn))
-        return RegionSample(drawn, points, maps, visible)
+            points = self._draw_points(first, (2, 3), centres, maps, drawn)
+            if pairs:
+                there = _have_a_cell(shared, number).gather(1, drawn.clamp(min=0))
+                in_both = torch.where(there, drawn, -1)
+                pairs = self._draw_pairs(views, 4, centres[0], shared[0], in_both)
+        return RegionSample(drawn, visible, maps, points, pairs or None)
 
-    def _draw_points(self, first, stream, centres, region_map, drawn):
+    def _draw_points(self, first, streams, centres, maps, drawn):
+        """Points of each view on its own; the seeds are those of ``first`` in both."""
+        xy = [self._draw(first, *x, drawn) for x in zip(streams, centres, maps)]
+        return PointSet(xy, self._of_each_point(drawn))
+
+    def _draw_pairs(self, views, stream, centres, region_map, drawn):
+        """Cell centres of the first view, and the same places of the image in the second."""
+        first, second = views
+        here = self._draw(first, stream, centres, region_map, drawn)
+        there = second.to_view(first.to_image(here))
+        return PointSet([here, there], self._of_each_point(drawn))
+
+    def _draw(self, first, stream, centres, region_map, drawn):
         """(N, S * P, 2), P cell centres in each of the regions ``drawn``."""
-        numbers = self._numbers(first, stream, self.num_regions, self.num_points)
+        numbers = uniform(first.seeds, (self.num_regions, self.num_points), stream)
         cells = region_ops.draw_cells(region_map, drawn, numbers)
         return centres.gather(1, cells[..., None].expand(-1, -1, 2))
+
+    def _of_each_point(self, drawn):
+        """(N, S) -> (N, S * P)."""
+        return drawn.repeat_interleave(self.num_points, dim=1)
 
     def _cells(self, view):
         return (self.resolution,) * 2 if view.regions is None else view.regions.shape[1:]
@@ -98,9 +128,22 @@ class RegionSampler:
         regions = view.regions.flatten(1).long()
         return torch.where(regions == NO_REGION, -1, regions)
 
-    @staticmethod
-    def _numbers(view, stream, *shape):
-        return uniform(view.seeds, shape, stream)
+
+def _in_both_views(views, centres, maps):
+    """The region maps, -1 where the other view does not show a cell's centre."""
+    return [
+        torch.where(b.shows(b.to_view(a.to_image(c))), m, -1)
+        for a, b, c, m in zip(views, views[::-1], centres, maps)
+    ]
+
+
+def _have_a_cell(maps, number):
+    """(N, ``number``) bool, regions with a cell in both maps.
+
+    A sliver of a region may hold a cell's centre in one view and none in the other.
+    """
+    counts = [region_ops.count_cells(x, number) for x in maps]
+    return (counts[0] > 0) & (counts[1] > 0)
 
 
 def _image_size(views):

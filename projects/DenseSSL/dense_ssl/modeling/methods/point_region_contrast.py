@@ -29,9 +29,10 @@ _DRAWN_POINTS = 3
 class PointRegionObjective(Objective):
     """Eq. 5: alpha times the contrast of Eq. 2 plus 1 - alpha times the distillation of Eq. 4.
 
-    The first view is the query, the second the key. The image loss of Eq. 6 is
-    :class:`~dense_ssl.modeling.methods.moco_v2.MoCoObjective`, beside it in the META_ARCHITECTURE.
-    An image whose views share no region takes part in neither loss.
+    The first view is the query, the second the key. Eq. 2 compares points that each view draws on
+    its own, Eq. 4 places that both views show; both sets lie in the same drawn regions. The image
+    loss of Eq. 6 is :class:`~dense_ssl.modeling.methods.moco_v2.MoCoObjective`, beside it in the
+    META_ARCHITECTURE. An image whose views share no region takes part in neither loss.
     """
 
     node, label = "PLRC", "plrc"
@@ -90,8 +91,10 @@ class PointRegionObjective(Objective):
         node.NUM_REGIONS = 16
         node.NUM_POINTS = 16
         node.RESOLUTION = 64
-        # Points are the same places of the image in both views; False: each view draws its own.
-        node.PAIRED_POINTS = True
+        # False: for Eq. 2 each view draws its own points in the part of a region that it shows, as
+        # the paper follows DetCon; Eq. 4 has a second draw, of places that both views show.
+        # True: places that both views show, the same for Eq. 2 and Eq. 4.
+        node.PAIRED_POINTS = False
         # "point", or "region": one vector per region, the mean over its cells.
         node.LEVEL = "point"
         # Negatives of both losses from the own "image", the "batch" of the process, or "all"
@@ -165,25 +168,42 @@ class PointRegionObjective(Objective):
         self.share_heads(images[0])
 
     def forward(self, views, passes):
-        sample = self.sampler.sample(*views[:2])
-        query = self._embed(self.projector, passes.online(0), views[0], sample, 0)
+        alpha = 1.0 if self.distillation.is_off else self.alpha
+        # vectors of regions are paired as they are
+        sample = self.sampler.sample(*views[:2], pairs=alpha < 1 and self.level == "point")
+        maps = [self._project(self.projector, passes.online(0))]
         with torch.no_grad():
-            key = self._embed(self.target_projector, passes.target(1), views[1], sample, 1)
-        regions = sample.drawn if self.level == "region" else sample.point_regions
-        candidates = self._candidates(key, regions)
-        alpha, losses = 1.0 if self.distillation.is_off else self.alpha, {}
+            maps.append(self._project(self.target_projector, passes.target(1)))
+        contrasted = query, key, regions = self._read(maps, views, sample, sample.points)
+        losses = {}
         if alpha > 0:  # Eq. 2
-            losses["loss_point_contrast"] = alpha * point_region_contrast(
-                query, key, regions, regions, self.temperature, **candidates
+            loss = point_region_contrast(
+                query, key, regions, regions, self.temperature, **self._candidates(key, regions)
             )
+            losses["loss_point_contrast"] = alpha * _weigh(loss, regions)
         if alpha < 1:  # Eq. 4
-            teacher = self._teacher(views, passes, sample)
-            losses["loss_point_affinity"] = (1 - alpha) * self.distillation(
-                query, key, regions >= 0, teacher, **candidates
-            )
+            paired = contrasted
+            if sample.pairs is not None:
+                paired = self._read(maps, views, sample, sample.pairs)
+            loss = self._distil(*paired, self._teacher(views, passes, sample))
+            losses["loss_point_affinity"] = (1 - alpha) * _weigh(loss, paired[2])
         self._log(query, key, regions, sample)
-        count = (regions >= 0).sum().to(query.dtype)
-        return {name: weigh_by_count(loss, count) for name, loss in losses.items()}
+        return losses
+
+    def _project(self, head, features):
+        """Feature maps -> (N, D, H, W)."""
+        return on_cells(head, features[self.in_feature])
+
+    def _read(self, maps, views, sample, points):
+        """Return query and key, (N, Q, D), and the regions of both, (N, Q)."""
+        query, key = (self._vectors(maps[i], views[i], sample, points, i) for i in (0, 1))
+        return query, key, sample.drawn if self.level == "region" else points.regions
+
+    def _vectors(self, dense, view, sample, points, index):
+        """Projected map -> (N, Q, D), one vector per point or per region."""
+        if self.level == "region":
+            return mean_over_regions(dense, sample.region_maps[index], sample.drawn)
+        return read_points(dense, points.xy[index], view.size)
 
     def _candidates(self, key, regions):
         """Where the negatives of both losses come from."""
@@ -191,19 +211,17 @@ class PointRegionObjective(Objective):
         of_process = "image" if self.negatives == "image" else "batch"
         return {"negatives": of_process, "other_keys": others}
 
+    def _distil(self, query, key, regions, teacher):
+        candidates = self._candidates(key, regions)
+        return self.distillation(query, key, regions >= 0, teacher, **candidates)
+
     @torch.no_grad()
     def _teacher(self, views, passes, sample):
-        """The points of the query's view in the momentum encoder, for strategy 3."""
+        """The query's points of Eq. 4 in the momentum encoder, for strategy 3."""
         if self.distillation.strategy != 3:
             return None
-        return self._embed(self.target_projector, passes.target(0), views[0], sample, 0)
-
-    def _embed(self, head, features, view, sample, index):
-        """Feature maps -> (N, Q, D), one vector per point or per region."""
-        dense = on_cells(head, features[self.in_feature])  # (N, D, H, W)
-        if self.level == "point":
-            return read_points(dense, sample.points[index], view.size)
-        return mean_over_regions(dense, sample.region_maps[index], sample.drawn)
+        dense = self._project(self.target_projector, passes.target(0))
+        return self._vectors(dense, views[0], sample, sample.pairs or sample.points, 0)
 
     @torch.no_grad()
     def _log(self, query, key, regions, sample):
@@ -212,16 +230,19 @@ class PointRegionObjective(Objective):
         if is_logged():
             number = sample.visible.sum(dim=1).float().mean()
             put_scalar(f"{self.label}/regions_per_image", number)
+        if is_logged() and sample.pairs is not None:
+            share = (sample.pairs.regions >= 0).sum() / (regions >= 0).sum().clamp(min=1)
+            put_scalar(f"{self.label}/paired_rate", share)
         if is_logged() and (regions >= 0).any():
             top1, chance = share_in_region(query, key, regions)
             put_scalar(f"{self.label}/top1", top1)
             put_scalar(f"{self.label}/chance", chance)
 
     def pictures(self, views, images, passes, scale):
-        sample = self.sampler.sample(*views[:2])
+        sample = self.sampler.sample(*views[:2], pairs=self.level == "point" and self.alpha < 1)
         count = len(images[0])
         dense = passes.online(0)[self.in_feature][:count].float().cpu()
-        points = sample.points[0][:count].cpu()
+        points = sample.points.xy[0][:count].cpu()
         step = max(points.shape[1] // _DRAWN_POINTS, 1)
         points = points[:, ::step][:, :_DRAWN_POINTS]
         vectors = read_points(dense, points, views[0].size)
@@ -229,6 +250,11 @@ class PointRegionObjective(Objective):
             "views": draw_regions(images[:2], sample, scale),
             "affinity": draw_affinity(images[0], dense, vectors, points, scale),
         }
+
+
+def _weigh(loss, regions):
+    """A mean over the points of this process -> its share of the mean over all processes."""
+    return weigh_by_count(loss, (regions >= 0).sum().to(loss.dtype))
 
 
 def _check(cfg):
@@ -241,13 +267,7 @@ def _check(cfg):
     require_positive(cfg, *(f"MODEL.PLRC.{x}" for x in positive))
     if not (0 <= node.ALPHA <= 1 and 0 <= node.BETA <= 1):
         raise ValueError("MODEL.PLRC.ALPHA and MODEL.PLRC.BETA must lie between 0 and 1.")
-    distils = node.ALPHA < 1
-    if distils and node.LEVEL == "point" and not node.PAIRED_POINTS:
-        raise ValueError(
-            "MODEL.PLRC.PAIRED_POINTS is False: distillation compares the same place in both "
-            "views. Set it to True, or MODEL.PLRC.ALPHA to 1 for the contrast alone."
-        )
-    if distils and node.NEGATIVES == "all" and node.STRATEGY != 1:
+    if node.ALPHA < 1 and node.NEGATIVES == "all" and node.STRATEGY != 1:
         raise ValueError(
             f"MODEL.PLRC.STRATEGY {node.STRATEGY} compares query points with each other, which are "
             "not exchanged between processes: set MODEL.PLRC.NEGATIVES to 'batch'."
