@@ -77,6 +77,7 @@ CASES = [
     ("MultiObjective", ("MODEL.SSL.OBJECTIVES", "('BoxContrastObjective','LCObjective')",
                         *needs("LCLoss"), *SMALL_CROPS)),
     # the negatives of a process are those of all
+    ("MultiObjective", ("MODEL.SSL.OBJECTIVES", "('BoxBatchContrastObjective',)", *SMALL_CROPS)),
     ("PointRegionContrast", ("MODEL.PLRC.NEGATIVES", "all", *SMALL_CROPS)),
     ("PointRegionContrast", ("MODEL.PLRC.NEGATIVES", "image", "MODEL.PLRC.ALPHA", 1.0)),
     # batch norm of one process would see other images; without it nothing may change

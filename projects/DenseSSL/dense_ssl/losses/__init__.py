@@ -5,6 +5,7 @@ from .cosine_distance import cosine_distance
 from .emd_distance import emd_distance, marginal_weights
 from .info_nce import contrast_statistics, info_nce
 from .local_contrast import local_contrast, read_cells
+from .nt_xent import nt_xent
 from .pixel_consistency import pixel_consistency
 from .point_region_contrast import point_region_contrast
 from .sinkhorn import sinkhorn
@@ -17,6 +18,7 @@ __all__ = [
     "info_nce",
     "local_contrast",
     "marginal_weights",
+    "nt_xent",
     "pixel_consistency",
     "point_region_contrast",
     "read_cells",

@@ -3,6 +3,7 @@
 import torch
 import torch.distributed as dist
 from detectron2.utils import comm
+from torch.distributed.nn.functional import all_gather
 
 
 def mean_over_processes(tensor):
@@ -48,6 +49,20 @@ def gather_rows(tensor):
     parts = [torch.empty_like(tensor) for _ in range(comm.get_world_size())]
     dist.all_gather(parts, tensor)
     return torch.cat(parts)
+
+
+def gather_rows_with_gradient(tensor):
+    """Rows of all processes, in the order of the global batch; the gradient of each reaches all.
+
+    Args:
+        tensor: (N, ...), of the same shape in all processes.
+
+    Returns:
+        (world size * N, ...).
+    """
+    if comm.get_world_size() == 1:
+        return tensor
+    return torch.cat(all_gather(tensor.contiguous()))
 
 
 def own_rows(rows):

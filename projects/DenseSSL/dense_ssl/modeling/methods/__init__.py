@@ -1,5 +1,6 @@
 """The methods, one per file: keys, objective, META_ARCHITECTURE."""
 
+from .box_batch_contrast import BoxBatchContrastObjective
 from .box_contrast import BoxContrastObjective
 from .byol import BYOL, BYOLObjective
 from .dense_cl import DenseCL, DenseCLObjective
@@ -15,6 +16,7 @@ from .self_emd import SelfEMD, SelfEMDObjective
 __all__ = [
     "BYOL",
     "BYOLObjective",
+    "BoxBatchContrastObjective",
     "BoxContrastObjective",
     "DUPR",
     "DUPRObjective",
