@@ -97,14 +97,20 @@ def test_solarize_is_torchvisions(backend, threshold):
     np.testing.assert_array_equal(apply(backend, image, solarize_threshold=threshold), reference)
 
 
-@pytest.mark.parametrize("factor", (1.1, 1.2, 1.5))
-def test_exact_resize_blur_is_pils(factor):
-    image = reference_image("photo")
-    small = Image.fromarray(image).resize([round(SIDE / factor)] * 2, Image.BICUBIC)
-    reference = small.resize((SIDE, SIDE), Image.BICUBIC)
-    view = apply("exact", image, blur_resize=factor)
+@pytest.mark.parametrize("factor, side", [(1.1, 203), (1.2, 186), (1.5, 149)])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_resize_blur_is_that_of_scrls_code(backend, factor, side):
+    """PIL shrinks to a side that is rounded down, and enlarges again."""
+    image = reference_image("photo", 224, 224)
+    small = Image.fromarray(image).resize((side, side), Image.BICUBIC)
+    reference = small.resize((224, 224), Image.BICUBIC)
+    view = distance(apply(backend, image, blur_resize=factor), reference)
     # Two resizes in a row: the second may enlarge a difference of the first.
-    assert distance(view, reference).max() <= 2 and distance(view, reference).mean() < 0.02
+    assert view.max() <= 2 and view.mean() < 0.02 if backend == "exact" else view.mean() < 0.5
+
+
+def test_resize_blur_keeps_a_pixel():
+    assert apply("exact", reference_image("photo", 1, 1), blur_resize=1.5).shape == (1, 1, 3)
 
 
 # (left, top, width, height): wide, square, tall, small, whole, one row and one column.
@@ -137,20 +143,6 @@ def test_exact_crop_without_torchs_resize(monkeypatch):
         Image.fromarray(image), 5, 7, 150, 300, [SIDE, SIDE], InterpolationMode.BICUBIC
     )
     np.testing.assert_array_equal(view, reference)
-
-
-def test_exact_operations_follow_one_another_as_torchvisions_do():
-    jitter = (("hue", 0.05), ("contrast", 1.3), ("brightness", 0.8), ("saturation", 1.1))
-    photometry = Photometry(jitter, True, 0.7, 0.0, 128)
-    image = reference_image("photo")
-    view = get_renderer("exact")(image, WHOLE, SIDE, "bicubic", True, photometry)
-    reference = TF.hflip(Image.fromarray(image))
-    for name, factor in jitter:
-        reference = getattr(TF, f"adjust_{name}")(reference, factor)
-    reference = TF.gaussian_blur(TF.to_grayscale(reference, 3), [9, 9], [0.7, 0.7])
-    reference = TF.solarize(reference, 128)
-    assert distance(view, reference).max() <= 3  # a level here and there adds up
-    assert distance(view, reference).mean() < 0.1
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -26,7 +26,7 @@ def add_view_config(cfg):
     # What happens to a random crop that is larger than the image along one axis. "torchvision": it
     # is drawn again, up to ten times, then the largest centred crop is taken; the code of MoCo v2,
     # DenseCL, SCRL and PixPro calls torchvision. "clamp": it is cut to the image, as in BYOL's JAX
-    # code; crops are then larger (at 640 x 480 and a scale of 0.2 to 1 58 % of the image, not 50 %).
+    # code; crops are then larger (58 %, not 50 %, of 640 x 480 at a scale of 0.2 to 1).
     views.CROP_SAMPLER = ("torchvision",)
     # Area of the crop as a share of the image, uniform in this range.
     views.CROP_SCALE = ((0.08, 1.0),)

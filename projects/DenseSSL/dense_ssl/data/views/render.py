@@ -34,7 +34,8 @@ def render(name, image, box, size, interpolation, flip, photometry):
         image: uint8 (H, W, 3), RGB, contiguous.
         box: integer (left, top, width, height) in image pixels, inside the image.
         size: side of the view in pixels.
-        interpolation: "bicubic" or "bilinear"; with antialias in the exact backend.
+        interpolation: "bicubic" or "bilinear"; with antialias in the exact backend, and in the
+            fast one where a side shrinks by 2 or more.
         flip: mirror the view horizontally.
         photometry: :class:`~dense_ssl.data.views.photometry.Photometry`.
 
@@ -52,7 +53,8 @@ def render(name, image, box, size, interpolation, flip, photometry):
         taps = cv2.getGaussianKernel(2 * radius + 1, photometry.blur_sigma, cv2.CV_32F)
         view = backend.blur(view, taps)
     if photometry.blur_resize:
-        small = backend.resize(view, round(size / photometry.blur_resize), "bicubic")
+        # whole pixels, rounded down as in SCRL's code; without antialias it would hardly be a blur
+        small = render_exact.resize(view, max(int(size / photometry.blur_resize), 1), "bicubic")
         view = backend.resize(small, size, "bicubic")
     if photometry.solarize_threshold is not None:
         view = cv2.LUT(view, _solarize_table(photometry.solarize_threshold))

@@ -3,7 +3,7 @@
 Brightness, contrast, saturation and grey are linear in the colour: all operations on the same side
 of the hue shift become one matrix, applied once. The differences from ``render_exact.py``: one
 rounding and one clip per matrix instead of one per operation, a hue without PIL's 256 steps, no
-antialias, and a blur that ends at three sigmas.
+antialias where a crop shrinks by less than 2, and a blur that ends at three sigmas.
 
 The hue shift is HSV's, as in torchvision. A rotation in YIQ would be linear and go into the matrix,
 but on photographs its result is further from HSV's (10 to 11 grey levels at a tenth of a turn) than
@@ -13,7 +13,12 @@ the unchanged image is (8.5).
 import cv2
 import numpy as np
 
+from . import render_exact
+
 _FLAGS = {"bicubic": cv2.INTER_CUBIC, "bilinear": cv2.INTER_LINEAR}
+# Resizing is antialiased where a side shrinks by this factor or more: without antialias the values
+# of a photo are then off by 5 grey levels on average, and by 10 at a factor of 6.
+_ANTIALIAS_FROM = 2
 # Sigmas after which the kernel ends.
 BLUR_CUT = 3.0
 
@@ -24,7 +29,10 @@ _SAME = np.eye(3, 4)
 
 
 def resize(view, size, interpolation):
-    """Resize to ``size`` x ``size`` without antialias; "bicubic" or "bilinear"."""
+    """Resize to ``size`` x ``size``, "bicubic" or "bilinear"; strong shrinking is antialiased."""
+    if max(view.shape[:2]) >= _ANTIALIAS_FROM * size:
+        # nearer to PIL's result, and faster, than OpenCV's INTER_AREA
+        return render_exact.resize(view, size, interpolation)
     return cv2.resize(view, (size, size), interpolation=_FLAGS[interpolation])
 
 
