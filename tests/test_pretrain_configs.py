@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from detectron2.modeling import build_model
+from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from helpers import CONFIGS, METHODS, base_config
 
 from dense_ssl.data.views.mapper import MultiViewMapper
 from dense_ssl.engine.setup import check_pretraining, is_pretraining
 from dense_ssl.modeling import Pretrainer
 from dense_ssl.modeling.memory_bank import MemoryBank
+from dense_ssl.modeling.objective import OBJECTIVE_REGISTRY
 
 FOLDERS = ("pretrain", "mini/pretrain", "demo")
 
@@ -19,16 +20,19 @@ RECIPES = {
     "byol_R_50_coco": ("SGD", 0.2, 256, 800, 1e-4, 0.996, None),
     "byol_R_50_imagenet": ("LARS", 0.3, 4096, 300, 1e-6, 0.99, None),
     "byol_R_50_imagenet_1000ep": ("LARS", 0.2, 4096, 1000, 1.5e-6, 0.996, None),
+    "byol_R_50_imagenet_scrl": ("LARS", 0.45, 8192, 200, 1e-6, 0.97, None),
     "scrl_R_50_coco": ("LARS", 0.45, 8192, 2000, 1e-6, 0.97, None),
     "scrl_R_50_imagenet": ("LARS", 0.45, 8192, 200, 1e-6, 0.97, None),
-    "scrl_R_50_imagenet_1000ep": ("LARS", 0.2, 8192, 1000, 1.5e-6, 0.996, None),
+    "scrl_R_50_imagenet_1000ep": ("LARS", 0.45, 8192, 1000, 1e-6, 0.97, None),
+    "scrl_R_50_imagenet_released": ("LARS", 0.2, 8192, 1000, 1.5e-6, 0.996, None),
     "moco_v2_R_50_coco": ("SGD", 0.3, 256, 800, 1e-4, 0.999, 65536),
+    "moco_v2_R_50_coco_2000ep": ("SGD", 0.06, 256, 2000, 1e-4, 0.999, 65536),
     "moco_v2_R_50_imagenet": ("SGD", 0.03, 256, 200, 1e-4, 0.999, 65536),
     "dense_cl_R_50_coco": ("SGD", 0.3, 256, 800, 1e-4, 0.999, 65536),
     "dense_cl_R_50_imagenet": ("SGD", 0.03, 256, 200, 1e-4, 0.999, 65536),
     "dupr_R_50_coco": ("SGD", 0.06, 256, 2000, 1e-4, 0.999, 65536),
     "dupr_R_50_imagenet": ("SGD", 0.06, 256, 200, 1e-4, 0.999, 65536),
-    "point_region_contrast_R_50_coco": ("SGD", 0.03, 256, 800, 1e-4, 0.999, 65536),
+    "point_region_contrast_R_50_coco": ("SGD", 0.3, 256, 800, 1e-4, 0.999, 65536),
     "point_region_contrast_R_50_imagenet": ("SGD", 0.03, 256, 200, 1e-4, 0.999, 65536),
     "self_emd_R_50_coco": ("SGD", 0.2, 256, 800, 1e-4, 0.996, None, (224, 224, 112)),
     "self_emd_R_50_imagenet": ("SGD", 0.2, 256, 300, 1e-4, 0.996, None, (224, 224, 112)),
@@ -36,6 +40,16 @@ RECIPES = {
     "lc_loss_R_50_imagenet": ("LARS", 0.3, 4096, 400, 1e-6, 0.996, None),
     "pixpro_R_50_coco": ("LARS", 1.0, 1024, 1000, 1e-5, 0.99, None),
     "pixpro_R_50_imagenet": ("LARS", 1.0, 1024, 100, 1e-5, 0.99, None),
+}
+
+# Baselines that differ from a method in the method alone.
+BASELINES = {
+    "dense_cl_R_50_coco": "moco_v2_R_50_coco",
+    "dense_cl_R_50_imagenet": "moco_v2_R_50_imagenet",
+    "dupr_R_50_coco": "moco_v2_R_50_coco_2000ep",
+    "point_region_contrast_R_50_coco": "moco_v2_R_50_coco",
+    "point_region_contrast_R_50_imagenet": "moco_v2_R_50_imagenet",
+    "scrl_R_50_imagenet": "byol_R_50_imagenet_scrl",
 }
 
 
@@ -96,6 +110,27 @@ def test_recipes_are_those_of_the_papers(name):
     assert cfg.MODEL.SSL.SHUFFLE_TARGET == (cfg.MODEL.RESNETS.NORM == "BN")
 
 
+def settings(node, prefix=""):
+    """{key: value} of a config node and all below it."""
+    found = {}
+    for key, value in node.items():
+        deeper = isinstance(value, dict)
+        found.update(settings(value, f"{prefix}{key}.") if deeper else {f"{prefix}{key}": value})
+    return found
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_baselines_differ_in_the_method_alone(name):
+    cfg, baseline = (load(f"pretrain/{x}.yaml") for x in (name, BASELINES[name]))
+    method = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    nodes = {OBJECTIVE_REGISTRY.get(x).node for x in method.objective_names} - {"MOCO"}
+    own = ["MODEL.META_ARCHITECTURE", "MODEL.SSL.OBJECTIVE_WEIGHTS", "OUTPUT_DIR"]
+    own += ["MODEL.RESNETS.OUT_FEATURES", *(f"MODEL.{x}." for x in nodes)]
+    a, b = settings(cfg), settings(baseline)
+    differ = {x for x in a if a[x] != b[x] and not x.startswith(tuple(own))}
+    assert a.keys() == b.keys() and not differ
+
+
 def test_only_byols_own_recipes_cut_crops_to_the_image():
     """Methods and baselines that are compared have the same crops."""
     clamped = {x for x in NAMES if "clamp" in load(x).INPUT.VIEWS.CROP_SAMPLER}
@@ -108,3 +143,15 @@ def test_every_method_has_a_recipe_for_both_data_sets():
     assert {f"pretrain/{x}.yaml" for x in RECIPES} == {
         x for x in NAMES if x.startswith("pretrain/") and "compose" not in x
     }
+
+
+def test_what_the_released_scrl_does_otherwise():
+    names = ("scrl_R_50_imagenet_1000ep", "scrl_R_50_imagenet_released")
+    paper, code = (settings(load(f"pretrain/{x}.yaml")) for x in names)
+    assert {key: code[key] for key in paper if code[key] != paper[key]} == {
+        "MODEL.SCRL.BOX_SAMPLING": "grid", "MODEL.SCRL.ALIGNED": False,
+        "INPUT.VIEWS.BLUR": ("resize",), "INPUT.VIEWS.BACKEND": "exact",
+        "MODEL.SSL.CONCATENATE_VIEWS": True, "INPUT.VIEWS.MIN_OVERLAP": 0,
+        "SOLVER.BASE_LR": 0.2, "MODEL.SSL.MOMENTUM.BASE": 0.996, "SOLVER.WEIGHT_DECAY": 1.5e-6,
+        "OUTPUT_DIR": "output/scrl_R_50_imagenet_released",
+    }  # fmt: skip
