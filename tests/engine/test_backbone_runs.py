@@ -229,7 +229,7 @@ def test_norms_of_a_frozen_network_are_estimated_without_stochastic_depth():
         network = model.backbone.bottom_up
         at_first = [x.clone() for x in network.buffers()]
         freeze_parameters(model)
-        hook = FreezeBackbone(model, lambda: [labelled()], 1)
+        hook = FreezeBackbone(model, "estimate", lambda: [labelled()], 1)
         hook.trainer = type("Started", (), {"start_iter": 0})
         torch.manual_seed(seed)
         with EventStorage():

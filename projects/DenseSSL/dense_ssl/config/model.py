@@ -7,8 +7,15 @@ def add_model_config(cfg):
     """All models, and all pre-training."""
     # Run convolutions in channels-last memory format.
     cfg.MODEL.CHANNELS_LAST = False
-    # Freeze the whole backbone, its batch-norm statistics included (fine-tuning of heads only).
+    # Freeze the whole backbone: fine-tune the FPN and the heads only.
     cfg.MODEL.FREEZE_BACKBONE = False
+    # Batch norm statistics of a frozen backbone, which stay as they are during training.
+    # "estimate": those of the labelled training images, from TEST.PRECISE_BN.NUM_ITER batches
+    # before the first step. It suits every backbone, also a randomly initialised one, which has
+    # no statistics yet; SCRL's evaluation of frozen backbones starts them anew as well. "keep":
+    # those in MODEL.WEIGHTS, as detectron2 freezes by FREEZE_AT and FrozenBN. LC-loss, the paper
+    # with frozen detectors (Table 4), does not say. Compare backbones with the same value only.
+    cfg.MODEL.FROZEN_NORM_STATS = "estimate"
     # Refuse weights whose colour order, pixel mean or std, stride placement or normalisation differ
     # from this config, or of which nothing fits the backbone.
     cfg.MODEL.CHECK_WEIGHTS = True

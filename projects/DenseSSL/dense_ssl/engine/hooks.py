@@ -3,14 +3,16 @@
 import logging
 
 import numpy as np
-from detectron2.engine import HookBase, hooks
+from detectron2.engine import HookBase
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
+from fvcore.nn.precise_bn import get_bn_modules
 
 from ..modeling.detectors.freeze import frozen_modules, hold_frozen
 from ..modeling.momentum import momentum_at
+from ..utils.checks import require_one_of
 from ..utils.events import put_scalar
+from .norm_statistics import estimate_statistics
 
 logger = logging.getLogger(__name__)
 
@@ -50,41 +52,38 @@ class ReseedEveryStep(HookBase):
         seed_all_rng(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
 
-class RestartedPreciseBN(hooks.PreciseBN):
-    """detectron2's PreciseBN, on the same images each time."""
-
-    def update_stats(self):
-        self._data_iter = None
-        super().update_stats()
-
-
 class FreezeBackbone(HookBase):
-    """Freezes the backbone before training, after estimating its batch-norm statistics.
+    """Freezes the batch norms of a backbone before training, with MODEL.FROZEN_NORM_STATS.
 
-    They are estimated on the training images. A randomly initialised backbone has none to freeze,
-    and a pre-trained one has those of its augmented views; with new ones for both the comparison is
-    fair.
+    "estimate": with the statistics of the labelled images. "keep": with those that were loaded.
     """
 
-    def __init__(self, model, build_loader, num_iter):
+    def __init__(self, model, statistics, build_loader, num_iter):
         """
         Args:
-            model: a detector. build_loader: returns a training loader.
+            model: a detector.
+            statistics: "estimate" or "keep".
+            build_loader: returns a training loader.
             num_iter: batches for the estimate.
         """
+        require_one_of("MODEL.FROZEN_NORM_STATS", statistics, ("estimate", "keep"))
         self.model = model
+        self.statistics = statistics
         self.build_loader = build_loader
         self.num_iter = num_iter
 
     def before_train(self):
-        if self.trainer.start_iter == 0:
-            norms = [x for m in frozen_modules(self.model) for x in get_bn_modules(m)]
-            if norms:
-                logger.info(
-                    "Estimating the statistics of %d frozen batch norms on %d batches",
-                    len(norms),
-                    self.num_iter,
-                )
-                # the whole detector runs: C4 has a part of the backbone in its head
-                update_bn_stats(self.model, self.build_loader(), self.num_iter)
+        # without FrozenBN (of MODEL.BACKBONE.FREEZE_AT), which always keeps what was loaded
+        norms = [x for m in frozen_modules(self.model) for x in get_bn_modules(m)]
+        if not norms:
+            logger.info("The frozen backbone has no batch norm statistics that could change")
+        elif self.trainer.start_iter > 0:
+            logger.info("%d frozen batch norms keep the statistics of the checkpoint", len(norms))
+        elif self.statistics == "keep":
+            logger.info("%d frozen batch norms keep the statistics of the weights", len(norms))
+        else:
+            logger.info("Estimating the statistics of %d frozen batch norms on %d batches",
+                        len(norms), self.num_iter)  # fmt: skip
+            # the whole detector runs: C4 has a part of the backbone in its head
+            estimate_statistics(self.model, self.build_loader(), self.num_iter, norms)
         hold_frozen(self.model)

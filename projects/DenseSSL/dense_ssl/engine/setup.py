@@ -131,7 +131,15 @@ def check_pretraining(cfg):
 
 def check_finetuning(cfg):
     """Raise where a randomly initialised detector would keep part of its weights frozen."""
-    if cfg.MODEL.WEIGHTS or not weight_keys(cfg):
+    if cfg.MODEL.WEIGHTS:
+        return
+    if cfg.MODEL.FREEZE_BACKBONE and cfg.MODEL.FROZEN_NORM_STATS == "keep":
+        raise ValueError(
+            "MODEL.FROZEN_NORM_STATS is 'keep', but MODEL.WEIGHTS is empty: the batch norms of a "
+            "randomly initialised backbone have no statistics to keep. Set it to 'estimate', and "
+            "do so for all backbones that are compared, or give weights."
+        )
+    if not weight_keys(cfg):
         return
     if cfg.MODEL.BACKBONE.FREEZE_AT > 0:
         raise ValueError(

@@ -22,7 +22,8 @@ from ..modeling.pretrainer import Pretrainer
 from ..solver import build_lr_scheduler, build_optimizer
 from ..utils.events import LOG_PERIOD
 from .health import WatchForCollapse
-from .hooks import FreezeBackbone, ReseedEveryStep, RestartedPreciseBN, UpdateTarget
+from .hooks import FreezeBackbone, ReseedEveryStep, UpdateTarget
+from .norm_statistics import RestartedPreciseBN
 from .train_step import TrainStep, amp_dtype
 from .writers import PictureWriter, PretrainPrinter
 
@@ -180,7 +181,7 @@ class Trainer(DefaultTrainer):
         result = []
         if cfg.MODEL.FREEZE_BACKBONE:
             build = lambda: self.build_train_loader(cfg, self.seed)  # noqa: E731
-            result.append(FreezeBackbone(model, build, count))
+            result.append(FreezeBackbone(model, cfg.MODEL.FROZEN_NORM_STATS, build, count))
         if cfg.TEST.PRECISE_BN.ENABLED and get_bn_modules(model):
             loader = self.build_train_loader(cfg, self.seed)
             result.append(RestartedPreciseBN(cfg.TEST.EVAL_PERIOD, model, loader, count))
