@@ -227,7 +227,7 @@ def lc_loss(made, shown, online, target, drawn, pairs=((2, 0), (2, 1)), mse=Fals
     sides = [dict.fromkeys(x) for x in zip(*pairs)]  # the views that each network is asked for
     target, online = ({v: maps[v] for v in x} for maps, x in zip((target, online), sides))
     anchors = on_every_cell([made.target_projector], target, name, joined)
-    found = on_every_cell([made.projector], online, name, joined)
+    found = on_every_cell([made.projector, made.predictor], online, name, joined)
     directions = []
     for sought, where in pairs:
         shapes = [x[name].shape[2:] for x in (target[sought], online[where])]

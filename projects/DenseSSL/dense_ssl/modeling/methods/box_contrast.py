@@ -18,9 +18,10 @@ _KEYS_PER_IMAGE = 4
 class BoxContrastObjective(SCRLObjective):
     """DUPR's patch loss (InfoNCE) on SCRL's boxes; the mean of both directions.
 
-    The appendix of SCRL reports +0.47 AP from negatives without saying how; here they are in a
-    queue. Boxes have the keys of MODEL.SCRL, queue and temperature those of MODEL.MOCO. There is no
-    predictor: the negatives prevent collapse.
+    Negatives are in a queue; for those of the batch see
+    :class:`~dense_ssl.modeling.methods.box_batch_contrast.BoxBatchContrastObjective`. Boxes have
+    the keys of MODEL.SCRL, queue and temperature those of MODEL.MOCO. There is no predictor: the
+    negatives prevent collapse.
     """
 
     label = "box_contrast"
@@ -61,13 +62,14 @@ class BoxContrastObjective(SCRLObjective):
         count = self.sampling["num_boxes"]
         weights = usable.repeat_interleave(count).float()  # (N,) -> (N * K,)
         valid = usable.repeat_interleave(self.keys_per_image)
+        online = {i: self._pool(passes.online(i), boxes[i]) for i in self.online_views}
+        queries = passes.through(self.projector, online)
+        with torch.no_grad():
+            target = {i: self._pool(passes.target(i), boxes[i]) for i in self.target_views}
+            keys = passes.through(self.target_projector, target)
         loss = 0
-        for online, target in DIRECTIONS:
-            query = self.projector(self._pool(passes.online(online), boxes[online]))
-            with torch.no_grad():
-                key = self.target_projector(self._pool(passes.target(target), boxes[target]))
-            term = self.contrast(query, key, self.label, weights)
-            loss = loss + term / len(DIRECTIONS)
-            kept = key.view(len(usable), count, -1)[:, : self.keys_per_image]
+        for o, t in DIRECTIONS:
+            loss = loss + self.contrast(queries[o], keys[t], self.label, weights) / len(DIRECTIONS)
+            kept = keys[t].view(len(usable), count, -1)[:, : self.keys_per_image]
             self.contrast.bank.push(kept.flatten(0, 1), valid)
         return {"loss_box_contrast": loss}
