@@ -8,10 +8,15 @@ from torch.nn import functional as F
 from .canvas import enlarged, side_by_side
 
 _TINT = 0.35
+_WHITE = (255, 255, 255)
 
 
 def draw_regions(images, sample, scale=1):
     """Draw views with their points, tinted by region; a region has one colour in both views.
+
+    Dots are points that are contrasted; they are places of the view alone, unless points are
+    paired. A cross marks a place that both views show, one of those that distillation compares in
+    a region.
 
     Args:
         images: list of the two views, each (n, 3, H, W) float, RGB, 0 to 255.
@@ -27,17 +32,27 @@ def draw_regions(images, sample, scale=1):
         rows = []
         for row, image in enumerate(batch):
             pixels = enlarged(image, scale)
-            regions = sample.region_maps[view][row].cpu().numpy()
-            _tint(pixels, regions, palette)
-            labels = sample.points.regions[row].tolist()
-            for (x, y), label in zip((scale * sample.points.xy[view][row]).tolist(), labels):
-                if label >= 0:
-                    colour = tuple(int(c) for c in palette[label % len(palette)])
-                    cv2.circle(pixels, (int(x), int(y)), 2, (255, 255, 255), -1)
-                    cv2.circle(pixels, (int(x), int(y)), 1, colour, -1)
+            _tint(pixels, sample.region_maps[view][row].cpu().numpy(), palette)
+            for place, colour in _places(sample.points, view, row, scale, palette):
+                cv2.circle(pixels, place, 2, _WHITE, -1)
+                cv2.circle(pixels, place, 1, colour, -1)
+            if sample.pairs is not None:
+                of_a_region = sample.pairs.regions.shape[1] // sample.drawn.shape[1]
+                for place, colour in _places(sample.pairs, view, row, scale, palette, of_a_region):
+                    cv2.drawMarker(pixels, place, _WHITE, cv2.MARKER_CROSS, 9, 3)
+                    cv2.drawMarker(pixels, place, colour, cv2.MARKER_CROSS, 7, 1)
             rows.append(pixels)
         columns.append(rows)
     return side_by_side(columns)
+
+
+def _places(points, view, row, scale, palette, step=1):
+    """Yield (place in drawing pixels, colour) of every ``step``-th point that there is."""
+    places, labels = points.xy[view][row][::step].tolist(), points.regions[row][::step].tolist()
+    for (x, y), label in zip(places, labels):
+        if label >= 0:
+            colour = tuple(int(c) for c in palette[label % len(palette)])
+            yield (int(scale * x), int(scale * y)), colour
 
 
 def _tint(pixels, regions, palette):
