@@ -1,4 +1,4 @@
-"""Self-EMD and LC-loss against loops over their equations, and their options."""
+"""LC-loss against loops over their equations, and their options."""
 
 import math
 
@@ -11,8 +11,7 @@ from helpers import TINY, base_config, random_batch, tiny_config
 from oracles import DISJOINT, SIDE, GivenPasses, N, distance, make_views
 from torch.nn import functional as F
 
-from dense_ssl.losses import emd_distance, marginal_weights
-from dense_ssl.modeling.methods import LCObjective, SelfEMDObjective
+from dense_ssl.modeling.methods import LCObjective
 from dense_ssl.structures import Views
 
 C, CELLS = 6, 7
@@ -67,122 +66,6 @@ def through(heads, cells):
     for head in heads:
         flat = head(flat)
     return flat.view(len(cells), count, -1)
-
-
-def pooled(nodes, side, kernel, stride):
-    """Average pooling of nodes (N, side * side, D), cell by cell."""
-    grid = nodes.view(len(nodes), side, side, -1)
-    steps = range(0, side - kernel + 1, stride)
-    return torch.stack(
-        [grid[:, i : i + kernel, j : j + kernel].mean(dim=(1, 2)) for i in steps for j in steps], 1
-    )
-
-
-def pyramid(nodes, side):
-    levels = [nodes]
-    if side >= 5:
-        levels += [pooled(nodes, side, 3, 1), pooled(nodes, side, 3, 2)]
-    return levels
-
-
-def literal_self_emd(emd, passes, pairs, mode):
-    """Eq. 13 and the vector loss, as means over the ordered pairs of views."""
-    total, vectors = 0, 0
-    for o, t in pairs:
-        x_map, y_map = passes.maps[0][o], passes.maps[1][t]
-        x = through([emd.projector["map"], emd.predictor["map"]], rows_of(x_map))
-        y = through([emd.target_projector["map"]], rows_of(y_map))
-        v_x = emd.predictor["vector"](emd.projector["vector"](x_map.mean(dim=(2, 3))))
-        v_y = emd.target_projector["vector"](y_map.mean(dim=(2, 3)))
-        x_levels, y_levels = (pyramid(z, z_map.shape[2]) for z, z_map in ((x, x_map), (y, y_map)))
-        if mode == "none":
-            x_levels, y_levels = x_levels[:1], y_levels[:1]
-        if mode == "union":
-            x_levels, y_levels = ([torch.cat(z, dim=1)] for z in (x_levels, y_levels))
-        terms = [
-            emd_distance(a, b, marginal_weights(a, v_y), marginal_weights(b, v_x), 0.05, 20)
-            for a, b in zip(x_levels, y_levels)
-        ]
-        total += sum(terms).item() / len(terms)
-        vectors += sum(distance(p, q) for p, q in zip(v_x, v_y)) / N
-    return total / len(pairs), vectors / len(pairs)
-
-
-@pytest.mark.parametrize("mode", ["union", "levels", "none"])
-@pytest.mark.parametrize("views", [2, 3])
-def test_self_emd_agrees_with_its_equations(mode, views):
-    options = ("MODEL.SELF_EMD.PYRAMID", mode, "MODEL.SELF_EMD.NUM_VIEWS", views)
-    emd = objective(SelfEMDObjective, *options, "MODEL.SELF_EMD.VECTOR_LOSS_WEIGHT", 0.5)
-    passes = GivenFeatures(1)
-    pairs = [(0, 1), (1, 0)] + [(2, 0), (2, 1)] * (views == 3)
-    expected = literal_self_emd(emd, passes, pairs, mode)
-    losses = emd(three_views(), passes)
-    assert losses["loss_emd"].item() == pytest.approx(expected[0], abs=1e-9)
-    assert losses["loss_vector"].item() == pytest.approx(0.5 * expected[1], abs=1e-9)
-
-
-def test_the_pyramid_of_seven_cells_has_83_nodes():
-    emd, passes = objective(SelfEMDObjective), GivenFeatures(1)
-    levels = emd._levels(emd._predict(passes.online(0)["res5"])["map"])
-    assert [x.shape[1] for x in levels] == [49, 25, 9]
-    small = emd._predict(passes.online(2)["res5"])["map"]
-    assert [x.shape[1] for x in emd._levels(small)] == [16]
-
-
-@pytest.mark.parametrize("marginals", ["mean", "uniform"])
-def test_other_marginals(marginals):
-    options = ("MODEL.SELF_EMD.MARGINALS", marginals, "MODEL.SELF_EMD.VECTOR_LOSS_WEIGHT", 0.0,
-               "MODEL.SELF_EMD.NUM_VIEWS", 2, "MODEL.SELF_EMD.PYRAMID", "none")  # fmt: skip
-    emd, passes = objective(SelfEMDObjective, *options), GivenFeatures(2)
-    assert set(emd.projector) == set(emd.predictor) == {"map"}  # no vector branch
-    terms = []
-    for o, t in ((0, 1), (1, 0)):
-        x = through([emd.projector["map"], emd.predictor["map"]], rows_of(passes.maps[0][o]))
-        y = through([emd.target_projector["map"]], rows_of(passes.maps[1][t]))
-        masses = [z.new_full(z.shape[:2], 1 / z.shape[1]) for z in (x, y)]
-        if marginals == "mean":  # Eq. 14
-            masses = marginal_weights(x, y.mean(dim=1)), marginal_weights(y, x.mean(dim=1))
-        terms.append(emd_distance(x, y, *masses, 0.05, 20).item())
-    losses = emd(three_views(), passes)
-    assert set(losses) == {"loss_emd"}
-    assert losses["loss_emd"].item() == pytest.approx(sum(terms) / 2, abs=1e-9)
-
-
-def test_normalised_nodes_weigh_by_direction():
-    plain = objective(SelfEMDObjective)
-    unit = objective(SelfEMDObjective, "MODEL.SELF_EMD.NORMALIZE_NODES", True)
-    x, y, v = torch.rand(2, 3, 4), torch.rand(2, 5, 4), {"vector": torch.rand(2, 4)}
-    assert torch.allclose(unit._masses(x, y, v, v)[0], unit._masses(5 * x, y, v, v)[0], atol=1e-6)
-    grown = x * torch.tensor([1.0, 5.0, 1.0])[None, :, None]
-    a, b = (z._masses(grown, y, v, v)[0] for z in (plain, unit))
-    assert (a[:, 1] > b[:, 1]).all()
-
-
-def test_the_gradient_through_the_plan_is_a_choice():
-    gradients = []
-    for differentiate in (False, True):
-        emd = objective(SelfEMDObjective, "MODEL.SELF_EMD.DIFFERENTIATE_PLAN", differentiate)
-        passes = GivenFeatures(3)
-        losses = emd(three_views(), passes)
-        losses["loss_emd"].backward()
-        gradients.append(emd.projector["map"].output.weight.grad.clone())
-        # detached marginals teach the vector branch nothing
-        taught = emd.projector["vector"].output.weight.grad
-        assert differentiate == (taught is not None and taught.abs().sum() > 0)
-    assert not torch.allclose(*gradients)
-
-
-def test_self_emd_does_not_ask_where_views_lie():
-    emd, passes = objective(SelfEMDObjective), GivenFeatures(4)
-    apart = three_views(1, dict.fromkeys(range(N), DISJOINT))
-    assert emd(three_views(0), passes)["loss_emd"] == emd(apart, passes)["loss_emd"]
-
-
-def test_flipping_a_map_does_not_matter_to_transport():
-    emd, passes = objective(SelfEMDObjective), GivenFeatures(5)
-    before = emd(three_views(), passes)["loss_emd"]
-    passes.maps[1][1] = passes.maps[1][1].flip(-1)
-    assert emd(three_views(), passes)["loss_emd"].item() == pytest.approx(before.item(), abs=1e-9)
 
 
 def literal_lc(lc, views, passes, pairs, loss="contrast"):
@@ -272,21 +155,12 @@ def test_lc_loss_without_any_correspondence_trains_on():
     assert all(torch.isfinite(x.grad).all() for x in lc.projector.parameters())
 
 
-@pytest.mark.parametrize("kind, key, value", [
-    (SelfEMDObjective, "SELF_EMD.MARGINALS", "max"), (SelfEMDObjective, "SELF_EMD.PYRAMID", "all"),
-    (SelfEMDObjective, "SELF_EMD.NUM_VIEWS", 1),
-    (SelfEMDObjective, "SELF_EMD.IN_FEATURE", "p9"), (LCObjective, "LC_LOSS.LOSS", "l1"),
-    (LCObjective, "LC_LOSS.CROP_VIEWS", (2,)), (LCObjective, "LC_LOSS.WHOLE_VIEW", 0),
-    (LCObjective, "LC_LOSS.IN_FEATURE", "p9"),
+@pytest.mark.parametrize("key, value", [
+    ("LOSS", "l1"), ("CROP_VIEWS", (2,)), ("WHOLE_VIEW", 0), ("IN_FEATURE", "p9"),
 ])  # fmt: skip
-def test_unknown_options_name_their_key(kind, key, value):
-    with pytest.raises(ValueError, match=f"MODEL.{key.split('.')[0]}"):
-        objective(kind, f"MODEL.{key}", value)
-
-
-def test_untrained_vectors_weigh_nothing():
-    with pytest.raises(ValueError, match="VECTOR_LOSS_WEIGHT"):
-        objective(SelfEMDObjective, "MODEL.SELF_EMD.VECTOR_LOSS_WEIGHT", 0.0)
+def test_unknown_options_name_their_key(key, value):
+    with pytest.raises(ValueError, match="MODEL.LC_LOSS"):
+        objective(LCObjective, f"MODEL.LC_LOSS.{key}", value)
 
 
 def test_a_crop_is_not_the_whole_image():
@@ -319,10 +193,9 @@ def test_marks_of_one_number_lie_on_one_place_of_the_image():
 
 
 def test_pictures():
-    for method, sizes, kind in (("SelfEMD", (64, 64, 32), "transport"), ("LCLoss", None, "views")):
-        torch.manual_seed(0)
-        model = build_model(tiny_config(method, "unused", "unused", "VIS_PERIOD", 1))
-        with EventStorage(0) as storage, torch.autocast("cpu", torch.bfloat16):
-            model(random_batch(3, views=3, sizes=sizes))
-            names = {name.split("/")[0] for name, _, _ in storage._vis_data}
-        assert kind in names
+    torch.manual_seed(0)
+    model = build_model(tiny_config("LCLoss", "unused", "unused", "VIS_PERIOD", 1))
+    with EventStorage(0) as storage, torch.autocast("cpu", torch.bfloat16):
+        model(random_batch(3, views=3))
+        names = {name.split("/")[0] for name, _, _ in storage._vis_data}
+    assert "views" in names

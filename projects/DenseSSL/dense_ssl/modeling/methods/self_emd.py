@@ -1,29 +1,26 @@
 """Self-EMD (Liu et al. 2021): maps of two views are compared by optimal transport."""
 
+from functools import partial
+
 import torch
 from detectron2.config import CfgNode as CN
 from detectron2.config import configurable
 from detectron2.evaluation import inference_context
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
-from torch.nn import functional as F
 
-from ...losses import cosine_distance, emd_distance, marginal_weights, sinkhorn
-from ...losses.precision import at_least_float32, full_precision
-from ...utils.checks import require_one_of, require_positive
+from ...losses import cosine_distance
+from ...losses.precision import at_least_float32
+from ...utils.checks import require_positive
 from ...utils.events import is_logged, log_feature_std, put_scalar
 from ...utils.maps import rows_of_cells
 from ...visualization.transport import draw_transport
 from ..backbones import require_feature
 from ..geometry.correspondence import corresponding_points, share_transported
 from ..heads import MLPHead, on_cells
+from ..map_transport import MapTransport
 from ..objective import OBJECTIVE_REGISTRY, Objective
 from ..pretrainer import Pretrainer
-
-MARGINALS = ("vector", "mean", "uniform")
-PYRAMIDS = ("union", "levels", "none")
-# Average pooling of the spatial pyramid: (kernel, stride), 7 x 7 cells to 5 x 5 and 3 x 3.
-_POOLS = ((3, 1), (3, 2))
 
 
 @OBJECTIVE_REGISTRY.register()
@@ -39,40 +36,20 @@ class SelfEMDObjective(Objective):
     target_views = (0, 1)
 
     @configurable
-    def __init__(
-        self,
-        *,
-        in_feature,
-        projector,
-        predictor,
-        num_views,
-        marginals,
-        normalize_nodes,
-        pyramid,
-        vector_weight,
-        transport,
-    ):
+    def __init__(self, *, in_feature, projector, predictor, num_views, vector_weight, transport):
         """
         Args:
             in_feature: name of the feature map.
-            projector, predictor: ModuleDicts of heads for the "map" and for the "vector"; without
-                "vector" there is no vector branch.
+            projector, predictor: ModuleDicts of heads for the "map" and for the "vector"; both may
+                be one head. Without "vector" there is no vector branch.
             num_views: 2, or more with smaller views.
-            marginals: weights of the nodes by the other view's "vector" (Eq. 15), by the "mean" of
-                its nodes (Eq. 14), or "uniform".
-            normalize_nodes: L2-normalise nodes before they are weighted.
-            pyramid: pooled nodes in one transport with the others ("union"), in one of their own
-                ("levels"), or "none".
             vector_weight: weight of BYOL's loss on the vectors.
-            transport: keyword arguments of :func:`~dense_ssl.losses.emd_distance`.
+            transport: :class:`~dense_ssl.modeling.map_transport.MapTransport`.
         """
         super().__init__()
         self.in_feature = in_feature
         self.online_views = tuple(range(num_views))
         self.pairs = [(o, t) for o in self.online_views for t in self.target_views if o != t]
-        self.marginals = marginals
-        self.normalize_nodes = normalize_nodes
-        self.pyramid = pyramid
         self.vector_weight = vector_weight
         self.transport = transport
         self.projector = projector
@@ -86,6 +63,11 @@ class SelfEMDObjective(Objective):
         node.IN_FEATURE = "res5"
         node.HIDDEN_DIM = 4096
         node.OUT_DIM = 256
+        # One projector and one predictor for both branches: the cells of a map run through them as
+        # by 1 x 1 convolutions, the vectors as a batch of their own (batch norm takes the
+        # statistics of each). False: each branch has its own. The paper keeps "the original MLP
+        # head as a parallel branch" and does not say which.
+        node.SHARED_HEAD = False
         # 3: with the smaller third view (of INPUT.VIEWS.SIZE); 2: without.
         node.NUM_VIEWS = 3
         # Weights of the nodes: by the other view's "vector" (Eq. 15), by the "mean" of its nodes
@@ -98,9 +80,9 @@ class SelfEMDObjective(Objective):
         # Entropic regularisation (gamma) and iterations (T) of Sinkhorn.
         node.REGULARIZATION = 0.05
         node.ITERATIONS = 50
-        # Let the gradient flow through the transport plan too.
+        # Let the gradient flow through the transport plan and the weights of the nodes too.
         node.DIFFERENTIATE_PLAN = False
-        # Weight of BYOL's loss on the vectors; 0: no vector branch.
+        # Weight of BYOL's loss on the vectors; 0: none.
         node.VECTOR_LOSS_WEIGHT = 1.0
 
     @classmethod
@@ -108,22 +90,20 @@ class SelfEMDObjective(Objective):
         node, norm = cfg.MODEL.SELF_EMD, cfg.MODEL.SSL.HEAD_NORM
         _check(cfg)
         channels = require_feature(shapes, node.IN_FEATURE, "MODEL.SELF_EMD.IN_FEATURE").channels
-        branches = ("map", "vector") if node.VECTOR_LOSS_WEIGHT > 0 else ("map",)
-        hidden, out = node.HIDDEN_DIM, node.OUT_DIM
         return {
             "in_feature": node.IN_FEATURE,
-            "projector": nn.ModuleDict({x: MLPHead(channels, hidden, out, norm) for x in branches}),
-            "predictor": nn.ModuleDict({x: MLPHead(out, hidden, out, norm) for x in branches}),
+            "projector": _heads(node, channels, norm),
+            "predictor": _heads(node, node.OUT_DIM, norm),
             "num_views": node.NUM_VIEWS,
-            "marginals": node.MARGINALS,
-            "normalize_nodes": node.NORMALIZE_NODES,
-            "pyramid": node.PYRAMID,
             "vector_weight": node.VECTOR_LOSS_WEIGHT,
-            "transport": {
-                "regularization": node.REGULARIZATION,
-                "iterations": node.ITERATIONS,
-                "differentiate_plan": node.DIFFERENTIATE_PLAN,
-            },
+            "transport": MapTransport(
+                marginals=node.MARGINALS,
+                normalize_nodes=node.NORMALIZE_NODES,
+                pyramid=node.PYRAMID,
+                regularization=node.REGULARIZATION,
+                iterations=node.ITERATIONS,
+                differentiate_plan=node.DIFFERENTIATE_PLAN,
+            ),
         }
 
     def join(self, objectives):
@@ -138,15 +118,14 @@ class SelfEMDObjective(Objective):
                 )
 
     def forward(self, views, passes):
-        online = {i: self._predict(passes.online(i)[self.in_feature]) for i in self.online_views}
+        maps = {i: passes.online(i)[self.in_feature] for i in self.online_views}
+        online = self._predict(maps, passes)
         with torch.no_grad():
-            target = {
-                i: self._project(self.target_projector, passes.target(i)[self.in_feature])
-                for i in self.target_views
-            }
-        terms = [self._emd(online[o], target[t]) for o, t in self.pairs]
+            maps = {i: passes.target(i)[self.in_feature] for i in self.target_views}
+            target = self._project(self.target_projector, maps, passes)
+        terms = [self.transport.distance(online[o], target[t]) for o, t in self.pairs]
         losses = {"loss_emd": sum(terms) / len(terms)}
-        if "vector" in self.projector:
+        if self.vector_weight > 0:
             terms = [cosine_distance(online[o]["vector"], target[t]["vector"])
                      for o, t in self.pairs]  # fmt: skip
             losses["loss_vector"] = self.vector_weight * sum(terms) / len(terms)
@@ -154,59 +133,14 @@ class SelfEMDObjective(Objective):
             self._log(views, online[0], target[1])
         return losses
 
-    def _predict(self, feature_map):
-        """(N, C, h, w) -> predictions {"map": (N, D, h, w), "vector": (N, D)}."""
-        projected = self._project(self.projector, feature_map)
-        result = {"map": on_cells(self.predictor["map"], projected["map"])}
-        if "vector" in self.predictor:
-            result["vector"] = self.predictor["vector"](projected["vector"])
-        return result
+    def _predict(self, maps, passes):
+        """{view: (N, C, h, w)} -> predictions {view: {"map": (N, D, h, w), "vector": (N, D)}}."""
+        return _run(self.predictor, self._project(self.projector, maps, passes), passes)
 
-    def _project(self, projector, feature_map):
-        """(N, C, h, w) -> projections, in the form of :meth:`_predict`."""
-        result = {"map": on_cells(projector["map"], feature_map)}
-        if "vector" in projector:
-            result["vector"] = projector["vector"](feature_map.mean(dim=(2, 3)))
-        return result
-
-    def _emd(self, online, target):
-        """Eq. 13 for one pair of views."""
-        x_levels, y_levels = self._levels(online["map"]), self._levels(target["map"])
-        if self.pyramid == "union":
-            x_levels, y_levels = [torch.cat(x_levels, dim=1)], [torch.cat(y_levels, dim=1)]
-        distances = [
-            emd_distance(x, y, *self._masses(x, y, online, target), **self.transport)
-            for x, y in zip(x_levels, y_levels)  # a small view has fewer levels than a large one
-        ]
-        return sum(distances) / len(distances)
-
-    def _levels(self, feature_map):
-        """(N, D, h, w) -> nodes of the map and of its pooled forms, list of (N, n, D)."""
-        feature_map = at_least_float32(feature_map)
-        maps = [feature_map]
-        # the pools are made for 7 cells a side; the 4 of a small view are not pooled further
-        if self.pyramid != "none" and min(feature_map.shape[2:]) >= 5:
-            maps += [F.avg_pool2d(feature_map, *pool) for pool in _POOLS]
-        return [rows_of_cells(x) for x in maps]
-
-    def _masses(self, x, y, online, target):
-        """Marginals of two sets of nodes (N, n, D) and (N, m, D)."""
-        if self.marginals == "uniform":
-            return [z.new_full(z.shape[:2], 1 / z.shape[1]) for z in (x, y)]
-        if self.marginals == "mean":
-            vectors = y.mean(dim=1), x.mean(dim=1)
-        else:
-            vectors = target["vector"], online["vector"]
-        if self.normalize_nodes:
-            x, y = F.normalize(x, dim=2), F.normalize(y, dim=2)
-        return marginal_weights(x, vectors[0]), marginal_weights(y, vectors[1])
-
-    @torch.no_grad()
-    def _plan(self, online, target):
-        """The transport (N, h * w, h' * w') between the cells of two views, without the pyramid."""
-        x, y = (at_least_float32(rows_of_cells(z["map"])) for z in (online, target))
-        settings = self.transport["regularization"], self.transport["iterations"]
-        return sinkhorn(_cosine_cost(x, y), *self._masses(x, y, online, target), *settings)
+    def _project(self, projector, maps, passes):
+        """{view: (N, C, h, w)} -> projections, in the form of :meth:`_predict`."""
+        inputs = {i: {"map": x, "vector": x.mean(dim=(2, 3))} for i, x in maps.items()}
+        return _run(projector, inputs, passes)
 
     @torch.no_grad()
     def _log(self, views, online, target):
@@ -217,41 +151,52 @@ class SelfEMDObjective(Objective):
         shapes = [z["map"].shape[2:] for z in (online, target)]
         points, valid = corresponding_points(*views[:2], *shapes)
         if valid.any():
-            plan = self._plan(online, target)
+            plan = self.transport.plan(online, target)
             arrived, chance = share_transported(plan, points, valid, shapes[1])
             put_scalar(f"{self.label}/arrived", arrived)
             put_scalar(f"{self.label}/chance", chance)
 
     def pictures(self, views, images, passes, scale):
-        features = [
-            at_least_float32(x[self.in_feature]) for x in (passes.online(0), passes.target(1))
-        ]
+        maps = [at_least_float32(x[self.in_feature]) for x in (passes.online(0), passes.target(1))]
         with inference_context(self):  # a second pass must not move the heads' batch statistics
-            online = self._predict(features[0])
-            target = self._project(self.target_projector, features[1])
+            online = self._predict({0: maps[0]}, passes)[0]
+            target = self._project(self.target_projector, {1: maps[1]}, passes)[1]
         shapes = [z["map"].shape[2:] for z in (online, target)]
-        plan = self._plan(online, target)[: len(images[0])].cpu()
+        plan = self.transport.plan(online, target)[: len(images[0])].cpu()
         return {"transport": draw_transport(images[:2], plan, *shapes, scale)}
 
 
-@full_precision
-def _cosine_cost(x, y):
-    """Eq. 11: (N, n, D), (N, m, D) -> (N, n, m)."""
-    return 1 - F.normalize(x, dim=2) @ F.normalize(y, dim=2).transpose(1, 2)
+def _run(heads, inputs, passes):
+    """Run the heads of the branches that there are: {view: {branch: input}} -> the same."""
+    outputs = {}
+    for branch, head in heads.items():
+        run = partial(on_cells, head) if branch == "map" else head
+        outputs[branch] = passes.through(run, {i: x[branch] for i, x in inputs.items()})
+    return {i: {branch: x[i] for branch, x in outputs.items()} for i in inputs}
+
+
+def _heads(node, in_dim, norm):
+    """The projector (of ``in_dim`` channels) or predictor of each branch that is needed."""
+    branches = ["map"]
+    if node.VECTOR_LOSS_WEIGHT > 0 or node.MARGINALS == "vector":
+        branches.append("vector")
+    count = 1 if node.SHARED_HEAD else len(branches)
+    heads = [MLPHead(in_dim, node.HIDDEN_DIM, node.OUT_DIM, norm) for _ in range(count)]
+    return nn.ModuleDict(zip(branches, heads * len(branches)))
 
 
 def _check(cfg):
-    """Raise where keys of MODEL.SELF_EMD are unknown or do not fit together."""
+    """Raise where keys of MODEL.SELF_EMD do not fit together."""
     node = cfg.MODEL.SELF_EMD
-    require_one_of("MODEL.SELF_EMD.MARGINALS", node.MARGINALS, MARGINALS)
-    require_one_of("MODEL.SELF_EMD.PYRAMID", node.PYRAMID, PYRAMIDS)
     require_positive(cfg, "MODEL.SELF_EMD.ITERATIONS", "MODEL.SELF_EMD.REGULARIZATION")
     if node.NUM_VIEWS < 2:
         raise ValueError("MODEL.SELF_EMD.NUM_VIEWS must be at least 2.")
-    if node.MARGINALS == "vector" and node.VECTOR_LOSS_WEIGHT <= 0:
+    trained = node.VECTOR_LOSS_WEIGHT > 0 or node.SHARED_HEAD or node.DIFFERENTIATE_PLAN
+    if node.MARGINALS == "vector" and not trained:
         raise ValueError(
             "MODEL.SELF_EMD.MARGINALS 'vector' weights nodes by the vector branch, which nothing "
-            "trains at VECTOR_LOSS_WEIGHT 0: raise it, or set MARGINALS to 'mean' or 'uniform'."
+            "trains at VECTOR_LOSS_WEIGHT 0: raise it, set SHARED_HEAD or DIFFERENTIATE_PLAN, or "
+            "set MARGINALS to 'mean' or 'uniform'."
         )
 
 
