@@ -46,6 +46,7 @@ RECIPE = {
 # What a part of a config's name changes beyond it.
 NAMED = {
     "C4": {"MODEL.ROI_HEADS.NAME": "Res5ROIHeadsExtraNorm"},
+    "syncbn": {"MODEL.ROI_MASK_HEAD.NORM": "SyncBN", "MODEL.RETINANET.NORM": "SyncBN"},
     "4conv1fc": {"MODEL.ROI_BOX_HEAD.NUM_CONV": 4, "MODEL.ROI_BOX_HEAD.NUM_FC": 1,
                  "MODEL.ROI_BOX_HEAD.NORM": "SyncBN", "MODEL.ROI_MASK_HEAD.NORM": "SyncBN"},
     "18": {"MODEL.RESNETS.DEPTH": 18, "MODEL.RESNETS.RES2_OUT_CHANNELS": 64},
@@ -98,10 +99,11 @@ def parts_of(path):
 
 def named_changes(path):
     """Keys that a config's name says it changes, of those that its detector has."""
-    changes = {}
-    for part in parts_of(path):
+    parts, changes = parts_of(path), {}
+    for part in parts:
         changes.update(NAMED.get(part, {}))
-    return changes
+    others = "MODEL.ROI_" if "retinanet" in parts else "MODEL.RETINANET."
+    return {key: value for key, value in changes.items() if not key.startswith(others)}
 
 
 def length_of(path):
@@ -169,6 +171,36 @@ def test_large_models_synchronise_batch_norm_and_train_every_weight(path):
     if hasattr(model, "proposal_generator"):
         assert not any("Norm" in type(x).__name__ for x in model.proposal_generator.modules())
     assert all(x.requires_grad for x in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "path", [x for x in LARGE_MODELS if "syncbn" in x.stem], ids=lambda x: x.stem
+)
+def test_syncbn_models_normalise_every_new_layer_that_detectron2_can(path):
+    """All convolutions before the last of each head; the plain form has none there."""
+    counts = []
+    for file in (path, path.with_name(path.name.replace("_syncbn", ""))):
+        with torch.device("meta"):
+            cfg = load_config(file)
+            cfg.MODEL.DEVICE = "meta"
+            model = build_model(cfg)
+        head = model.head if "retinanet" in path.stem else model.roi_heads.mask_head
+        kinds = [type(x).__name__ for x in head.modules()]
+        counts.append((kinds.count("SyncBatchNorm"), kinds.count("CycleBatchNormList")))
+    # RetinaNet: 2 heads of 4 layers, 5 levels; mask head: 4 layers
+    assert counts == [(40, 8) if "retinanet" in path.stem else (4, 0), (0, 0)]
+
+
+def test_a_box_head_of_fully_connected_layers_has_nothing_to_normalise():
+    """So the Faster R-CNNs of SCRL are those of the plain form."""
+    cfg = load_config(CONFIGS / "finetune" / "COCO-Detection" / "faster_rcnn_R_50_FPN_1x.yaml")
+    cfg.MODEL.DEVICE, states = "meta", []
+    for norm in ("", "SyncBN"):
+        for node in (cfg.MODEL.ROI_BOX_HEAD, cfg.MODEL.ROI_MASK_HEAD, cfg.MODEL.RETINANET):
+            node.NORM = norm
+        with torch.device("meta"):
+            states.append(set(build_model(cfg).state_dict()))
+    assert states[0] == states[1]
 
 
 def load_mini(path):

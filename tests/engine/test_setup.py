@@ -71,6 +71,14 @@ def test_several_processes_synchronise_their_norms(monkeypatch, device, norm):
     assert len(log.messages) == (norm != "SyncBN")
 
 
+def test_levels_of_retinanet_keep_statistics_of_their_own(monkeypatch):
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    cfg, log = base_config(*SYNC, "MODEL.RETINANET.NORM", "SyncBN", "MODEL.DEVICE", "cpu"), Log()
+    resolve_norms(cfg, log)
+    assert cfg.MODEL.RETINANET.NORM == "BN" and cfg.MODEL.FPN.NORM == "naiveSyncBN"
+    assert any(x == "BN instead of SyncBN in MODEL.RETINANET.NORM" for x in log.messages)
+
+
 @pytest.mark.parametrize("norm", ["BN", "GN", "FrozenBN", "naiveSyncBN", ""])
 def test_other_norms_stay(norm):
     cfg, log = base_config("MODEL.RESNETS.NORM", norm, "MODEL.SSL.HEAD_NORM", norm), Log()

@@ -20,12 +20,13 @@ from ..utils.allocator import tune_allocator
 from ..utils.checks import value_of
 
 _SYNC_BN = "SyncBN"
+_PER_LEVEL = "MODEL.RETINANET.NORM"
 _ALL_NORM_KEYS = (
     *NORM_KEYS,
     "MODEL.FPN.NORM",
     "MODEL.ROI_BOX_HEAD.NORM",
     "MODEL.ROI_MASK_HEAD.NORM",
-    "MODEL.RETINANET.NORM",
+    _PER_LEVEL,
     "MODEL.SEM_SEG_HEAD.NORM",
     "MODEL.SSL.HEAD_NORM",
 )
@@ -91,22 +92,26 @@ def resolve_device(cfg, logger):
 
 
 def resolve_norms(cfg, logger):
-    """Replace SyncBN where it cannot run: by BN in one process, by naiveSyncBN on several CPUs."""
+    """Replace SyncBN where it cannot run: by BN in one process, by naiveSyncBN on several CPUs.
+
+    On CPUs RetinaNet's heads get BN: detectron2 has statistics for each level only for BN and
+    SyncBN.
+    """
     if comm.get_world_size() == 1:
         norm = "BN"
     elif cfg.MODEL.DEVICE == "cpu":
         norm = "naiveSyncBN"  # torch's SyncBatchNorm knows GPUs only
     else:
         return
-    changed = []
+    changed = {}
     for key in _ALL_NORM_KEYS:
         if value_of(cfg, key) == _SYNC_BN:
             node, _, name = key.rpartition(".")
-            value_of(cfg, node)[name] = norm
+            value_of(cfg, node)[name] = new = "BN" if key == _PER_LEVEL else norm
             if key not in NORM_KEYS or key == norm_key(cfg):  # not those of other backbones
-                changed.append(key)
-    if changed:
-        logger.info("%s instead of %s in %s", norm, _SYNC_BN, ", ".join(changed))
+                changed.setdefault(new, []).append(key)
+    for new, keys in changed.items():
+        logger.info("%s instead of %s in %s", new, _SYNC_BN, ", ".join(keys))
 
 
 def check_pretraining(cfg):
