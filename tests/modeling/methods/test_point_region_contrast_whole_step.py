@@ -19,6 +19,7 @@ OPTIONS = (
     "MODEL.RESNETS.OUT_FEATURES", ["res4"], "MODEL.PLRC.IN_FEATURE", "res4",
     "MODEL.MOCO.IN_FEATURE", "res4", "MODEL.PLRC.RESOLUTION", CELLS, "MODEL.PLRC.GRID", GRID,
     "INPUT.REGIONS.RESOLUTION", CELLS, "MODEL.PLRC.ALPHA", ALPHA, "MODEL.PLRC.BETA", BETA,
+    "INPUT.VIEWS.CROP_SCALE", ((0.1, 0.6),),
 )  # fmt: skip
 
 VARIANTS = [
@@ -262,7 +263,7 @@ def step_of(variant, monkeypatch, photos, label_maps, tmp_path):
     """The recorded step, its images and what was drawn."""
     step = record_step(
         monkeypatch, photos, "PointRegionContrast", *options_of(variant, tmp_path),
-        draws=((region_sampling, "uniform"),), seed=20 if "SOURCE" in variant else 15,
+        draws=((region_sampling, "uniform"),), seed=20 if "SOURCE" in variant else 21,
     )  # fmt: skip
     labels = label_maps if "SOURCE" in variant else [None] * COUNT
     images = [
@@ -289,13 +290,11 @@ def test_the_steps_hold_the_hard_cases(source, monkeypatch, photos, label_maps, 
     variant = {} if source == "grid" else {"SOURCE": source}
     step, images, drawn = step_of(variant, monkeypatch, photos, label_maps, tmp_path)
     flips = {tuple(view.flip for view in image.views) for image in images}
-    assert len(flips) == 4
+    assert {(True, False), (False, True), (False, False)} <= flips
     counts = [(len(a), len(b)) for a, b in zip(drawn.points, drawn.pairs)]
     assert (12, 12) in counts and (12, 0) in counts  # the latter: disjoint views of one region
-    if source == "grid":
-        assert (0, 0) in counts  # no region in both views
-    else:
-        assert any(0 < b < a for a, b in counts)  # no common place in some of the regions
+    assert any(0 < b < a for a, b in counts)  # no common place in some of the regions
+    assert source != "grid" or (0, 0) in counts  # no region in both views
     numbers = step.drawn
     assert len(numbers) == 4  # regions, points of each view, pairs
     assert all((numbers[i] != numbers[j]).all() for i in range(1, 4) for j in range(1, i))
