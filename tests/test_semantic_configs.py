@@ -53,6 +53,18 @@ def test_colours_and_strides_are_those_of_pretraining(path):
     assert ours.OUTPUT_DIR.endswith(short_name(path))
 
 
+@pytest.mark.parametrize("path", LARGE + MINI, ids=short_name)
+def test_the_forms_of_mmsegmentation_are_those_of_stride_8(path):
+    cfg, (data, is_d8) = load_config(path), task(path)
+    assert cfg.MODEL.SEM_SEG_HEAD.FCN.LOSS_MEAN_OVER == ("all" if is_d8 else "valid")
+    # it tests Cityscapes in windows, of the size of the training crops
+    has_windows = is_d8 and data == "Cityscapes"
+    assert tuple(cfg.TEST.WINDOW.SIZE) == (tuple(cfg.INPUT.CROP.SIZE) if has_windows else ())
+    if has_windows and path in LARGE:
+        assert tuple(cfg.TEST.WINDOW.SIZE) == (769, 769)
+        assert tuple(cfg.TEST.WINDOW.STRIDE) == (513, 513)
+
+
 def make_batch(cfg, count=2, height=49, width=65):
     size = (height, width)
     return [

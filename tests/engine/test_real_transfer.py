@@ -58,7 +58,7 @@ def test_runs_from_the_command_line_to_the_score(protocol, tmp_path):
 
 def expected_tasks(cfg):
     """The tasks that a protocol is scored by."""
-    if cfg.MODEL.META_ARCHITECTURE == "SemanticSegmentor":
+    if cfg.MODEL.META_ARCHITECTURE == "WindowSegmentor":
         return {"sem_seg"}
     tasks = {"bbox"}
     tasks |= {"segm"} if cfg.MODEL.MASK_ON else set()

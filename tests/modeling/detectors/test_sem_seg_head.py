@@ -146,8 +146,51 @@ def test_cross_entropy_by_hand():
     assert pixel_cross_entropy(logits, targets, 255).item() == pytest.approx(math.log(4 / 3))
 
 
-def test_images_without_any_label_cost_nothing_and_break_nothing():
-    head = build_head().train()
+@pytest.mark.parametrize("aux", ["", "res4"])
+def test_the_sum_over_all_pixels_as_in_mmsegmentation(aux):
+    """Pixels without a label count in the divisor: losses and gradients are that share smaller."""
+    inputs, targets = features(3, 3), torch.randint(0, 4, (2, 40, 40))
+    targets[0, :16] = 255  # a fifth of all pixels
+    results = []
+    for mean_over in ("valid", "all"):
+        head = build_head(
+            "MODEL.SEM_SEG_HEAD.FCN.LOSS_MEAN_OVER", mean_over,
+            "MODEL.SEM_SEG_HEAD.FCN.AUX_IN_FEATURE", aux,
+        ).train()  # fmt: skip
+        losses = head(inputs, targets)[1]
+        sum(losses.values()).backward()
+        results.append((losses, [x.grad for x in head.parameters()]))
+    (valid, gradients), (every, smaller) = results
+    assert valid.keys() == every.keys() and len(valid) == (2 if aux else 1)
+    for key in valid:
+        torch.testing.assert_close(every[key], 0.8 * valid[key])
+    for a, b in zip(smaller, gradients):
+        torch.testing.assert_close(a, 0.8 * b)
+
+
+def test_the_mean_over_all_pixels_by_a_loop():
+    logits, targets = torch.randn(2, 3, 4, 5).double(), torch.randint(0, 3, (2, 4, 5))
+    targets[:, 1] = 9
+    total = 0.0
+    for n in range(2):
+        for y in range(4):
+            for x in range(5):
+                if targets[n, y, x] != 9:
+                    total -= logits[n, :, y, x].log_softmax(0)[targets[n, y, x]].item()
+    loss = pixel_cross_entropy(logits, targets, 9, "all")
+    assert loss.item() == pytest.approx(total / 40, abs=1e-12)
+    loss = pixel_cross_entropy(logits, targets, 9, "valid")
+    assert loss.item() == pytest.approx(total / 30, abs=1e-12)
+
+
+def test_other_divisors_are_refused():
+    with pytest.raises(ValueError, match=r"FCN\.LOSS_MEAN_OVER is 'labels'.*'valid', 'all'"):
+        build_head("MODEL.SEM_SEG_HEAD.FCN.LOSS_MEAN_OVER", "labels")
+
+
+@pytest.mark.parametrize("mean_over", ["valid", "all"])
+def test_images_without_any_label_cost_nothing_and_break_nothing(mean_over):
+    head = build_head("MODEL.SEM_SEG_HEAD.FCN.LOSS_MEAN_OVER", mean_over).train()
     losses = head(features(2, 2), torch.full((2, 32, 32), 255))[1]
     losses["loss_sem_seg"].backward()
     assert losses["loss_sem_seg"].item() == 0

@@ -75,3 +75,14 @@ def add_segmentation_config(cfg):
     fcn.AUX_IN_FEATURE = ""
     fcn.AUX_CONVS_DIM = 256
     fcn.AUX_LOSS_WEIGHT = 0.4
+    # The loss is the mean over the pixels with a label ("valid"), as usual in PyTorch, or their sum
+    # divided by all pixels of the batch ("all"), as in mmsegmentation: where a fifth of a crop has
+    # no label, its gradients are a fifth smaller.
+    fcn.LOSS_MEAN_OVER = "valid"
+
+    # META_ARCHITECTURE "WindowSegmentor": test images in windows of SIZE (height, width), STRIDE
+    # (down, across) apart, in pixels of the resized image; the logits of windows that overlap are
+    # averaged. Empty: the whole image at once.
+    window = cfg.TEST.WINDOW = CN()
+    window.SIZE = ()
+    window.STRIDE = ()

@@ -15,6 +15,7 @@ from ..data.views.loader import pretrain_dataset_dicts
 from ..evaluation import check_evaluators
 from ..modeling import Pretrainer
 from ..modeling.backbone_keys import NORM_KEYS, norm_key, weight_keys
+from ..modeling.detectors.window_segmentor import WindowSegmentor
 from ..solver import resolve_epochs
 from ..utils.allocator import tune_allocator
 from ..utils.checks import value_of
@@ -135,7 +136,13 @@ def check_pretraining(cfg):
 
 
 def check_finetuning(cfg):
-    """Raise where a randomly initialised detector would keep part of its weights frozen."""
+    """Raise where keys contradict each other, or random weights would stay frozen."""
+    if cfg.TEST.WINDOW.SIZE and not issubclass(meta_architecture(cfg), WindowSegmentor):
+        raise ValueError(
+            f"TEST.WINDOW.SIZE is {cfg.TEST.WINDOW.SIZE}, which MODEL.META_ARCHITECTURE "
+            f"{cfg.MODEL.META_ARCHITECTURE!r} ignores. Set that to 'WindowSegmentor', or the "
+            "size to ()."
+        )
     if cfg.MODEL.WEIGHTS:
         return
     if cfg.MODEL.FREEZE_BACKBONE and cfg.MODEL.FROZEN_NORM_STATS == "keep":

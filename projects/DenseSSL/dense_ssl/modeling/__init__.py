@@ -2,7 +2,7 @@
 
 from . import architectures  # only registration
 from .architectures import dilated_resnet  # only registration
-from .detectors import roi_heads, sem_seg_head  # only registration
+from .detectors import roi_heads, sem_seg_head, window_segmentor  # only registration
 from .memory_bank import MemoryBank
 from .methods import (
     BYOL,
@@ -41,4 +41,5 @@ __all__ = [
     "dilated_resnet",
     "roi_heads",
     "sem_seg_head",
+    "window_segmentor",
 ]

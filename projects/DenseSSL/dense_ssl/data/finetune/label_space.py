@@ -16,6 +16,7 @@ _CLASS_KEYS = {
     "PanopticFPN": ("MODEL.ROI_HEADS", "thing_classes"),
     "RetinaNet": ("MODEL.RETINANET", "thing_classes"),
     "SemanticSegmentor": ("MODEL.SEM_SEG_HEAD", "stuff_classes"),
+    "WindowSegmentor": ("MODEL.SEM_SEG_HEAD", "stuff_classes"),
 }
 # Keypoints of COCO's persons, for which pycocotools has the sigmas of its similarity.
 _COCO_KEYPOINTS = 17

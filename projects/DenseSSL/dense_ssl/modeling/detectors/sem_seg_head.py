@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ...losses.precision import at_least_float32
+from ...utils.checks import require_one_of
 from ...utils.events import is_logged, put_scalar
 from ..backbones import require_feature
 
@@ -29,16 +30,19 @@ class FCNHead(nn.Module):
     """
 
     @configurable
-    def __init__(self, *, main, auxiliary, ignore_value):
+    def __init__(self, *, main, auxiliary, ignore_value, mean_over="valid"):
         """
         Args:
             main: :class:`MapClassifier` that predicts.
             auxiliary: MapClassifier that only adds a loss, or None.
             ignore_value: label of pixels that take no part in the loss.
+            mean_over: see :func:`pixel_cross_entropy`.
         """
         super().__init__()
+        require_one_of(f"{_KEY}.FCN.LOSS_MEAN_OVER", mean_over, ("valid", "all"))
         self.main = main
         self.auxiliary = auxiliary
+        self.mean_over = mean_over
         self.ignore_value = ignore_value  # SemanticSegmentor pads labels with it
 
     @classmethod
@@ -66,7 +70,12 @@ class FCNHead(nn.Module):
                 fcn.AUX_IN_FEATURE, "FCN.AUX_IN_FEATURE", fcn.AUX_LOSS_WEIGHT, fcn.AUX_CONVS_DIM,
                 num_convs=1, dilation=1,
             )  # fmt: skip
-        return {"main": main, "auxiliary": auxiliary, "ignore_value": node.IGNORE_VALUE}
+        return {
+            "main": main,
+            "auxiliary": auxiliary,
+            "ignore_value": node.IGNORE_VALUE,
+            "mean_over": fcn.LOSS_MEAN_OVER,
+        }
 
     def forward(self, features, targets=None):
         """
@@ -82,14 +91,16 @@ class FCNHead(nn.Module):
         if not self.training:
             return logits, {}
         logits = _fit(logits, targets.shape[-2:])
-        loss = pixel_cross_entropy(logits, targets, self.ignore_value)
-        losses = {"loss_sem_seg": self.main.loss_weight * loss}
+        losses = {"loss_sem_seg": self.main.loss_weight * self._loss(logits, targets)}
         self._log_accuracy(logits, targets)
         if self.auxiliary is not None:
             logits = _fit(self.auxiliary(features), targets.shape[-2:])
-            loss = pixel_cross_entropy(logits, targets, self.ignore_value)
+            loss = self._loss(logits, targets)
             losses["loss_sem_seg_aux"] = self.auxiliary.loss_weight * loss
         return None, losses
+
+    def _loss(self, logits, targets):
+        return pixel_cross_entropy(logits, targets, self.ignore_value, self.mean_over)
 
     @torch.no_grad()
     def _log_accuracy(self, logits, targets):
@@ -211,13 +222,16 @@ def _fit(logits, size):
     return logits[..., : size[0], : size[1]]
 
 
-def pixel_cross_entropy(logits, targets, ignore_value):
-    """Return the mean cross entropy over the pixels that have a label; 0 if none has one.
+def pixel_cross_entropy(logits, targets, ignore_value, mean_over="valid"):
+    """Return the mean cross entropy of the pixels that have a label; 0 if none has one.
 
     Args:
         logits: (N, C, H, W).
         targets: (N, H, W) int64.
         ignore_value: label of pixels to leave out.
+        mean_over: "valid": their sum is divided by their number; "all": by N * H * W.
     """
     total = F.cross_entropy(logits, targets, ignore_index=ignore_value, reduction="sum")
+    if mean_over == "all":
+        return total / max(targets.numel(), 1)
     return total / (targets != ignore_value).sum().clamp(min=1)
