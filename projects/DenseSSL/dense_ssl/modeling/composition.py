@@ -7,6 +7,7 @@ therefore be used on several levels.
 
 import torch
 
+from ..data.views.settings import entry_of_view
 from .objective import OBJECTIVE_REGISTRY
 
 
@@ -137,6 +138,28 @@ def check_views(objectives, count):
                 f"{entry} needs {needed} views, there are {count}: set INPUT.VIEWS.NUM to {needed} "
                 f"or more, or the views of MODEL.{objective.node}."
             )
+
+
+def check_sizes(objectives, shapes, views):
+    """Raise where a view is too small for an objective, whose loss may then be 0 for ever.
+
+    Args:
+        objectives: {entry: objective}. shapes: {name of a feature map: ShapeSpec}.
+        views: the config node INPUT.VIEWS.
+    """
+    for entry, objective in objectives.items():
+        least = objective.smallest_view(shapes)
+        for view in sorted({*objective.online_views, *objective.target_views}):
+            size = entry_of_view(views.SIZE, view)
+            if size < least:
+                strides = {x: shapes[x].stride for x in objective.feature_names()}
+                stride = max(strides.values(), default=1)
+                raise ValueError(
+                    f"INPUT.VIEWS.SIZE is {size} for view {view}, too small for {entry}: the "
+                    f"strides of its feature maps are {strides}, and it needs {least} pixels. Make "
+                    f"the view {-(-least // stride) * stride} or more, or use finer maps (the keys "
+                    f"IN_FEATURE or IN_FEATURES of MODEL.{objective.node})."
+                )
 
 
 def check_losses(objective, losses):

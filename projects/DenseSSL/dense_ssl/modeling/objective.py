@@ -45,12 +45,17 @@ class Objective(nn.Module):
             online and the target encoder. Other passes are refused.
         node: its node of the config, MODEL.<node>.
         label: the prefix of its names in the log.
+        single_cell: False if a map of one cell teaches nothing, because cells of one image must be
+            told from each other.
+        smallest_side: in view pixels; an image is used if the overlap of its views is larger.
     """
 
     online_views = (0, 1)
     target_views = (0, 1)
     node = ""
     label = ""
+    single_cell = True
+    smallest_side = 0.0
 
     def __init__(self):
         super().__init__()
@@ -100,6 +105,23 @@ class Objective(nn.Module):
     def momentum_pairs(self):
         """Return the (online module, target module) pairs of this objective."""
         return [(getattr(self, a), getattr(self, b)) for a, b in self._pairs]
+
+    def feature_names(self):
+        """Return the names of the feature maps that it uses."""
+        return (self.in_feature,) if hasattr(self, "in_feature") else ()
+
+    def smallest_view(self, shapes):
+        """Return the smallest allowed side of a view, in pixels.
+
+        A view must not be smaller than a cell of the coarsest map. It must be larger where the loss
+        tells the cells of an image apart (``single_cell``), or compares the overlap of two views.
+
+        Args:
+            shapes: {name of a feature map: ShapeSpec}.
+        """
+        stride = max((shapes[x].stride for x in self.feature_names()), default=1)
+        needed = stride if self.single_cell else stride + 1
+        return max(needed, int(self.smallest_side) + 1)
 
     def join(self, objectives):
         """Inspect the other objectives of the model, once all are built.

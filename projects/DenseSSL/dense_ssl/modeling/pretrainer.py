@@ -15,6 +15,7 @@ from .backbones import extract_features, feature_shapes
 from .composition import (
     build_objectives,
     check_losses,
+    check_sizes,
     check_views,
     objective_class,
     weights_of,
@@ -101,6 +102,7 @@ class Pretrainer(nn.Module):
         weights = weights_of(cls, cfg)
         objectives = build_objectives(cfg, shapes, weights)
         check_views(objectives, cfg.INPUT.VIEWS.NUM)
+        check_sizes(objectives, shapes, cfg.INPUT.VIEWS)
         return {
             "backbone": backbone,
             "objectives": objectives,
@@ -130,6 +132,12 @@ class Pretrainer(nn.Module):
     @property
     def device(self):
         return self.pixel_mean.device
+
+    @property
+    def num_views(self):
+        """How many views the objectives use; further ones of INPUT.VIEWS need not be made."""
+        views = [(*x.online_views, *x.target_views) for x in self.objectives.values()]
+        return 1 + max(i for x in views for i in x)
 
     def forward(self, batched_inputs):
         """One step.

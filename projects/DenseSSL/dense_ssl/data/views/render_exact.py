@@ -1,10 +1,10 @@
 """Views whose operations are torchvision's on PIL images, but faster.
 
 The result of each operation is uint8, as in torchvision, and rounded or cut off in the same way.
-From the same input, an operation is within one grey level of torchvision's (about one bicubic value
-in a million is two levels off). Through a whole chain one value in a thousand is more than one level
-off, and at most 8: a difference of one level may change the step of PIL's hue, which is up to six
-levels. torch does the resizing, OpenCV the colours and the blur.
+From the same input an operation is within one grey level of torchvision's (about one bicubic value
+in a million is two levels off). Through a whole chain about one value in a thousand is more than
+one level off, the worst by 8: one level more or less may change the step of PIL's hue, and a step
+is up to six levels. torch does the resizing, OpenCV the colours and the blur.
 """
 
 from functools import lru_cache

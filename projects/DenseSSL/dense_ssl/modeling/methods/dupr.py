@@ -116,6 +116,9 @@ class DUPRObjective(Objective):
             keys = node.KEYS_PER_IMAGE
             resolve_queue_size(cfg, "MODEL.DUPR.PATCH_QUEUE_SIZE", num_images, keys)
 
+    def feature_names(self):
+        return tuple(dict.fromkeys((*self.alpha, *self.beta)))
+
     def forward(self, views, passes):
         query_maps, key_maps = passes.online(0), passes.target(1)
         losses = {}

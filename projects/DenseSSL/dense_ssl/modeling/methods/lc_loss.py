@@ -69,6 +69,7 @@ class LCObjective(Objective):
         self.target_views, self.online_views = (tuple(dict.fromkeys(x)) for x in zip(*self.pairs))
         self.temperature = temperature
         self.loss = loss
+        self.single_cell = loss != "contrast"  # a softmax over one cell is 1
         self.projector = projector
         self.predictor = predictor
         self.add_target("projector")
@@ -198,7 +199,7 @@ def _check_sizes(cfg, views, stride):
             raise ValueError(
                 f"INPUT.VIEWS.SIZE is {size} for view {view}, no multiple of the stride {stride} "
                 f"of MODEL.LC_LOSS.IN_FEATURE {cfg.MODEL.LC_LOSS.IN_FEATURE!r}: make it "
-                f"{max(round(size / stride), 1) * stride}, so that cells divide it evenly."
+                f"{max(round(size / stride), 2) * stride}, so that cells divide it evenly."
             )
 
 

@@ -36,6 +36,7 @@ class PointRegionObjective(Objective):
     """
 
     node, label = "PLRC", "plrc"
+    single_cell = False  # points of different regions would have the same features
 
     @configurable
     def __init__(

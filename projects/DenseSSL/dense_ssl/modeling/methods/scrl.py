@@ -55,7 +55,7 @@ class SCRLObjective(Objective):
         super().__init__()
         self.in_feature = in_feature
         self.sampling = sampling
-        self.min_box_size = min_box_size
+        self.min_box_size = self.smallest_side = min_box_size
         self.jitter = jitter
         self.jitter_views = jitter_views
         self.pooler = pooler
