@@ -1,11 +1,13 @@
-"""Pictures of matched boxes."""
+"""Pictures of matched boxes, and of regions and their points."""
 
 import numpy as np
 import pytest
 import torch
 from matplotlib import colormaps
 
+from dense_ssl.modeling.geometry.region_sampling import PointSet, RegionSample
 from dense_ssl.visualization.matches import draw_matches
+from dense_ssl.visualization.regions import draw_regions
 
 PALETTE = [tuple(int(255 * x) for x in colour) for colour in colormaps["tab10"].colors]
 GREY, MARGIN = 90, 4
@@ -107,3 +109,22 @@ def test_large_views_get_thick_lines():
     picture = draw_matches([blank(1, 256, 256)], {0: torch.tensor([[[50.0, 60, 150, 200]]])})
     line = coloured(picture, PALETTE[0])[130]
     assert 4 <= line.sum() <= 6  # both sides, each two or three wide
+
+
+def test_dots_lie_at_points_and_crosses_at_one_pair_of_each_region():
+    maps = [torch.full((1, 16), -1)] * 2  # no tint
+    points = PointSet([torch.tensor([[[10.0, 10], [20, 10], [30, 10], [40, 10]]])] * 2,
+                      torch.tensor([[0, 0, 3, 3]]))  # fmt: skip
+    pairs = PointSet([torch.tensor([[[10.0, y], [20, y], [30, y], [40, y]]]) for y in (40, 50)],
+                     torch.tensor([[0, 0, -1, -1]]))  # fmt: skip
+    drawn = torch.tensor([[0, 3]])
+    sample = RegionSample(drawn, torch.ones(1, 4, dtype=torch.bool), maps, points, pairs)
+    picture = draw_regions([blank(), blank()], sample)
+    palette = [tuple(int(255 * x) for x in colour) for colour in colormaps["tab20"].colors]
+    for view, y in enumerate((40, 50)):
+        part = picture[:, :64, view * (64 + MARGIN) :][:, :, :64]
+        first, last = (coloured(part, palette[k]) for k in (0, 3))
+        assert extent(last) == (29, 9, 42, 12)  # two dots of three pixels, and no pair
+        assert extent(first[:30]) == (9, 9, 22, 12)
+        assert extent(first[30:]) == (7, y - 33, 14, y - 26)  # the first pair of its region alone
+        assert first[y, 7:14].all() and first[y - 3 : y + 4, 10].all()
