@@ -50,6 +50,19 @@ def warnings():
         yield records
 
 
+def test_views_that_nothing_uses_are_not_made(tmp_path):
+    folders = [fill(tmp_path / "a", 10)]
+    blur = ("INPUT.VIEWS.BLUR_PROB", (0.5,), "INPUT.VIEWS.SOLARIZE_PROB", (0.2,))
+    three = config(folders, tmp_path, *blur, "INPUT.VIEWS.NUM", 3, "INPUT.VIEWS.SIZE", (32, 48, 16))
+    two = config(folders, tmp_path, *blur, "INPUT.VIEWS.NUM", 2, "INPUT.VIEWS.SIZE", (32, 48))
+    trimmed = next(iter(build_pretrain_loader(three, 3, num_views=2)))
+    alone = next(iter(build_pretrain_loader(two, 3)))
+    assert len(trimmed["views"]) == len(alone["views"]) == 2
+    for a, b in zip(trimmed["views"], alone["views"]):
+        assert torch.equal(a["image"], b["image"]) and torch.equal(a["affine"], b["affine"])
+    assert len(next(iter(build_pretrain_loader(three, 3)))["views"]) == 3
+
+
 def test_a_batch_is_stacked_in_channels_last_memory(tmp_path):
     cfg = config([fill(tmp_path / "a", 10)], tmp_path, "INPUT.VIEWS.SIZE", (32, 48))
     batch = batches(cfg, 1)[0]

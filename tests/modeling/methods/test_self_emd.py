@@ -5,7 +5,15 @@ import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
-from helpers import TINY, base_config, random_batch, tiny_config
+from helpers import (
+    CONFIGS,
+    TINY,
+    base_config,
+    build_trainer,
+    load_config,
+    random_batch,
+    tiny_config,
+)
 from oracles import DISJOINT, SIDE, GivenPasses, N, make_views
 
 from dense_ssl.modeling.methods import SelfEMDObjective
@@ -212,11 +220,28 @@ def test_other_marginals_need_no_vector_branch(marginals):
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_pictures(shared):
-    torch.manual_seed(0)
-    cfg = tiny_config("SelfEMD", "unused", "unused", "VIS_PERIOD", 1,
-                      "MODEL.SELF_EMD.SHARED_HEAD", shared)  # fmt: skip
-    model = build_model(cfg)
-    with EventStorage(0) as storage, torch.autocast("cpu", torch.bfloat16):
-        model(random_batch(3, views=3, sizes=(64, 64, 32)))
-        assert [x.split("/")[0] for x, _, _ in storage._vis_data] == ["transport"]
+def test_pictures_do_not_move_batch_statistics(shared):
+    states = []
+    for period in (0, 1):
+        torch.manual_seed(0)
+        options = ("VIS_PERIOD", period, "MODEL.SELF_EMD.SHARED_HEAD", shared)
+        model = build_model(tiny_config("SelfEMD", "unused", "unused", *options))
+        with EventStorage(0) as storage, torch.autocast("cpu", torch.bfloat16):
+            model(random_batch(3, views=3, sizes=(64, 64, 32)))
+            kinds = [name.split("/")[0] for name, _, _ in storage._vis_data]
+        assert kinds == ["transport"] * period
+        states.append(model.objectives.state_dict())
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_third_view_is_left_out_by_one_key(count, image_folder, tmp_path):
+    cfg = load_config(CONFIGS / "pretrain" / "self_emd_R_50_coco.yaml")
+    cfg.merge_from_list([
+        *TINY, "INPUT.VIEWS.SIZE", (64, 64, 32), "MODEL.SELF_EMD.NUM_VIEWS", count,
+        "DATASETS.TRAIN", (f"folder:{image_folder}",), "OUTPUT_DIR", str(tmp_path),
+    ])  # fmt: skip
+    trainer = build_trainer(cfg)
+    assert len(next(iter(trainer.data_loader))["views"]) == trainer.model.num_views == count
+    trainer.train()
+    assert {"loss_emd", "loss_vector"} <= set(trainer.storage.latest())

@@ -16,7 +16,7 @@ def add_view_config(cfg):
     # The views of a pre-training image. Every key below holds one entry per view; a single entry
     # serves all views. Order of operations: crop and resize, flip, jitter, grey, blur, solarise.
     views = cfg.INPUT.VIEWS = CN()
-    # How many views are made of each image.
+    # How many views are made of each image; the last ones are left out if no objective uses them.
     views.NUM = 2
     # Side of the square view, in pixels.
     views.SIZE = (224,)

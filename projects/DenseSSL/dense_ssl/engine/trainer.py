@@ -52,6 +52,7 @@ class Trainer(DefaultTrainer):
         self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         model = self.build_model(cfg)
         self.is_pretraining = isinstance(model, Pretrainer)
+        self._num_views = model.num_views if self.is_pretraining else None
         if cfg.MODEL.FREEZE_BACKBONE and not self.is_pretraining:
             freeze_parameters(model)
         optimizer = self.build_optimizer(cfg, model)
@@ -157,8 +158,9 @@ class Trainer(DefaultTrainer):
 
     def build_train_loader(self, cfg, seed):
         """The loader of the stage; what it gives depends on the seed and the position alone."""
-        build = build_pretrain_loader if self.is_pretraining else build_finetune_loader
-        return build(cfg, seed)
+        if self.is_pretraining:
+            return build_pretrain_loader(cfg, seed, self._num_views)
+        return build_finetune_loader(cfg, seed)
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name):

@@ -14,6 +14,7 @@ from ..sources.entries import register_datasets
 from .batch import stack_samples
 from .mapper import MultiViewMapper
 from .region_sources import ANNOTATED
+from .settings import view_settings
 from .view_dataset import ViewDataset
 
 logger = logging.getLogger(__name__)
@@ -63,19 +64,28 @@ def _load_dicts(names, fields):
     return dicts
 
 
-def build_pretrain_loader(cfg, seed):
+def build_pretrain_loader(cfg, seed, num_views=None):
     """Build the loader of pre-training, an endless iterable of stacked batches.
 
     Args:
         cfg: config.
         seed: of the image order and the views.
+        num_views: make only the first so many views of INPUT.VIEWS; None for all.
 
     Returns:
         torch DataLoader; its ``batch_sampler`` is an
         :class:`~dense_ssl.data.sampler.InfiniteBatchSampler`, its ``dataset`` a
         :class:`~dense_ssl.data.views.view_dataset.ViewDataset`.
     """
-    dataset = ViewDataset(pretrain_dataset_dicts(cfg), MultiViewMapper(cfg), seed)
+    views = view_settings(cfg.INPUT.VIEWS)
+    if num_views is not None and num_views < len(views):
+        logger.info(
+            "INPUT.VIEWS.NUM is %d, but the objectives use %d views: the others are not made.",
+            len(views),
+            num_views,
+        )
+    mapper = MultiViewMapper(cfg, views=views[:num_views])
+    dataset = ViewDataset(pretrain_dataset_dicts(cfg), mapper, seed)
     workers = cfg.DATALOADER.NUM_WORKERS
     return DataLoader(
         dataset,
