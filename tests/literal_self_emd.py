@@ -31,21 +31,24 @@ def self_emd(
         vectors_of(heads, maps, joined) if has_vectors else None
         for heads, maps in zip(chain, (online, target))
     )
+    x_levels, y_levels = (
+        {v: [levels_of(cells, pyramid) for cells in images] for v, images in maps.items()}
+        for maps in (x_maps, y_maps)
+    )
     emd, byol = [], []
     for o, t in pairs:
         for i in range(len(online[o])):
-            levels = list(zip(levels_of(x_maps[o][i], pyramid), levels_of(y_maps[t][i], pyramid)))
+            problems = list(zip(x_levels[o][i], y_levels[t][i]))
             if pyramid == "union":
-                levels = [[sum(z, []) for z in (levels_of(x_maps[o][i], pyramid),
-                                                levels_of(y_maps[t][i], pyramid))]]  # fmt: skip
-            for x, y in levels:
+                problems = [[sum(z, []) for z in (x_levels[o][i], y_levels[t][i])]]
+            for x, y in problems:
                 vectors = (y_vectors[t][i], x_vectors[o][i]) if has_vectors else (None, None)
                 masses = [
                     weights(nodes, others, vector, marginals, unit_nodes)
                     for nodes, others, vector in zip((x, y), (y, x), vectors)
                 ]
                 value = 2 - 2 * similarity(x, y, *masses, through_plan, *settings)  # Eq. 13
-                emd.append(value / len(levels))
+                emd.append(value / len(problems))
             if vector_weight > 0:
                 gap = unit(x_vectors[o][i]) - unit(y_vectors[t][i])
                 byol.append((gap * gap).sum())  # Eq. 2
@@ -56,7 +59,7 @@ def self_emd(
 
 
 def unit(x):
-    return x / (x * x).sum().sqrt()
+    return x / (x * x).sum(dim=-1, keepdim=True).sqrt()
 
 
 def cells_of(feature_map):
@@ -120,8 +123,9 @@ def weights(nodes, others, vector, marginals, unit_nodes):
         return nodes[0].new_full((len(nodes),), 1 / len(nodes))
     if marginals == "mean":
         vector = sum(others) / len(others)
-    agreement = [(unit(x) if unit_nodes else x) @ vector for x in nodes]
-    agreement = torch.stack([x if x > 0 else x * 0 for x in agreement])
+    x = torch.stack(nodes)
+    agreement = (unit(x) if unit_nodes else x) @ vector
+    agreement = agreement * (agreement > 0)
     if agreement.max() == 0:
         return torch.ones_like(agreement) / len(nodes)
     agreement = agreement + 1e-3 * agreement.max()
@@ -130,7 +134,7 @@ def weights(nodes, others, vector, marginals, unit_nodes):
 
 def similarity(x, y, rows, columns, through_plan, gamma, iterations):
     """Eq. 12, with the plan of Eq. 9 and 10."""
-    x, y = torch.stack([unit(z) for z in x]), torch.stack([unit(z) for z in y])
+    x, y = unit(torch.stack(x)), unit(torch.stack(y))
     cost = 1 - x @ y.T  # Eq. 11
     similar = 1 - cost
     if not through_plan:

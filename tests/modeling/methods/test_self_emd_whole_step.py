@@ -25,7 +25,10 @@ VARIANTS = {
         {"MARGINALS": "mean", "VECTOR_LOSS_WEIGHT": 0.0},
         {"marginals": "mean", "vector_weight": 0},
     ),
-    "eq. 14 of two views without a pyramid": (
+    "eq. 15 without scale training": (
+        {"NUM_VIEWS": 2, "PYRAMID": "none"}, {"pairs": TWO, "pyramid": "none"}
+    ),
+    "eq. 14 without scale training": (
         {"MARGINALS": "mean", "VECTOR_LOSS_WEIGHT": 0.0, "NUM_VIEWS": 2, "PYRAMID": "none"},
         {"marginals": "mean", "vector_weight": 0, "pairs": TWO, "pyramid": "none"},
     ),
