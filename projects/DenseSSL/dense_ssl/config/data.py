@@ -53,7 +53,8 @@ def add_view_config(cfg):
     views.SOLARIZE_PROB = (0.0, 0.2)
     views.SOLARIZE_THRESHOLD = (128,)
     # "exact": each operation as torchvision does it. "fast": the linear colour operations of a
-    # view as one matrix. docs/performance.md compares their results and their speed.
+    # view as one matrix, and antialias only where a side shrinks by 2 or more. docs/performance.md
+    # compares their results and their speed.
     views.BACKEND = "fast"
     # The crops of an image are drawn again until every pair overlaps by more than this many view
     # pixels on each side, in the view of lower zoom; 0 accepts any pair of crops.
