@@ -15,7 +15,7 @@ _POOLS = ((3, 1), (3, 2))
 
 
 class MapTransport:
-    """Eq. 11 to 15 on the outputs of the heads.
+    """Distance (Eq. 13) and marginals (Eq. 14, Eq. 15) of the outputs of the heads.
 
     The outputs of a view are {"map": (N, D, h, w)} and, for the marginals "vector", "vector":
     (N, D).
