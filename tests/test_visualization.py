@@ -128,3 +128,5 @@ def test_dots_lie_at_points_and_crosses_at_one_pair_of_each_region():
         assert extent(first[:30]) == (9, 9, 22, 12)
         assert extent(first[30:]) == (7, y - 33, 14, y - 26)  # the first pair of its region alone
         assert first[y, 7:14].all() and first[y - 3 : y + 4, 10].all()
+        used = {tuple(x) for x in part.reshape(3, -1).T.tolist()}
+        assert used == {(GREY,) * 3, (255,) * 3, palette[0], palette[3]}
