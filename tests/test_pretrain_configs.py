@@ -6,6 +6,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from helpers import CONFIGS, METHODS, base_config
 
 from dense_ssl.data.views.mapper import MultiViewMapper
+from dense_ssl.data.views.settings import view_settings
 from dense_ssl.engine.setup import check_pretraining, is_pretraining
 from dense_ssl.modeling import Pretrainer
 from dense_ssl.modeling.memory_bank import MemoryBank
@@ -129,6 +130,14 @@ def test_baselines_differ_in_the_method_alone(name):
     a, b = settings(cfg), settings(baseline)
     differ = {x for x in a if a[x] != b[x] and not x.startswith(tuple(own))}
     assert a.keys() == b.keys() and not differ
+
+
+def test_self_emd_and_its_baseline_differ_in_the_third_view_and_the_method_alone():
+    cfg, baseline = (load(f"pretrain/{x}_R_50_coco.yaml") for x in ("self_emd", "byol"))
+    assert view_settings(cfg.INPUT.VIEWS)[:2] == view_settings(baseline.INPUT.VIEWS)
+    a, b = settings(cfg), settings(baseline)
+    own = ("MODEL.META_ARCHITECTURE", "MODEL.SELF_EMD.", "OUTPUT_DIR", "INPUT.VIEWS.")
+    assert not {x for x in a if a[x] != b[x] and not x.startswith(own)}
 
 
 def test_only_byols_own_recipes_cut_crops_to_the_image():
