@@ -204,7 +204,8 @@ def test_min_overlap_is_given_up_after_overlap_tries(picture, monkeypatch):
 
 def test_crop_same_is_that_of_the_first_view(picture):
     mapper = build("INPUT.VIEWS.NUM", 3, "INPUT.VIEWS.CROP", ("random", "same", "random"),
-                   "INPUT.VIEWS.BLUR_PROB", (0.5,), "INPUT.VIEWS.SOLARIZE_PROB", (0.0,))  # fmt: skip
+                   "INPUT.VIEWS.BLUR_PROB", (0.5,),
+                   "INPUT.VIEWS.SOLARIZE_PROB", (0.0,))  # fmt: skip
     flips = set()
     for seed in range(20):
         first, second, third = geometry(mapper(picture, seed))
