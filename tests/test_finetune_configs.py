@@ -9,7 +9,7 @@ from detectron2 import model_zoo
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Boxes, Instances, Keypoints
 from detectron2.utils.events import EventStorage
-from helpers import CONFIGS, load_config, short_name
+from helpers import CONFIGS, ROOT, load_config, short_name
 
 from dense_ssl.engine import Trainer
 from dense_ssl.modeling.detectors.freeze import freeze_parameters, hold_frozen
@@ -55,6 +55,23 @@ NAMED = {
     "5pct": {"DATASETS.TRAIN": ("coco_2017_train_5pct_seed0",)},
     "10pct": {"DATASETS.TRAIN": ("coco_2017_train_10pct_seed0",)},
 }  # fmt: skip
+
+
+def documented():
+    """{'COCO-Detection/retinanet_R_50_FPN_1x': '90000 x 16'} of the tables in docs/transfer.md."""
+    folder, rows = "", {}
+    for line in (ROOT / "docs" / "transfer.md").read_text(encoding="utf-8").splitlines():
+        if found := re.match(r"\| `configs/finetune/(.*)` \| iterations x batch", line):
+            folder = found[1]
+        elif found := re.match(r"\| `(.*?_R_\d+_.*?)` \| (\d+ x \d+) \|", line):
+            rows[folder + found[1]] = found[2]
+    return rows
+
+
+def test_the_docs_have_every_protocol_with_its_length():
+    cfgs = {short_name(x): load_config(x) for x in CONFIGS.glob("finetune/*/*.yaml")}
+    expected = {k: f"{x.SOLVER.MAX_ITER} x {x.SOLVER.IMS_PER_BATCH}" for k, x in cfgs.items()}
+    assert documented() == expected
 
 
 def flatten(node, prefix=""):
