@@ -23,6 +23,7 @@ from ..solver import build_lr_scheduler, build_optimizer
 from ..utils.events import LOG_PERIOD
 from .health import WatchForCollapse
 from .hooks import FreezeBackbone, ReseedEveryStep, UpdateTarget
+from .motion import WatchBackbone
 from .norm_statistics import RestartedPreciseBN
 from .train_step import TrainStep, amp_dtype
 from .writers import PictureWriter, PretrainPrinter
@@ -102,6 +103,8 @@ class Trainer(DefaultTrainer):
         if self.is_pretraining:
             node = self.cfg.MODEL.SSL.MOMENTUM
             result.append(UpdateTarget(model, node.BASE, node.SCHEDULE))
+            node = self.cfg.MODEL.SSL
+            result.append(WatchBackbone(model.backbone, node.MIN_ANGLE, node.MAX_GROWTH))
         result.append(hooks.LRScheduler())
         if not self.is_pretraining:
             result += self._norm_hooks(model)
