@@ -34,7 +34,7 @@ setup(
         "lars": ["timm>=1.0.9"],
         "timm": ["timm>=1.0.9"],
         "probe": ["scikit-learn"],
-        "compare": ["pandas>=2.2"],
+        "compare": ["pandas>=2.2", "scipy"],
         "cityscapes": ["cityscapesscripts>=2.2", "shapely>=2.0"],
         "weights": ["safetensors"],
         "dev": [

@@ -7,11 +7,12 @@ import json
 import math
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from dense_ssl.reports.comparison import KEYS, best_cells, compare, summarise
+from dense_ssl.reports.comparison import KEYS, compare, differences_to, summarise
 from dense_ssl.reports.comparison_files import (
     csv_report,
     json_report,
@@ -46,33 +47,60 @@ def table(p="p", **rows):
     ]
 
 
-def cells(**rows):
-    """Statistics of {backbone: values of the seeds 1, 2, ...}, compared with the first."""
+def frame(**rows):
+    """Scores of {backbone: values of the seeds 1, 2, ...} with one metric."""
     scores = pd.DataFrame(rows, index=range(1, 1 + max(map(len, rows.values()))))
     scores.columns = pd.MultiIndex.from_tuples([("p", "bbox/AP", x) for x in rows], names=KEYS)
-    return summarise(scores, next(iter(rows))).loc[("p", "bbox/AP")]
+    return scores
+
+
+def cells(**rows):
+    """Statistics of the scores, and of their differences to the first backbone."""
+    scores = frame(**rows)
+    differences = summarise(differences_to(scores, next(iter(rows))))
+    return (x.loc[("p", "bbox/AP")] for x in (summarise(scores), differences))
 
 
 def test_mean_and_sample_standard_deviation():
-    cell = cells(a=[2.0, 4.0, 9.0]).loc["a"]
+    cell = summarise(frame(a=[2.0, 4.0, 9.0])).iloc[0]
     # deviations -3, -1, 4: squares 26, divided by 2
     assert (cell["n"], cell["mean"], cell["sd"]) == (3, 5.0, pytest.approx(math.sqrt(13)))
-    assert math.isnan(cell["difference"]) and math.isnan(cell["difference_sd"])
+
+
+@pytest.mark.parametrize("n, quantile", [(2, 12.7062), (3, 4.3027), (5, 2.7764), (10, 2.2622)])
+def test_the_interval_is_that_of_students_t(n, quantile):
+    """The quantiles are those of printed tables: 97.5 % with n - 1 degrees of freedom."""
+    values = [float(x % 3) for x in range(n)]
+    mean = sum(values) / n
+    sd = math.sqrt(sum((x - mean) ** 2 for x in values) / (n - 1))
+    cell, half = summarise(frame(a=values)).iloc[0], quantile * sd / math.sqrt(n)
+    assert cell[["low", "high"]].tolist() == pytest.approx([mean - half, mean + half], rel=1e-4)
+
+
+def test_the_interval_of_a_mean_holds_it_in_95_of_100_cases():
+    generator = np.random.default_rng(0)
+    scores = generator.normal(5, 2, (3, 4000))
+    table = summarise(pd.DataFrame(scores))
+    assert ((table["low"] < 5) & (5 < table["high"])).mean() == pytest.approx(0.95, abs=0.012)
 
 
 def test_differences_are_paired_by_seed():
-    cell = cells(a=[10.0, 20.0, NAN, 7.0], b=[11.0, 24.0, 100.0, NAN]).loc["b"]
+    means, differences = cells(a=[10.0, 20.0, NAN, 7.0], b=[11.0, 24.0, 100.0, NAN])
     # +1 and +4 with seeds 1 and 2; seeds 3 and 4 have no partner
-    assert cell["difference"] == 2.5
-    assert cell["difference_sd"] == pytest.approx(math.sqrt(4.5))
+    cell = differences.loc["b"]
+    assert (cell["n"], cell["mean"], cell["sd"]) == (2, 2.5, pytest.approx(math.sqrt(4.5)))
+    # paired, the interval can be much shorter than those of the means
+    means, differences = cells(a=[10.0, 20.0, 30.0], b=[11.0, 21.1, 31.0])
+    assert means.loc["b", "high"] - means.loc["b", "low"] > 40
+    assert differences.loc["b", "high"] - differences.loc["b", "low"] < 0.3
 
 
-def test_one_value_has_no_deviation_and_none_has_no_mean():
-    table = cells(a=[1.0], b=[3.0], c=[NAN])
-    assert table.loc["b"].to_dict() == pytest.approx(
-        {"n": 1, "mean": 3.0, "sd": NAN, "difference": 2.0, "difference_sd": NAN}, nan_ok=True
-    )
-    assert table.loc["c", "n"] == 0 and table.loc["c"].isna().sum() == 4
+def test_one_value_has_no_interval_and_none_has_no_mean():
+    means, differences = cells(a=[1.0], b=[3.0], c=[NAN])
+    nothing = {"sd": NAN, "low": NAN, "high": NAN}
+    assert means.loc["b"].to_dict() == pytest.approx({"n": 1, "mean": 3.0, **nothing}, nan_ok=True)
+    assert differences.loc["b", "mean"] == 2.0 and math.isnan(differences.loc["b", "low"])
+    assert means.loc["c", "n"] == 0 and means.loc["c"].isna().sum() == 4
 
 
 def tables(report):
@@ -87,14 +115,15 @@ def test_the_report():
     report = markdown_report(comparison, decimals=1)
     assert tables(report) == [
         ["backbone", "bbox/AP"],
-        ["a", "11.0 ± 1.4"],
-        ["b", "**13.0** (+3.0) n=1"],
+        ["a", "11.0 ± 12.7"],
+        ["b", "13.0 n=1, no interval"],
         ["c", "–"],
         ["backbone", "bbox/AP"],
-        ["a", "**5.0** n=1"],
-        ["b", "**5.0 ± 0.0** (+0.0)"],
+        ["a", "5.0 n=1, no interval"],
+        ["b", "5.0 ± 0.0 (no interval)"],
         ["c", "–"],
     ]
+    assert "Mean ± half of its 95% interval (Student's t over the seeds 1, 2;" in report
     assert comparison.notes == [
         "not done: p b 2", "not done: p c 1", "not done: p c 2",
         "bbox/AP is NaN, left out: q a 2",
@@ -132,13 +161,39 @@ def test_a_metric_that_a_backbone_lacks_leaves_its_cell_empty():
     ]
     comparison = compare(runs)
     assert comparison.cells.loc[("p", "segm/AP", "b"), "n"] == 0
-    assert not best_cells(comparison.cells, 2)["p", "segm/AP"].any()  # one value is not the best
+    assert tables(markdown_report(comparison))[2] == ["b", "3.00", "–"]
 
 
-def test_means_that_print_equal_are_equally_good():
-    comparison = compare(table(a=(10.001,), b=(10.004,), c=(9.0,)))
-    assert best_cells(comparison.cells, 2).tolist() == [True, True, False]
-    assert best_cells(comparison.cells, 3).tolist() == [False, True, False]
+def test_only_a_difference_whose_interval_leaves_out_0_is_bold():
+    runs = table(a=(10.0, 12.0, 14.0), b=(13.0, 15.1, 17.0), c=(9.0, 16.0, 14.0), d=(9.0, 11.1, 13))
+    report = markdown_report(compare(runs), decimals=1)
+    texts = {x[0]: x[1].partition(" (")[2] for x in tables(report)[1:]}
+    # b - a: 3, 3.1, 3; sd 0.058, 4.303 * 0.058 / sqrt(3)
+    assert texts == {
+        "a": "", "b": "**+3.0 ± 0.1**)", "c": "+1.0 ± 6.6)", "d": "**-1.0 ± 0.1**)"
+    }  # fmt: skip
+
+
+def test_every_reference_has_its_difference():
+    runs = table(a=(10.0, 12.0), b=(13.0, 15.0), c=(14.0, 16.0))
+    comparison = compare(runs, references=["b", "a"])
+    cells = {x[0]: x[1].partition(" (")[2] for x in tables(markdown_report(comparison, 1))[1:]}
+    assert cells == {
+        "a": "**-3.0 ± 0.0**, –)",
+        "b": "",  # its difference to a is in the row of a
+        "c": "**+1.0 ± 0.0**, **+4.0 ± 0.0**)",
+    }
+    assert "the difference to 'b' and 'a' with its interval" in markdown_report(comparison)
+    found = json.loads(json_report(comparison))["protocols"]["p"]["bbox/AP"]
+    assert {x: set(found[x]["differences"]) for x in found} == {"a": {"b"}, "b": {"a"},
+                                                                "c": {"a", "b"}}  # fmt: skip
+    assert found["b"]["differences"]["a"]["mean"] == 3.0
+
+
+def test_one_seed_shows_no_difference():
+    report = markdown_report(compare(table(a=(10.0,), b=(13.0,))))
+    assert tables(report)[1:] == [["a", "10.00"], ["b", "13.00"]]
+    assert "Seed 1 alone: no interval, so no difference is shown." in report
 
 
 def test_a_score_counted_as_zero_is_noted():
@@ -151,16 +206,21 @@ def test_csv_and_json_hold_every_value():
     rows = list(csv.DictReader(io.StringIO(csv_report(comparison))))
     assert [x["backbone"] for x in rows] == ["a", "b", "c"]
     assert (rows[0]["seed1"], rows[0]["seed2"], rows[1]["seed2"]) == ("10.0", "12.0", "")
-    assert rows[1]["difference"] == "3.0" and rows[1]["sd"] == ""
+    assert rows[1]["minus_a_mean"] == "3.0" and rows[1]["sd"] == rows[1]["minus_a_low"] == ""
     assert rows[2]["n"] == "0" and rows[2]["mean"] == ""
     report = json.loads(json_report(comparison))
     cells = report["protocols"]["p"]["bbox/AP"]
+    half = 12.7062  # of two seeds whose scores differ by 2
     assert cells["a"] == {
-        "n": 2, "mean": 11.0, "sd": pytest.approx(math.sqrt(2)), "difference": None,
-        "difference_sd": None, "values": {"1": 10.0, "2": 12.0},
+        "n": 2, "mean": 11.0, "sd": pytest.approx(math.sqrt(2)),
+        "interval": pytest.approx([11 - half, 11 + half], rel=1e-4), "differences": {},
+        "values": {"1": 10.0, "2": 12.0},
     }  # fmt: skip
+    assert cells["b"]["interval"] is None
+    assert cells["b"]["differences"]["a"] == {"n": 1, "mean": 3.0, "sd": None, "interval": None}
     assert cells["c"]["mean"] is None
-    assert report["reference"] == "a" and report["seeds"] == [1, 2]
+    assert report["references"] == ["a"] and report["seeds"] == [1, 2]
+    assert report["confidence"] == 0.95
 
 
 def test_a_comparison_without_results():
@@ -184,8 +244,9 @@ def test_files_and_plot_are_written(tmp_path):
     assert panel_metrics(comparison, "q") == ["bbox/AP"]
 
 
-def test_missing_pandas_is_explained(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pandas", None)
+@pytest.mark.parametrize("package", ["pandas", "scipy.stats"])
+def test_missing_packages_are_explained(monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, "dense_ssl.reports.comparison")
     with pytest.raises(ImportError, match="pip install 'pandas"):
         importlib.import_module("dense_ssl.reports.comparison")

@@ -2,6 +2,9 @@
 
 The text in the weights file selects what happens: a number is the AP to report (plus a tenth per
 seed), "crash" fails, "nothing" reports no detections, "stuck" waits until a file "held" is gone.
+"rate" reports an AP that is best at a learning rate of 0.02.
+A yaml of pre-training begins with a comment: "# write TEXT" writes a backbone with that text and
+the seed, "# crash" fails.
 """
 
 import json
@@ -17,13 +20,23 @@ options = arguments[arguments.index("--resume") + 1 :]
 assert options[:2] == ["--dist-url", "auto"]
 options = dict(zip(options[::2], options[1::2]))
 folder, seed = Path(options["OUTPUT_DIR"]), int(options["SEED"])
-last = int(options["SOLVER.MAX_ITER"])
-weights = options["MODEL.WEIGHTS"]
-text = Path(weights).read_text().strip() if weights else "10"
 
 folder.mkdir(parents=True, exist_ok=True)
 with open(folder / "starts.txt", "a") as file:
     file.write(" ".join(sys.argv) + "\n")
+if "MODEL.WEIGHTS" not in options:
+    word, _, text = Path(arguments[1]).read_text().partition("\n")[0].strip("# ").partition(" ")
+    if word == "crash":
+        raise SystemExit("FloatingPointError: the loss is not finite")
+    (folder / "backbone.pkl").write_text(f"{text} {seed}")
+    (folder / "last_checkpoint").write_text("model_final.pth")
+    (folder / "model_final.pth").touch()
+    raise SystemExit
+last = int(options["SOLVER.MAX_ITER"])
+weights = options["MODEL.WEIGHTS"]
+text = Path(weights).read_text().split()[0] if weights else "10"
+if text == "rate":
+    text = str(20 - 100 * abs(float(options.get("SOLVER.BASE_LR", "0.05")) - 0.02))
 (folder / "last_checkpoint").write_text("model_0000001.pth")
 print(f"[06/01 12:00:00 d2.utils.events]:  eta: 0:00:01  iter: 1  total_loss: 2.5  lr: {last}")
 if text == "crash":

@@ -1,42 +1,20 @@
 """tools/compare.py with a fake trainer: which runs it starts, and what it reports."""
 
-import contextlib
 import csv
 import functools
-import io
 import json
 import multiprocessing
 import shutil
-import sys
 
 import pytest
-from helpers import CONFIGS, ROOT
-from tool_helpers import load_tool, wait_for
-
-PROTOCOL = CONFIGS / "demo" / "mask_rcnn.yaml"
-FAKE = ROOT / "tests" / "tools" / "fake_train_net.py"
+from comparison_calls import PROTOCOL, backbone, call, fake_compare, run_in, starts, table
+from helpers import CONFIGS
+from tool_helpers import wait_for
 
 
 @pytest.fixture(scope="module")
 def compare():
-    tool = load_tool("compare")
-    tool.TRAIN_NET = [sys.executable, str(FAKE)]
-    return tool
-
-
-def call(tool, arguments):
-    """Return (exit status, what was printed)."""
-    text = io.StringIO()
-    with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
-        status = tool.main([str(x) for x in arguments])
-    return status, text.getvalue()
-
-
-def run_in(tool, folder, *arguments, protocols=(PROTOCOL,), seeds=(1, 2), options=()):
-    return call(tool, [
-        "--protocols", *protocols, "--seeds", *seeds, *arguments, "--output", folder / "out",
-        "SOLVER.MAX_ITER", 4, "DATASETS.TEST", "('x',)", *options,
-    ])  # fmt: skip
+    return fake_compare()
 
 
 @pytest.fixture
@@ -55,31 +33,14 @@ def finished(compare, tmp_path_factory):
     return folder, names, printed
 
 
-def backbone(folder, name, text):
-    path = folder / f"{name}.pkl"
-    path.write_text(text)
-    return f"{name}={path}"
-
-
-def starts(folder):
-    """Return how often each run was started."""
-    return {
-        f"{x.parent.parent.name}/{x.parent.name}": len(x.read_text().splitlines())
-        for x in (folder / "out").glob("*/*/*/seed*/starts.txt")
-    }
-
-
-def table(printed):
-    return [[x.strip() for x in y.split("|")[1:-1]] for y in printed.splitlines() if y[:1] == "|"]
-
-
 def test_every_run_is_reported(finished):
     _, _, printed = finished
     head, _, random, good = table(printed)
     assert head == ["backbone", "bbox/AP", "bbox/AP50", "segm/AP"]
-    # 10.1 and 10.2: mean 10.15, sd 0.1 / sqrt(2)
-    assert random == ["random", "10.15 ± 0.07", "20.30 ± 0.14", "9.15 ± 0.07"]
-    assert good[1] == "**12.15 ± 0.07** (+2.00)"
+    # 10.1 and 10.2: the mean, and 12.706 (Student's t for one degree of freedom) times 0.05
+    assert random == ["random", "10.15 ± 0.64", "20.30 ± 1.27", "9.15 ± 0.64"]
+    # the seeds of both backbones differ alike, so the difference is the same for each
+    assert good[1] == "12.15 ± 0.64 (**+2.00 ± 0.00**)"
 
 
 def test_finished_runs_are_not_repeated(finished, compare):
@@ -97,7 +58,7 @@ def test_files_hold_the_same_table(finished):
     with open(out / "comparison.csv") as file:
         rows = {(x["metric"], x["backbone"]): x for x in csv.DictReader(file)}
     assert float(rows["segm/AP", "good"]["mean"]) == pytest.approx(11.15)
-    assert "**12.15 ± 0.07**" in (out / "comparison.md").read_text()
+    assert "12.15 ± 0.64 (**+2.00 ± 0.00**)" in (out / "comparison.md").read_text()
     assert (out / "comparison.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -118,7 +79,7 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_others(run, tmp_path):
     assert "| RuntimeError: the network has exploded" in printed
     assert "FAILED: demo/mask_rcnn  bad  seed 2" in printed
     assert "not done: demo/mask_rcnn  bad  seed 1" in printed
-    assert "12.15 ± 0.07" in printed
+    assert "12.15 ± 0.64" in printed
     log = tmp_path / "out/demo/mask_rcnn/bad/seed1/comparison_run.log"
     assert "exploded" in log.read_text()
     assert run("--backbones", bad, good, seeds=(1,))[0] == 1
@@ -157,7 +118,8 @@ def test_a_detector_that_finds_nothing_scores_zero_with_a_note(run, tmp_path):
     lost = backbone(tmp_path, "lost", "nothing")
     status, printed = run("--backbones", "random", lost, seeds=(1,))
     assert status == 0
-    assert "0.00 (-10.10)" in printed and "0.00 (-9.10)" in printed
+    rows = table(printed)
+    assert rows[0][:3] == ["backbone", "bbox/AP", "bbox/AP50"] and rows[-1][:2] == ["lost", "0.00"]
     assert "nothing found, counted as 0: demo/mask_rcnn  lost  seed 1" in printed
 
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 
 try:
     import pandas as pd
+    from scipy.stats import t as student_t
 except ImportError as error:
     raise ImportError(
-        "Comparison tables need pandas: pip install 'pandas>=2.2', or install dense-ssl[compare]."
+        "Comparison tables need pandas and scipy: pip install 'pandas>=2.2' scipy, or install "
+        "dense-ssl[compare]."
     ) from error
 
 # The metrics of the papers, in the order of their columns; others are shown on request.
@@ -16,6 +18,7 @@ METRICS = (
     "keypoints/AP", "keypoints/AP50", "keypoints/AP75", "sem_seg/mIoU",
 )  # fmt: skip
 KEYS = ["protocol", "metric", "backbone"]
+CONFIDENCE = 0.95
 
 
 @dataclass
@@ -23,15 +26,18 @@ class Comparison:
     """The whole table.
 
     Attributes:
-        backbones: names of the rows; the first is the reference.
+        backbones: names of the rows. references: those that the others are compared with.
         scores: DataFrame with a row per seed and a column per KEYS; NaN where there is no value.
-        cells: result of :func:`summarise`.
+        cells: :func:`summarise` of the scores.
+        differences: {reference: :func:`summarise` of the differences to it}.
         notes: texts that a reader of the table must know.
     """
 
     backbones: list
+    references: list
     scores: pd.DataFrame
     cells: pd.DataFrame
+    differences: dict
     notes: list = field(default_factory=list)
 
     @property
@@ -45,17 +51,19 @@ class Comparison:
         return list(self.scores.columns.unique("protocol"))
 
 
-def compare(runs, metrics=()):
+def compare(runs, metrics=(), references=()):
     """Collect the results of runs.
 
     Args:
         runs: list of :class:`~.comparison_runs.Run`, in the order of the rows and columns.
         metrics: names to show, or patterns such as "segm/*"; default: METRICS, where available.
+        references: backbones that all others are compared with; default: the first one.
 
     Returns:
         :class:`Comparison`. Its notes name runs that are not done, and metrics that no run has.
     """
     backbones = list(dict.fromkeys(x.backbone for x in runs))
+    references = list(references) or backbones[:1]
     values, notes = _collect(runs)
     columns = [
         (protocol, metric)
@@ -73,37 +81,36 @@ def compare(runs, metrics=()):
     scores = values.pivot(index="seed", columns=KEYS, values="value").reindex(
         index=sorted({x.seed for x in runs}), columns=pd.MultiIndex.from_tuples(keys, names=KEYS)
     )
-    return Comparison(backbones, scores, summarise(scores, backbones[0]), notes)
+    differences = {x: summarise(differences_to(scores, x)) for x in references}
+    return Comparison(backbones, references, scores, summarise(scores), differences, notes)
 
 
-def summarise(scores, reference):
+def differences_to(scores, reference):
+    """Return the differences to a backbone with the same seed, without a column of its own.
+
+    Args:
+        scores: see :class:`Comparison`. reference: name of the backbone.
+    """
+    base = scores[[(protocol, metric, reference) for protocol, metric, _ in scores]].to_numpy()
+    others = scores.columns.get_level_values("backbone") != reference
+    return (scores - base).loc[:, others]
+
+
+def summarise(scores):
     """Return the statistics over the seeds.
 
     Args:
-        scores: see :class:`Comparison`. reference: name of the backbone to compare with.
+        scores: DataFrame with a row per seed.
 
     Returns:
-        DataFrame with a row per KEYS: "n" (seeds with a value), "mean", "sd" (sample standard
-        deviation: divided by n - 1), and "difference" and "difference_sd", the same of the
-        difference to the reference with the same seed. NaN where there are too few seeds.
+        DataFrame with a row per column of ``scores``: "n" (seeds with a value), "mean", "sd"
+        (sample standard deviation: divided by n - 1), and "low" and "high", the ends of the
+        interval of the mean by Student's t. NaN where there are too few seeds.
     """
-    base = scores[[(protocol, metric, reference) for protocol, metric, _ in scores]].to_numpy()
-    changes = (scores - base).loc[:, scores.columns.get_level_values("backbone") != reference]
-    cells = {
-        "n": scores.count(),
-        "mean": scores.mean(),
-        "sd": scores.std(),
-        "difference": changes.mean(),
-        "difference_sd": changes.std(),
-    }
+    n, mean, sd = scores.count(), scores.mean(), scores.std()
+    half = student_t.ppf((1 + CONFIDENCE) / 2, (n - 1).clip(lower=1)) * sd / n**0.5
+    cells = {"n": n, "mean": mean, "sd": sd, "low": mean - half, "high": mean + half}
     return pd.DataFrame(cells, index=scores.columns)
-
-
-def best_cells(cells, decimals):
-    """Return True for each cell with the highest of several means of its column, as printed."""
-    means = cells["mean"].round(decimals)
-    columns = means.groupby(level=["protocol", "metric"])
-    return (means == columns.transform("max")) & (columns.transform("count") > 1)
 
 
 def _collect(runs):

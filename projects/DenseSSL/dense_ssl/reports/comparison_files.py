@@ -3,8 +3,10 @@
 import json
 import math
 
+from tabulate import tabulate
+
 from ..checkpoint.files import atomic_file
-from .comparison import best_cells
+from .comparison import CONFIDENCE
 
 DECIMALS = 2
 
@@ -17,75 +19,145 @@ def markdown_report(comparison, decimals=DECIMALS):
         decimals: digits after the point.
     """
     parts = []
-    if comparison.protocols:
-        cells = comparison.cells.assign(best=best_cells(comparison.cells, decimals))
-        num_seeds = len(comparison.scores)
-        texts = cells.apply(format_cell, axis="columns", args=(num_seeds, decimals))
     for protocol in comparison.protocols:
         metrics = [metric for name, metric in comparison.columns if name == protocol]
-        table = texts[protocol].unstack("metric").loc[comparison.backbones, metrics]
-        markdown = table.to_markdown(tablefmt="github", disable_numparse=True)
-        parts.append(f"### {protocol}\n\n{markdown}")
+        rows = [
+            [name, *(format_cell(comparison, (protocol, x, name), decimals) for x in metrics)]
+            for name in comparison.backbones
+        ]
+        table = tabulate(rows, ["backbone", *metrics], "github", disable_numparse=True)
+        parts.append(f"### {protocol}\n\n{table}")
     parts.append(_legend(comparison))
     if comparison.notes:
         parts.append("\n".join(f"* {x}" for x in comparison.notes))
     return "\n\n".join(parts) + "\n"
 
 
-def format_cell(cell, num_seeds, decimals=DECIMALS):
-    """Return the text of a cell, such as "**38.92 ± 0.21** (+1.20) n=2"."""
-    if not cell["n"]:
+def format_cell(comparison, key, decimals=DECIMALS):
+    """Return the text of a cell, such as "38.92 ± 0.21 (**+1.20 ± 0.43**)".
+
+    Differences without an interval are left out: one pair of runs shows nothing.
+
+    Args:
+        comparison: :class:`~.comparison.Comparison`. key: (protocol, metric, backbone).
+        decimals: digits after the point.
+    """
+    cell, num_seeds = comparison.cells.loc[key], len(comparison.scores)
+    n, backbone = int(cell["n"]), key[-1]
+    if not n:
         return "–"
-    text = f"{cell['mean']:.{decimals}f}"
-    if not math.isnan(cell["sd"]):
-        text += f" ± {cell['sd']:.{decimals}f}"
-    if cell["best"]:
-        text = f"**{text}**"
-    if not math.isnan(cell["difference"]):
-        text += f" ({cell['difference']:+.{decimals}f})"
-    return text + (f" n={cell['n']}" if cell["n"] < num_seeds else "")
+    text = f"{cell['mean']:.{decimals}f}{_half(cell, decimals)}"
+    if n < num_seeds:
+        text += f" n={n}"
+    if n == 1:
+        return text + ("" if num_seeds == 1 else ", no interval")
+    shown = []
+    for number, reference in enumerate(comparison.references):
+        if backbone in comparison.references[: number + 1]:
+            shown.append("–")  # itself, or already shown in the other reference's row
+            continue
+        change = comparison.differences[reference].loc[key]
+        part = f"{change['mean']:+.{decimals}f}{_half(change, decimals)}"
+        excludes_zero = change["low"] > 0 or change["high"] < 0
+        no_interval = math.isnan(change["low"])
+        shown.append("no interval" if no_interval else f"**{part}**" if excludes_zero else part)
+    return text + (f" ({', '.join(shown)})" if set(shown) - {"–"} else "")
+
+
+def _half(cell, decimals):
+    """Return " ± 0.43", half the length of an interval; "" without one."""
+    half = (cell["high"] - cell["low"]) / 2
+    return "" if math.isnan(half) else f" ± {half:.{decimals}f}"
 
 
 def _legend(comparison):
     if not comparison.protocols:
         return "No results yet."
     seeds = list(comparison.scores.index)
-    text = f"Seed {seeds[0]}"
-    if len(seeds) > 1:
-        text = f"Mean ± sample standard deviation over the seeds {', '.join(map(str, seeds))}"
-    text += "; bold: the best of a column"
+    if len(seeds) == 1:
+        return f"Seed {seeds[0]} alone: no interval, so no difference is shown."
+    text = (
+        f"Mean ± half of its {CONFIDENCE:.0%} interval (Student's t over the seeds "
+        f"{', '.join(map(str, seeds))}; not the standard deviation)"
+    )
     if len(comparison.backbones) > 1:
-        text += f"; in brackets: the difference to {comparison.backbones[0]!r} with the same seeds"
+        names = " and ".join(map(repr, comparison.references))
+        text += (
+            f"; in brackets: the difference to {names} with its interval, paired by seed; bold: "
+            "its interval does not include 0, which for one difference in twenty happens by chance"
+        )
     return text + "."
 
 
 def csv_report(comparison):
-    """Return a line per cell: its statistics and the value of each seed."""
-    table = comparison.cells.join(comparison.scores.T.add_prefix("seed"))
-    return table.to_csv(lineterminator="\n")
+    """Return a line per cell: its statistics, its differences, and the value of each seed."""
+    table = comparison.cells
+    for reference, cells in comparison.differences.items():
+        table = table.join(cells.add_prefix(f"minus_{reference}_"))
+    return table.join(comparison.scores.T.add_prefix("seed")).to_csv(lineterminator="\n")
 
 
-def json_report(comparison):
-    """Return {"protocols": {protocol: {metric: {backbone: cell}}}, ...}; null instead of NaN."""
+def json_report(comparison, trainings=()):
+    """Return the comparison as json; null instead of NaN.
+
+    Args:
+        comparison: :class:`~.comparison.Comparison`.
+        trainings: list of :class:`~.comparison_record.Training`, for the commit, the versions and
+            the command of each.
+    """
     protocols = {}
-    cells = comparison.cells.astype(object).where(comparison.cells.notna(), None)
-    for (protocol, metric, backbone), cell in cells.iterrows():
-        values = comparison.scores[protocol, metric, backbone].dropna()
-        cell["values"] = {str(seed): value for seed, value in values.items()}
-        protocols.setdefault(protocol, {}).setdefault(metric, {})[backbone] = cell.to_dict()
+    for (protocol, metric, backbone), cell in comparison.cells.iterrows():
+        key = protocol, metric, backbone
+        values = comparison.scores[key].dropna()
+        entry = _statistics(cell)
+        entry["differences"] = {
+            name: _statistics(x.loc[key]) for name, x in comparison.differences.items()
+            if backbone != name
+        }  # fmt: skip
+        entry["values"] = {str(seed): value for seed, value in values.items()}
+        protocols.setdefault(protocol, {}).setdefault(metric, {})[backbone] = entry
     report = {
         "backbones": comparison.backbones,
-        "reference": comparison.backbones[0],
+        "references": comparison.references,
         "seeds": comparison.scores.index.tolist(),
+        "confidence": CONFIDENCE,
+        "interval": "Student's t over the seeds; differences are paired by seed",
         "protocols": protocols,
         "notes": comparison.notes,
+        "trainings": [_provenance(x) for x in trainings if x.origins],
     }
     return json.dumps(report, indent=1, allow_nan=False) + "\n"
 
 
-def write_reports(comparison, folder, decimals=DECIMALS):
+def _statistics(cell):
+    mean, sd, low, high = (None if math.isnan(cell[x]) else cell[x]
+                           for x in ("mean", "sd", "low", "high"))  # fmt: skip
+    interval = None if low is None else [low, high]
+    return {"n": int(cell["n"]), "mean": mean, "sd": sd, "interval": interval}
+
+
+def _provenance(training):
+    keys = ("backbone", "seed", "config_file", "options", "origins")
+    return {"name": str(training), **{key: getattr(training, key) for key in keys}}
+
+
+def write_reports(comparison, folder, trainings=(), decimals=DECIMALS):
     """Write comparison.md, comparison.csv and comparison.json."""
-    texts = (markdown_report(comparison, decimals), csv_report(comparison), json_report(comparison))
-    for suffix, text in zip(("md", "csv", "json"), texts):
+    texts = {
+        "md": markdown_report(comparison, decimals),
+        "csv": csv_report(comparison),
+        "json": json_report(comparison, trainings),
+    }
+    for suffix, text in texts.items():
         with atomic_file(folder / f"comparison.{suffix}") as file:
             file.write(text.encode())
+
+
+def commits_note(trainings):
+    """Return which commits the trainings ran on, "" if none is known."""
+    commits = {}
+    for origin in (x for training in trainings for x in training.origins):
+        if "commit" in origin:
+            text = origin["commit"][:12] + (" with uncommitted changes" if origin["dirty"] else "")
+            commits[text] = None
+    return f"run on commit {', '.join(commits)}" if commits else ""

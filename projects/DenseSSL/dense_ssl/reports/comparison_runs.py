@@ -3,27 +3,31 @@
 A run has a folder, PROTOCOL/BACKBONE/seedK. The file RECORD in it holds the settings of the run.
 """
 
-import itertools
-import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
-from ..checkpoint.files import atomic_file
+from ..utils.checks import value_of
+from .comparison_pretraining import Pretraining, plan_pretrainings
+from .comparison_record import RECORD, Training
 from .run_results import final_evaluation
-from .run_settings import OWN_KEYS, WEIGHTS, differences, read_config, run_settings
+from .run_settings import OWN_KEYS, WEIGHTS, differences, fingerprint, read_config, run_settings
 
-RECORD = "comparison_run.json"
 # Usual names of weights files; the name of their folder says more.
 _COMMON_NAMES = ("backbone", "model_final")
+_NOT_YET = "not pre-trained yet"
+# The name of a protocol with one key changed: camvid/whole@SOLVER.BASE_LR=0.02
+_VARIANT = re.compile(r"(?P<base>.+)@(?P<key>[A-Z][\w.]*)=(?P<value>.+)")
 
 
 @dataclass(frozen=True)
 class Backbone:
     """A row of the comparison: its name, and its weights ("" for random ones).
 
-    ``{seed}`` in the path is replaced by the seed of the run, for several pre-trainings.
+    ``{seed}`` in the path is replaced by the seed of the run, for several pre-trainings. The path
+    may be a yaml: the comparison then pre-trains for each seed.
     """
 
     name: str
@@ -42,55 +46,62 @@ class Backbone:
             )
         return cls(name, "" if path == "random" else path)
 
+    @property
+    def is_yaml(self):
+        """The backbone is pre-trained by the comparison."""
+        return self.path.endswith((".yaml", ".yml"))
+
     def weights(self, seed):
-        """Return MODEL.WEIGHTS for a seed."""
+        """Return MODEL.WEIGHTS for a seed; not of a yaml."""
         path = self.path.replace("{seed}", str(seed))
         if path and "://" not in path and not os.path.isfile(_file(path)):
             raise FileNotFoundError(f"--backbones: {self.name} has no weights at {path!r}")
         return path
 
 
+@dataclass(frozen=True)
+class Protocol:
+    """A yaml of fine-tuning, with keys of its own if it is a variant of another one."""
+
+    config_file: str
+    options: tuple = ()
+
+    @property
+    def name(self):
+        """ "camvid/whole", or "camvid/whole@SOLVER.BASE_LR=0.02"."""
+        return "@".join((protocol_name(self.config_file), *filter(None, ["=".join(self.options)])))
+
+
 @dataclass
-class Run:
+class Run(Training):
     """One training of a protocol.
 
     Attributes:
-        protocol, backbone: names. seed: SEED.
-        folder: OUTPUT_DIR.
-        last_iteration: SOLVER.MAX_ITER.
-        settings: result of ``run_settings``.
+        protocol: name.
         per_seed: the backbone has other weights for each seed.
-        config_file, options: for train_net.py.
+        pretraining: the :class:`~.comparison_pretraining.Pretraining` that it waits for.
     """
 
-    protocol: str
-    backbone: str
-    seed: int
-    folder: Path
-    last_iteration: int
-    settings: dict
+    protocol: str = ""
     per_seed: bool = False
-    config_file: str = ""
-    options: tuple = ()
+    pretraining: Optional[Pretraining] = None
+
+    recorded = ("protocol", *Training.recorded, "per_seed")
 
     def __str__(self):
         return f"{self.protocol}  {self.backbone}  seed {self.seed}"
 
-    def write(self):
-        """Make the folder and write RECORD."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        keys = ("protocol", "backbone", "seed", "per_seed", "last_iteration", "settings")
-        text = json.dumps({key: getattr(self, key) for key in keys}, indent=1) + "\n"
-        with atomic_file(self.folder / RECORD) as file:
-            file.write(text.encode())
+    def take_weights(self):
+        """Put the fingerprint of a backbone that the comparison pre-trains into the settings."""
+        if self.pretraining:
+            done = self.pretraining.is_done()
+            self.settings[WEIGHTS] = (
+                fingerprint(str(self.pretraining.weights)) if done else _NOT_YET
+            )
 
-    @classmethod
-    def read(cls, folder):
-        """Return the run of a folder, None without RECORD."""
-        path = Path(folder) / RECORD
-        if not path.is_file():
-            return None
-        return cls(folder=Path(folder), **json.loads(path.read_text(encoding="utf-8")))
+    def conflict(self):
+        self.take_weights()
+        return super().conflict()
 
     def results(self):
         """Return the result of :func:`~.run_results.final_evaluation`; None if it is not done."""
@@ -100,16 +111,21 @@ class Run:
         test_sets = self.settings["DATASETS.TEST"]
         return final_evaluation(self.folder, self.last_iteration, tasks, test_sets)
 
-    def conflict(self):
-        """Return why the run cannot use its folder, "" if it can."""
-        saved = Run.read(self.folder)
-        if saved is not None:
-            return "\n".join(f"    {x}" for x in differences(saved.settings, self.settings))
-        # RECORD is written first: a process killed before that leaves a lock or a temporary file
-        files = self.folder.iterdir() if self.folder.is_dir() else ()
-        if any(not x.name.startswith(f"{Path(RECORD).stem}.") for x in files):
-            return f"    it has files, but no {RECORD}"
-        return ""
+    def is_done(self):
+        """Return True if there is a final evaluation."""
+        return self.results() is not None
+
+    def summary(self):
+        """Return what is printed of a run that is done."""
+        metrics, _ = self.results()
+        shown = (f"{k} {v:.2f}" for k, v in metrics.items() if k.endswith(("/AP", "/mIoU")))
+        return ", ".join(shown)
+
+    @property
+    def variant(self):
+        """(name of the base protocol, key, value as text); None if it is no variant."""
+        found = _VARIANT.fullmatch(self.protocol)
+        return found and found.groups()
 
 
 def _file(weights):
@@ -123,7 +139,8 @@ def protocol_name(config_file):
     return f"{path.parent.name}/{path.stem}"
 
 
-def plan_runs(backbones, config_files, seeds, output, options=(), num_gpus=1):
+def plan_runs(backbones, config_files, seeds, output, options=(), num_gpus=1, pretrain_options=(),
+              grid=()):  # fmt: skip
     """Return all runs of a comparison, done or not.
 
     Seeds change last, so that a comparison that is stopped has results for every cell.
@@ -132,6 +149,8 @@ def plan_runs(backbones, config_files, seeds, output, options=(), num_gpus=1):
         backbones: list of :class:`Backbone`. config_files: yamls of the protocols.
         seeds: list of numbers. output: folder of the comparison.
         options: list of keys and values for every run. num_gpus: GPUs of a run.
+        pretrain_options: list of keys and values for every pre-training.
+        grid: (key, values ...): a variant of each protocol for each value that is not its own.
 
     Returns:
         list of :class:`Run`.
@@ -144,20 +163,46 @@ def plan_runs(backbones, config_files, seeds, output, options=(), num_gpus=1):
     _check_unique("--protocols", [protocol_name(x) for x in config_files])
     if min(seeds) < 0:
         raise ValueError(f"--seeds: {min(seeds)} would be a new random seed; give 0 or more.")
-    own = [key for key in options[::2] if key in OWN_KEYS]
+    key, *values = grid or [""]
+    _check_unique("--grid", values)
+    if any("/" in x for x in values):
+        raise ValueError(
+            "--grid: a value is part of the name of a folder, so it cannot have a '/'."
+        )
+    own = [x for x in (*options[::2], key) if x in OWN_KEYS]
     if own:
         raise ValueError(f"{own[0]} is set for each run by --backbones, --seeds and --output.")
-    runs = []
-    for seed, config_file, backbone in itertools.product(seeds, config_files, backbones):
-        name, weights = protocol_name(config_file), backbone.weights(seed)
-        folder = Path(output) / name / backbone.name / f"seed{seed}"
-        words = (*options, WEIGHTS, weights, "SEED", str(seed), "OUTPUT_DIR", str(folder))
-        cfg = read_config(config_file, words, num_gpus)
-        run = Run(name, backbone.name, seed, folder, cfg.SOLVER.MAX_ITER, run_settings(cfg))
-        run.per_seed = backbone.path != weights
-        run.config_file, run.options = os.fspath(config_file), words
-        runs.append(run)
-    return runs
+    pretrainings = plan_pretrainings(backbones, seeds, output, pretrain_options, num_gpus)
+    protocols = {}
+    for config_file in config_files:
+        base = Protocol(os.fspath(config_file))
+        protocols[base] = cfg = read_config(config_file, options, num_gpus)
+        for value in values:
+            variant = Protocol(base.config_file, (key, value))
+            changed = read_config(config_file, (*options, *variant.options), num_gpus)
+            if value_of(changed, key) != value_of(cfg, key):
+                protocols[variant] = changed
+    return [
+        _plan_run(protocol, cfg, backbone, seed, output, options, pretrainings)
+        for seed in seeds
+        for protocol, cfg in protocols.items()
+        for backbone in backbones
+    ]
+
+
+def _plan_run(protocol, cfg, backbone, seed, output, options, pretrainings):
+    folder = Path(output) / protocol.name / backbone.name / f"seed{seed}"
+    pretraining = pretrainings.get((backbone.name, seed))
+    weights = str(pretraining.weights) if pretraining else backbone.weights(seed)
+    cfg.SEED, cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS = seed, str(folder), "" if pretraining else weights
+    words = (*options, *protocol.options, WEIGHTS, weights, "SEED", str(seed),
+             "OUTPUT_DIR", str(folder))  # fmt: skip
+    run = Run(
+        backbone.name, seed, folder, cfg.SOLVER.MAX_ITER, run_settings(cfg), protocol.config_file,
+        words, protocol=protocol.name, per_seed=backbone.path != weights, pretraining=pretraining,
+    )  # fmt: skip
+    run.take_weights()
+    return run
 
 
 def _check_unique(flag, values):

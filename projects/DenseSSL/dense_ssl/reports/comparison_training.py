@@ -8,7 +8,8 @@ import time
 from contextlib import contextmanager
 
 from ..utils.training_process import run_training
-from .comparison_runs import RECORD
+from .comparison_record import RECORD
+from .comparison_runs import Run
 
 LOG = "comparison_run.log"
 LINES_OF_FAILURE = 30
@@ -19,7 +20,7 @@ def train_command(run, train_net, num_gpus):
     """Return the command that trains a run, as a list of words.
 
     Args:
-        run: :class:`~.comparison_runs.Run`. train_net: the words that start train_net.py.
+        run: :class:`~.comparison_record.Training`. train_net: the words that start train_net.py.
         num_gpus: GPUs of the run.
     """
     flags = ["--config-file", run.config_file, "--num-gpus", str(num_gpus), "--resume"]
@@ -27,37 +28,55 @@ def train_command(run, train_net, num_gpus):
     return [*train_net, *flags, "--dist-url", "auto", *run.options]
 
 
-def state_of(run):
-    """Return "done", "to run", or the checkpoint that it resumes from."""
-    if run.results():
-        return "done"
-    last = run.folder / "last_checkpoint"
-    return f"resumes from {last.read_text().strip()}" if last.is_file() else "to run"
+def with_pretrainings(runs):
+    """Return a list of all trainings: each pre-training directly before the first of its runs."""
+    steps = []
+    for run in runs:
+        if run.pretraining and not any(x is run.pretraining for x in steps):
+            steps.append(run.pretraining)
+        steps.append(run)
+    return steps
 
 
-def run_missing(runs, train_net, num_gpus, after_each):
+def run_missing(runs, train_net, num_gpus, after_each, is_needed=lambda run: True,
+                delete_checkpoints=False):  # fmt: skip
     """Train the runs that are not done, one after the other; a failure does not stop the others.
 
     Args:
-        runs, train_net, num_gpus: see :func:`train_command`.
+        runs: list of :class:`~.comparison_runs.Run`; their pre-trainings are trained too.
+        train_net, num_gpus: see :func:`train_command`.
         after_each: called without arguments after each run.
+        is_needed: function of a run; asked when its turn comes.
+        delete_checkpoints: see :func:`delete_checkpoints_of`.
 
     Returns:
-        (runs that failed, runs that another process is training).
+        (trainings that failed, trainings that another process is running).
     """
     failed, elsewhere = [], []
-    for number, run in enumerate(runs, start=1):
-        with locked(run) as lock:
+    steps = with_pretrainings(runs)
+    for number, step in enumerate(steps, start=1):
+        if isinstance(step, Run):
+            if not is_needed(step):
+                continue
+            if step.pretraining and not step.pretraining.is_done():
+                has_failed = any(x is step.pretraining for x in failed)
+                reason = "failed" if has_failed else "runs in another process"
+                print(f"{step}: left out, its pre-training {reason}", flush=True)
+                (failed if has_failed else elsewhere).append(step)
+                continue
+        with locked(step) as lock:
             if lock is None:
-                elsewhere.append(run)
-            elif run.conflict():  # another process may have used the folder since the planning
-                print(f"{run}: its folder now has other settings\n{run.conflict()}", flush=True)
-                failed.append(run)
-            elif run.results() is None:
-                print(f"[{number}/{len(runs)}] {run}  {run.last_iteration} iterations, "
-                      f"{state_of(run)}", flush=True)  # fmt: skip
-                if not train(run, train_command(run, train_net, num_gpus), lock):
-                    failed.append(run)
+                elsewhere.append(step)
+            elif step.conflict():  # another process may have used the folder since the planning
+                print(f"{step}: its folder now has other settings\n{step.conflict()}", flush=True)
+                failed.append(step)
+            elif not step.is_done():
+                print(f"[{number}/{len(steps)}] {step}  {step.length}, {step.state()}",
+                      flush=True)  # fmt: skip
+                if not train(step, train_command(step, train_net, num_gpus), lock):
+                    failed.append(step)
+                elif delete_checkpoints:
+                    delete_checkpoints_of(step)
                 after_each()
     return failed, elsewhere
 
@@ -79,7 +98,7 @@ def locked(run):
 
 
 def train(run, command, lock):
-    """Train a run in a process of its own; returns True if it has a result then."""
+    """Train a run in a process of its own; returns True if it is done then."""
     run.write()
     log, begin, printed = run.folder / LOG, time.monotonic(), -math.inf
 
@@ -92,13 +111,16 @@ def train(run, command, lock):
     # the run must not join a job of torchrun or SLURM that this process belongs to
     env = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "MASTER_ADDR")}
     status, tail = run_training(command, report, log, pass_fds=(lock,), env=env)
-    results = run.results() if status == 0 else None
-    if results:
-        metrics, _ = results
-        shown = [f"{k} {v:.2f}" for k, v in metrics.items() if k.endswith(("/AP", "/mIoU"))]
-        print(f"    done in {time.monotonic() - begin:.0f} s: {', '.join(shown)}", flush=True)
+    if status == 0 and run.is_done():
+        print(f"    done in {time.monotonic() - begin:.0f} s: {run.summary()}", flush=True)
         return True
-    reason = f"exit status {status}" if status else "it ended without a final evaluation"
+    reason = f"exit status {status}" if status else "it ended without its final result"
     print("\n".join(f"    | {x}" for x in tail.splitlines()[-LINES_OF_FAILURE:]))
     print(f"    FAILED ({reason}): {shlex.join(command)}\n    log: {log}", flush=True)
     return False
+
+
+def delete_checkpoints_of(run):
+    """Delete the checkpoints (.pth) of a training that is done; results and backbone.pkl stay."""
+    for path in run.folder.glob("model_*.pth"):
+        path.unlink()

@@ -1,4 +1,4 @@
-"""The settings that determine the scores of a fine-tuning run, to keep different runs apart."""
+"""The settings that determine the result of a run, to keep different runs apart."""
 
 import functools
 import hashlib
@@ -27,7 +27,7 @@ FREE_KEYS = (
 
 
 def read_config(config_file, options, num_gpus=1):
-    """Return the config of a run as train_net.py will read it.
+    """Return the config of a detector's run as train_net.py will read it.
 
     Args:
         config_file: yaml of a protocol.
@@ -37,10 +37,7 @@ def read_config(config_file, options, num_gpus=1):
     Raises:
         ValueError: not a valid config, not of fine-tuning, or without an evaluation.
     """
-    try:
-        cfg = load_config(str(config_file), options)
-    except (AssertionError, ImportError, KeyError, OSError, ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{config_file} with {' '.join(options)}: {error}") from error
+    cfg = _read(config_file, options, num_gpus)
     if is_pretraining(cfg):
         raise ValueError(
             f"{config_file} is a config of pre-training (MODEL.META_ARCHITECTURE "
@@ -48,6 +45,26 @@ def read_config(config_file, options, num_gpus=1):
         )
     if not cfg.DATASETS.TEST:
         raise ValueError(f"{config_file}: DATASETS.TEST is empty, so there would be no result.")
+    return cfg
+
+
+def read_pretraining_config(config_file, options, num_gpus=1):
+    """Return the config of a pre-training; arguments and errors as in :func:`read_config`."""
+    cfg = _read(config_file, options, num_gpus)
+    if not is_pretraining(cfg):
+        raise ValueError(
+            f"{config_file} is no config of pre-training (MODEL.META_ARCHITECTURE "
+            f"{cfg.MODEL.META_ARCHITECTURE!r}): as a backbone give a yaml that pre-trains, weights "
+            "or 'random'."
+        )
+    return cfg
+
+
+def _read(config_file, options, num_gpus):
+    try:
+        cfg = load_config(str(config_file), options)
+    except (AssertionError, ImportError, KeyError, OSError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{config_file} with {' '.join(options)}: {error}") from error
     return DefaultTrainer.auto_scale_workers(cfg, max(num_gpus, 1))
 
 
@@ -55,7 +72,7 @@ def run_settings(cfg):
     """Return all settings of a run that may change its result.
 
     Args:
-        cfg: result of :func:`read_config`.
+        cfg: result of :func:`read_config` or :func:`read_pretraining_config`.
 
     Returns:
         {"SOLVER.MAX_ITER": 90000, ...}, as json reads them; MODEL.WEIGHTS is the fingerprint.
