@@ -5,6 +5,7 @@ import os
 import pytest
 from dataset_files import make_cfg, make_coco, make_image
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
 
 from dense_ssl.data.sources.entries import register_datasets, resolve_dataset
 from dense_ssl.data.sources.folder import list_image_folder
@@ -55,6 +56,30 @@ def test_folder_errors_name_path_and_key(tmp_path):
 
 
 # Strings
+
+
+def test_relative_paths_may_be_below_the_folder_of_the_data_sets(tmp_path, monkeypatch):
+    data, here = tmp_path / "data", tmp_path / "here"
+    here.mkdir()
+    for i in range(3):
+        make_image(data / "photos" / f"{i}.png")
+        (data / "labels").mkdir(exist_ok=True)
+        Image.new("L", (40, 30)).save(data / "labels" / f"{i}.png")
+    entry = make_coco(data / "coco").replace(str(data) + "/", "")
+    assert entry.startswith("coco:coco/")
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(data))
+    assert len(DatasetCatalog.get(resolve_dataset("folder:photos"))) == 3
+    assert DatasetCatalog.get(resolve_dataset(entry))
+    maps = DatasetCatalog.get(resolve_dataset("semseg:photos:labels"))
+    assert maps[0]["sem_seg_file_name"] == str(data / "labels" / "0.png")
+    # what is here comes first
+    make_image(here / "pictures" / "1.png")
+    make_image(data / "pictures" / "1.png")
+    (item,) = DatasetCatalog.get(resolve_dataset("folder:pictures"))
+    assert item["file_name"] == os.path.join("pictures", "1.png")
+    with pytest.raises(FileNotFoundError, match="'nowhere'.* does not exist"):
+        resolve_dataset("folder:nowhere")
 
 
 def test_registered_names_and_repeated_strings_are_returned(tmp_path):

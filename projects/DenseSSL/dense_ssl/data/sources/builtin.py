@@ -17,6 +17,7 @@ from detectron2.data import MetadataCatalog
 
 from .folder import list_image_folder
 from .label_maps import label_map_metadata
+from .paths import builtin_root
 from .semantic import VOC_CLASSES, load_voc_label_maps, pair_by_name, voc_label_folder
 
 # The 19 classes that are evaluated, by their value in gtFine's labelIds; labelTrainIds, which
@@ -25,11 +26,6 @@ CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 
 CAMVID_CLASSES = ("sky", "building", "pole", "road", "pavement", "tree", "sign_symbol", "fence",
                   "car", "pedestrian", "bicyclist")  # fmt: skip
 _CAMVID_UNLABELLED = 11
-
-
-def builtin_root():
-    """Return the folder that holds detectron2's own data sets: DETECTRON2_DATASETS."""
-    return os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
 
 
 def _folder(*parts):

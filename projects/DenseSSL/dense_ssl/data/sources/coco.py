@@ -7,6 +7,7 @@ import os
 from detectron2.data.datasets import load_coco_json
 
 from .folder import check_folder
+from .paths import located
 
 # What pycocotools reads of each annotation when it computes AP.
 _EVALUATION_FIELDS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
@@ -27,7 +28,7 @@ def coco_dataset(name, json_file, image_root):
         (function that reads the dicts, metadata). The metadata also has ``has_labels`` and
         ``missing_fields``: those that evaluation needs and some annotations lack.
     """
-    json_file, image_root = os.path.expanduser(json_file), os.path.expanduser(image_root)
+    json_file, image_root = located(json_file), located(image_root)
     if not os.path.isfile(json_file):
         raise FileNotFoundError(f"the annotation file {json_file!r} does not exist.")
     check_folder(image_root, f"the folder of the images in {json_file!r}")

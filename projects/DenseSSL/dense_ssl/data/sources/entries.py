@@ -10,9 +10,10 @@ import re
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...utils.errors import prefix_errors
-from .builtin import builtin_datasets, builtin_root
+from .builtin import builtin_datasets
 from .coco import coco_dataset
 from .folder import folder_dataset
+from .paths import builtin_root
 from .semantic import semseg_dataset, vocseg_dataset
 from .subsets import parse_subset, register_subset
 from .voc import voc_dataset
@@ -26,7 +27,8 @@ FORMS = """
   voc:ROOT:SPLIT[:YEAR]         a VOC folder and a file of its ImageSets/Main
   semseg:IMAGES:LABELS[:CLASSES.txt]  a folder of images, one of label maps, the class names
   vocseg:ROOT:SPLIT[:LABELS]    a VOC folder, a file of its ImageSets/Segmentation
-  ENTRY_5pct_seed0              for training: 5 % of the images of one of the above, by a seed"""
+  ENTRY_5pct_seed0              for training: 5 % of the images of one of the above, by a seed
+Relative paths start here or below DETECTRON2_DATASETS."""
 
 # Paths may hold colons themselves, so the fields are recognised by what surrounds them. The groups
 # are the arguments of the functions, which return (function that loads the dicts, metadata).

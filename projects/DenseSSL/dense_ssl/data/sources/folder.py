@@ -4,6 +4,8 @@ import functools
 import os
 from collections import Counter
 
+from .paths import located
+
 IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff"})
 
 
@@ -13,7 +15,8 @@ def folder_dataset(path):
     Returns:
         (function that lists the images, metadata).
     """
-    check_folder(os.path.expanduser(path), "a folder of images")
+    path = located(path)
+    check_folder(path, "a folder of images")
     return functools.partial(list_image_folder, path), {"has_labels": False}
 
 

@@ -9,6 +9,7 @@ from detectron2.data.datasets.pascal_voc import CLASS_NAMES
 
 from .folder import check_folder, list_image_folder
 from .label_maps import IGNORED, label_map_metadata, read_classes_file, read_label_map
+from .paths import located
 from .voc import check_voc_folder, image_file, read_classes, read_split
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ def _split_fields(fields):
         for j in range(i + 1, len(parts) + 1):
             choice = [":".join(x) for x in (parts[:i], parts[i:j], parts[j:])]
             if not choice[2] or choice[2].endswith(".txt"):
-                choices.append([os.path.expanduser(x) for x in choice])
+                choices.append([located(x) for x in choice])
     images, labels, classes_file = max(
         choices, key=lambda x: 2 * sum(map(os.path.isdir, x[:2])) + os.path.isfile(x[2])
     )

@@ -9,6 +9,7 @@ from detectron2.structures import BoxMode
 from PIL import Image
 
 from .folder import IMAGE_EXTENSIONS, check_folder
+from .paths import located
 
 BOX_TAGS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -39,8 +40,8 @@ def voc_dataset(root, split, year=None):
 
 
 def check_voc_folder(root, *parts):
-    """Return the root of a VOC data set, ``~`` expanded; raise if a part of it is missing."""
-    root = os.path.expanduser(root)
+    """Return the root of a VOC data set, located; raise if a part of it is missing."""
+    root = located(root)
     check_folder(root, "the root of a VOC data set")
     for part in parts:
         check_folder(os.path.join(root, part), "a part of a VOC data set")
