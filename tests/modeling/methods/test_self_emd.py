@@ -112,7 +112,8 @@ def test_nothing_tells_the_vectors_of_separate_heads_from_their_opposites():
     losses, taught = gradients(emd, passes)
     weights = masses(emd, passes)
     negate(emd)
-    assert outputs(emd, passes)[0]["vector"].allclose(-outputs(objective(), passes)[0]["vector"])
+    original = objective("SHARED_HEAD", False)
+    assert outputs(emd, passes)[0]["vector"].allclose(-outputs(original, passes)[0]["vector"])
     after, taught_after = gradients(emd, passes)
     # what trains the vectors is the same for both ...
     assert losses["loss_vector"].item() == pytest.approx(after["loss_vector"].item(), abs=1e-12)
@@ -134,7 +135,7 @@ def test_the_vectors_of_a_shared_head_turn_with_the_cells():
 
 
 def test_a_shared_head_is_one_head_with_a_batch_for_each_branch():
-    shared, separate = objective("SHARED_HEAD", True), objective()
+    shared, separate = (objective("SHARED_HEAD", x) for x in (True, False))
     counts = [sum(x.numel() for x in emd.parameters()) for emd in (shared, separate)]
     assert 2 * counts[0] == counts[1]
     for name in BRANCH:
@@ -167,7 +168,7 @@ def test_heads_are_joined_by_the_size_of_the_views(shared):
 def test_the_gradient_through_the_plan_is_a_choice():
     found = []
     for differentiate in (False, True):
-        emd = objective("DIFFERENTIATE_PLAN", differentiate)
+        emd = objective("DIFFERENTIATE_PLAN", differentiate, "SHARED_HEAD", False)
         emd(three_views(), GivenFeatures(3))["loss_emd"].backward()
         found.append(emd.projector["map"].output.weight.grad.clone())
         # detached marginals teach the vector branch nothing

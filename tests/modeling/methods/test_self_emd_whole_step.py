@@ -40,6 +40,7 @@ VARIANTS = {
     ),
     "vector loss": ({"VECTOR_LOSS_WEIGHT": 0.5}, {"vector_weight": 0.5}),
     "shared": ({"SHARED_HEAD": True}, {}),
+    "separate": ({"SHARED_HEAD": False}, {}),
     "shared without the vector loss": (
         {"SHARED_HEAD": True, "VECTOR_LOSS_WEIGHT": 0.0}, {"vector_weight": 0}
     ),
@@ -52,7 +53,7 @@ VARIANTS = {
         {"DIFFERENTIATE_PLAN": True, "MARGINALS": "mean", "PYRAMID": "levels"},
         {"through_plan": True, "marginals": "mean", "pyramid": "levels"},
     ),
-    "joined": ({}, {"joined": True}),
+    "joined and separate": ({"SHARED_HEAD": False}, {"joined": True}),
     "joined and shared": ({"SHARED_HEAD": True}, {"joined": True}),
     "sinkhorn": ({"REGULARIZATION": 0.2, "ITERATIONS": 3}, {"settings": (0.2, 3)}),
 }  # fmt: skip

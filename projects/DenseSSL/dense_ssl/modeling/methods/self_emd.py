@@ -63,11 +63,12 @@ class SelfEMDObjective(Objective):
         node.IN_FEATURE = "res5"
         node.HIDDEN_DIM = 4096
         node.OUT_DIM = 256
-        # One projector and one predictor for both branches: the cells of a map run through them as
-        # by 1 x 1 convolutions, the vectors as a batch of their own (batch norm takes the
-        # statistics of each). False: each branch has its own. The paper keeps "the original MLP
-        # head as a parallel branch" and does not say which.
-        node.SHARED_HEAD = False
+        # One projector and one predictor for both branches: Eq. 15 multiplies a cell of one branch
+        # with a vector of the other, and nothing else relates the two. Cells and vectors run
+        # through the same weights as two batches, so batch norm normalises each with its own
+        # statistics. False: heads of its own for each branch. The paper keeps "the original MLP
+        # head as a parallel branch" and does not say which; docs/results.md has a comparison.
+        node.SHARED_HEAD = True
         # 3: with the smaller third view (of INPUT.VIEWS.SIZE); 2: without.
         node.NUM_VIEWS = 3
         # Weights of the nodes: by the other view's "vector" (Eq. 15), by the "mean" of its nodes
