@@ -1,6 +1,4 @@
-"""LC-loss against loops over their equations, and their options."""
-
-import math
+"""LC-loss: its passes, its options, its pictures. Its equations are in test_lc_loss.py."""
 
 import pytest
 import torch
@@ -8,8 +6,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 from helpers import TINY, base_config, random_batch, tiny_config
-from oracles import DISJOINT, SIDE, GivenPasses, N, distance, make_views
-from torch.nn import functional as F
+from oracles import DISJOINT, SIDE, GivenPasses, N, make_views
 
 from dense_ssl.modeling.methods import LCObjective
 from dense_ssl.structures import Views
@@ -52,73 +49,6 @@ def three_views(seed=0, shifts=()):
     views = make_views(seed, shifts)
     whole = torch.tensor([SIDE / 200, 0, SIDE / 150, 0], dtype=torch.float64).expand(N, 4)
     return [*views, Views(views[0].images, whole, views[0].seeds)]
-
-
-def rows_of(maps):
-    """(N, C, H, W) -> a list over images of the list of its cells, row by row."""
-    return [[x[:, i, j] for i in range(x.shape[1]) for j in range(x.shape[2])] for x in maps]
-
-
-def through(heads, cells):
-    """Cells of all images through heads together, as norms see them."""
-    count = len(cells[0])
-    flat = torch.stack([x for image in cells for x in image])
-    for head in heads:
-        flat = head(flat)
-    return flat.view(len(cells), count, -1)
-
-
-def literal_lc(lc, views, passes, pairs, loss="contrast"):
-    """Eq. 2 to 4, cell by cell: centre, image, other view, bilinear reading of the NLL map."""
-    total = 0
-    for sought, where in pairs:
-        anchors = through([lc.target_projector], rows_of(passes.maps[1][sought]))
-        found = through([lc.projector], rows_of(passes.maps[0][where]))
-        side, other = passes.maps[1][sought].shape[2], passes.maps[0][where].shape[2]
-        terms = []
-        for i in range(N):
-            sx, tx, sy, ty = views[sought].affine[i].tolist()
-            ux, vx, uy, vy = views[where].affine[i].tolist()
-            for cell in range(side * side):
-                x = ((cell % side + 0.5) * SIDE / side - tx) / sx
-                y = ((cell // side + 0.5) * SIDE / side - ty) / sy
-                x, y = ux * x + vx, uy * y + vy
-                if not (0 <= x < SIDE and 0 <= y < SIDE):
-                    continue
-                weights = corners(x * other / SIDE - 0.5, y * other / SIDE - 0.5, other)
-                anchor = F.normalize(anchors[i, cell], dim=0)
-                scores = F.normalize(found[i], dim=1)
-                if loss == "mse":
-                    there = sum(w * found[i, k] for k, w in weights.items())
-                    terms.append(distance(there, anchors[i, cell]))
-                    continue
-                scores = (scores @ anchor / 0.1).tolist()
-                normaliser = math.log(sum(math.exp(s) for s in scores))
-                terms.append(sum(w * (normaliser - scores[k]) for k, w in weights.items()))
-        total += sum(terms) / len(terms) / len(pairs)
-    return total
-
-
-def corners(x, y, side):
-    """{cell: weight} of a bilinear reading at grid indices, held at the border."""
-    x, y = min(max(x, 0.0), side - 1.0), min(max(y, 0.0), side - 1.0)
-    x0, y0 = min(int(x), side - 2), min(int(y), side - 2)
-    a, b = x - x0, y - y0
-    return {
-        y0 * side + x0: (1 - a) * (1 - b), y0 * side + x0 + 1: a * (1 - b),
-        (y0 + 1) * side + x0: (1 - a) * b, (y0 + 1) * side + x0 + 1: a * b,
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("symmetric", [False, True])
-@pytest.mark.parametrize("loss", ["contrast", "mse"])
-def test_lc_loss_agrees_with_its_equations(symmetric, loss):
-    options = ("MODEL.LC_LOSS.SYMMETRIC", symmetric, "MODEL.LC_LOSS.LOSS", loss)
-    lc = objective(LCObjective, *options)
-    views, passes = three_views(1), GivenFeatures(1, (7, 7, 5))
-    pairs = [(2, 0), (2, 1)] + [(0, 2), (1, 2)] * symmetric
-    expected = literal_lc(lc, views, passes, pairs, loss)
-    assert lc(views, passes)["loss_local"].item() == pytest.approx(expected, abs=1e-9)
 
 
 def test_lc_loss_asks_for_the_passes_it_needs():
