@@ -105,16 +105,28 @@ def byol(made, shown, online, target, drawn, joined=False):
 
 
 def moco(made, shown, online, target, drawn, directions=BOTH[:1], after_head=False):
-    vectors = []
-    for head, maps in ((made.projector, online), (made.target_projector, target)):
-        if after_head:
-            found = on_every_cell([head], maps, made.in_feature)
-            vectors.append({v: [mean(cells) for cells in x] for v, x in found.items()})
-        else:
-            vectors.append(heads_on([head], pooled(maps, made.in_feature)))
+    queries = image_vectors(made.projector, online, made.in_feature, after_head)
+    keys = image_vectors(made.target_projector, target, made.in_feature, after_head)
     queue = made.contrast.bank.keys.double()
-    return {"loss_moco": mean(nce(q, k, queue, 0.2) for o, t in directions
-                              for q, k in zip(vectors[0][o], vectors[1][t]))}  # fmt: skip
+    pairs = [x for o, t in directions for x in zip(queries[o], keys[t])]
+    return {"loss_moco": mean(nce(q, k, queue, 0.2) for q, k in pairs)}
+
+
+def image_vectors(head, maps, name, after_head):
+    """{view: [image]}: the head on the mean of the cells, or the mean of the head on every cell."""
+    if not after_head:
+        return heads_on([head], pooled(maps, name))
+    return {v: [mean(x) for x in cells] for v, cells in on_every_cell([head], maps, name).items()}
+
+
+def moco_keys(made, target):
+    """{view: [image]}, what the queue takes in."""
+    return image_vectors(made.target_projector, target, made.in_feature, False)
+
+
+def dense_cl_keys(made, target):
+    """One key per image: the mean over its cells, as in DenseCL's queue."""
+    return image_vectors(made.target_projector, target, made.in_feature, True)
 
 
 def dense_cl(made, shown, online, target, drawn, directions=BOTH[:1]):
@@ -185,7 +197,6 @@ def parts_of(box, size):
 
 def dupr(made, shown, online, target, drawn):
     losses = {}
-    used = usable_images(shown, made.smallest_side)
     for name, weight in made.alpha.items():
         branch = f"image_{name}"
         queries = heads_on([made.head[branch]], pooled(online, name))[0]
@@ -195,19 +206,27 @@ def dupr(made, shown, online, target, drawn):
             nce(q, k, queue, 0.2) for q, k in zip(queries, keys)
         )
     for name, weight in made.beta.items():
-        branch, terms = f"patch_{name}", []
+        branch, head = f"patch_{name}", made.head[f"patch_{name}"]
         queue = made.contrast[branch].bank.keys.double()
-        for i in [i for i, use in enumerate(used) if use]:
-            for part in parts_of(shared_part(shown[0][i], shown[1][i]), made.roi_size[name]):
-                query, key = (
-                    head[branch](align(x[name][i], view[i].box(*part), view[i].side)[None])[0]
-                    for head, x, view in (
-                        (made.head, online[0], shown[0]), (made.target_head, target[1], shown[1])
-                    )
-                )  # fmt: skip
-                terms.append(nce(query, key, queue, 0.2))
+        queries = dupr_patches(head, shown[0], shown, online[0][name], made, name)
+        pairs = zip(queries, dupr_keys(made, shown, target, name))
+        terms = [nce(q, k, queue, 0.2) for image in pairs for q, k in zip(*image)]
         losses[f"loss_{branch}"] = weight * mean(terms)
     return losses
+
+
+def dupr_patches(head, view, shown, maps, made, name):
+    """Lists of the patches of each usable image as ``view`` shows them, in the image's order."""
+    result = []
+    for i in [i for i, use in enumerate(usable_images(shown, made.smallest_side)) if use]:
+        parts = parts_of(shared_part(shown[0][i], shown[1][i]), made.roi_size[name])
+        result.append([head(align(maps[i], view[i].box(*x), view[i].side)[None])[0] for x in parts])
+    return result
+
+
+def dupr_keys(made, shown, target, name):
+    head = made.target_head[f"patch_{name}"]
+    return dupr_patches(head, shown[1], shown, target[1][name], made, name)
 
 
 def local_pairs(shown, sought, where, sought_shape, where_shape):

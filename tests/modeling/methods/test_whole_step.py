@@ -49,11 +49,21 @@ VARIANTS = {
     "dense_cl": (
         "DenseCL", on_res4("MOCO"),
         {"MoCoObjective": literal.moco, "DenseCLObjective": literal.dense_cl}, ()),
+    "dense_cl symmetric": (
+        "DenseCL", (*on_res4("MOCO"), "MODEL.MOCO.SYMMETRIC", True),
+        {"MoCoObjective": partial(literal.moco, directions=literal.BOTH),
+         "DenseCLObjective": partial(literal.dense_cl, directions=literal.BOTH)}, ()),
+    "pixpro of close pairs": (
+        "PixPro", (*on_res4("PIXPRO"), "MODEL.PIXPRO.THRESHOLD", 0.4, "MODEL.PIXPRO.POWER", 3.0),
+        {"PixProObjective": partial(literal.pixpro, threshold=0.4, power=3)}, ()),
     "pixpro": ("PixPro", on_res4("PIXPRO"), {"PixProObjective": literal.pixpro}, ()),
     "pixpro joined": (
         "PixPro", (*on_res4("PIXPRO"), *JOINED, "MODEL.PIXPRO.TRANSFORM_LAYERS", 2),
         {"PixProObjective": partial(literal.pixpro, joined=True)}, ()),
     "dupr": ("DUPR", LEVELS, {"DUPRObjective": literal.dupr}, ()),
+    "dupr of one level": (
+        "DUPR", (*LEVELS, "MODEL.DUPR.ALPHA", (0.0, 1.0), "MODEL.DUPR.BETA", (1.0, 0.0)),
+        {"DUPRObjective": literal.dupr}, ()),
     "scrl": ("SCRL", on_res4("SCRL"), {"SCRLObjective": literal.scrl}, BOXES),
     "scrl joined": (
         "SCRL", (*on_res4("SCRL"), *JOINED),
@@ -127,6 +137,38 @@ def test_a_whole_step_agrees_with_its_equations(variant, files, monkeypatch):
     flips = {(a.flip, b.flip) for (a, b), use in zip(pairs, used) if use}
     assert flips >= {(False, False), (False, True), (True, True)}
     check(step, loops)
+
+
+@pytest.mark.parametrize("variant, name, keys, views", [
+    ("moco", "MoCoObjective", literal.moco_keys, (1,)),
+    ("moco symmetric", "MoCoObjective", literal.moco_keys, (1, 0)),
+    ("dense_cl", "DenseCLObjective", literal.dense_cl_keys, (1,)),
+    ("dense_cl symmetric", "DenseCLObjective", literal.dense_cl_keys, (1, 0)),
+])  # fmt: skip
+def test_the_keys_that_enter_a_queue(variant, name, keys, views, files, monkeypatch):
+    method, options, _, _ = VARIANTS[variant]
+    step = record_step(monkeypatch, files, method, *options)
+    made = copy.deepcopy(step.model.objectives[name])
+    expected = torch.stack([literal.unit(x) for v in views for x in keys(made, step.target)[v]])
+    step.model.after_step(1.0)
+    entered = step.model.objectives[name].contrast.bank.keys[: len(expected)]
+    assert torch.allclose(entered.double(), expected, atol=1e-6)
+
+
+def test_the_patches_that_enter_a_queue(files, monkeypatch):
+    """Some of the patches of each usable image, none twice, none of the other images."""
+    step = record_step(monkeypatch, files, "DUPR", *LEVELS)
+    made = copy.deepcopy(step.model.objectives["DUPRObjective"])
+    step.model.after_step(1.0)
+    for name in ("res4", "res5"):
+        bank = step.model.objectives["DUPRObjective"].contrast[f"patch_{name}"].bank
+        patches = literal.dupr_keys(made, step.shown, step.target, name)
+        entered = bank.keys[: made.keys_per_image * len(patches)].double()
+        assert bank.enqueued == len(entered)
+        for own, all_of_image in zip(entered.split(made.keys_per_image), patches):
+            units = torch.stack([literal.unit(x) for x in all_of_image])
+            found = (torch.cdist(own, units) < 1e-5).nonzero()
+            assert len(found) == made.keys_per_image == len(set(found[:, 1].tolist()))
 
 
 @pytest.mark.parametrize("variant", ["scrl", "dupr", "pixpro", "lc_loss symmetric"])
