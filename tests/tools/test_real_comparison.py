@@ -57,7 +57,32 @@ def test_a_stopped_comparison_resumes(real, tmp_path, capfd):
     loaded = re.findall(r"loaded (\d+) of (\d+)", (first / "log.txt").read_text())
     assert loaded and loaded[0][0] == loaded[0][1]
     report = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert report["notes"] == []
+    assert all(x.startswith("run on commit") for x in report["notes"])
     metrics = report["protocols"]["demo/mask_rcnn"]
     assert {"bbox/AP", "segm/AP"} <= set(metrics)
     assert all(cell["n"] == 1 for cells in metrics.values() for cell in cells.values())
+
+
+def test_a_backbone_is_pretrained(real, tmp_path):
+    """The pre-training that train_net.py ends is one that is done, and its backbone is loaded."""
+    compare = load_tool("compare")
+    position = real.index("--backbones") + 1
+    images = f"('folder:{tmp_path / 'scenes' / 'train'}',)"
+    keys = ["DATASETS.TRAIN", images, "SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "2",
+            "SOLVER.WARMUP_ITERS", "1", "SOLVER.CHECKPOINT_PERIOD", "1"]  # fmt: skip
+    real[position : position + 1] = [
+        f"ours={CONFIGS / 'demo' / 'scrl.yaml'}", "--pretrain-opts", *keys, "--delete-checkpoints"
+    ]  # fmt: skip
+    assert compare.main(real) == 0
+    folder = tmp_path / "out/pretraining/ours/seed1"
+    assert (folder / "backbone.pkl").is_file() and not list(folder.glob("*.pth"))
+    log = (tmp_path / "out/demo/mask_rcnn/ours/seed1/log.txt").read_text()
+    loaded = re.findall(r"loaded (\d+) of (\d+)", log)
+    assert loaded and loaded[0][0] == loaded[0][1]
+    report = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert {x["name"] for x in report["trainings"]} == {
+        "pre-training of ours  seed 1", "demo/mask_rcnn  ours  seed 1"
+    }  # fmt: skip
+    # nothing is repeated
+    before = (folder / "metrics.json").read_text()
+    assert compare.main(real) == 0 and (folder / "metrics.json").read_text() == before

@@ -24,7 +24,11 @@ class Grid:
             if run.variant:
                 base, key, _ = run.variant
                 self.variants.setdefault((base, key), []).append(run)
-        self.first_seed = runs[0].seed if runs else None
+        # only the first seed has every value
+        counts = {x.seed: 0 for x in runs}
+        for run in runs:
+            counts[run.seed] += bool(run.variant)
+        self.first_seed = max(counts, key=counts.get, default=None)
 
     def is_needed(self, run):
         """Return False if the value of a variant was not chosen, after the first seed."""
@@ -48,6 +52,8 @@ class Grid:
         runs, notes = [], []
         for base, key in self.variants:
             cells, values = self._cells(base, key), []
+            if not self._is_complete(cells):
+                continue
             for backbone in dict.fromkeys(x.backbone for x in cells):
                 chosen = self.choose(base, key, backbone)
                 if chosen is None:
@@ -67,6 +73,15 @@ class Grid:
 
     def _cells(self, base, key):
         return [x for x in self.runs if x.protocol == base] + self.variants[base, key]
+
+    def _is_complete(self, cells):
+        """Return True if all backbones have the same values on the first seed."""
+        found = {}
+        for run in cells:
+            found.setdefault(run.backbone, set())
+            if run.seed == self.first_seed:
+                found[run.backbone].add(run.protocol)
+        return len(set(map(frozenset, found.values()))) == 1
 
     def _edge(self, chosen, key, cells):
         """Say that a value is the smallest or the largest, so that a better one may lie beyond."""
