@@ -12,9 +12,10 @@ FAKE = ROOT / "tests" / "tools" / "fake_train_net.py"
 
 
 def fake_compare():
-    """Return tools/compare.py with the fake trainer."""
+    """Return tools/compare.py with the fake trainer and the fake probe."""
     tool = load_tool("compare")
     tool.TRAIN_NET = [sys.executable, str(FAKE)]
+    tool.PROBE = [sys.executable, str(FAKE.with_name("fake_roi_probe.py"))]
     return tool
 
 

@@ -23,19 +23,21 @@ import sys
 from pathlib import Path
 
 from dense_ssl.reports.comparison import compare
+from dense_ssl.reports.comparison_backbones import Backbone
 from dense_ssl.reports.comparison_files import commits_note, markdown_report, write_reports
 from dense_ssl.reports.comparison_grid import Grid
 from dense_ssl.reports.comparison_pretraining import find_pretrainings
 from dense_ssl.reports.comparison_runs import (
-    Backbone,
     check_comparable,
     find_runs,
     plan_runs,
     protocol_name,
 )
 from dense_ssl.reports.comparison_training import run_missing, train_command, with_pretrainings
+from dense_ssl.reports.rank_correlation import correlation_notes, probe_correlations
 
 TRAIN_NET = [sys.executable, str(Path(__file__).resolve().parents[1] / "train_net.py")]
+PROBE = [sys.executable, str(Path(__file__).resolve().with_name("roi_probe.py"))]
 
 
 def main(arguments=None):
@@ -54,8 +56,8 @@ def main(arguments=None):
     if not args.report_only:
         try:
             failed, elsewhere = run_missing(
-                runs, TRAIN_NET, args.num_gpus, lambda: write_table(grid, args), grid.is_needed,
-                args.delete_checkpoints,
+                runs, (TRAIN_NET, PROBE), args.num_gpus, lambda: write_table(grid, args),
+                grid.is_needed, args.delete_checkpoints,
             )  # fmt: skip
         except KeyboardInterrupt:
             print("\nStopped. The same command continues.")
@@ -91,6 +93,9 @@ def parse_arguments(arguments):
     add("--grid", nargs="+", default=[], metavar="KEY VALUE",
         help="run each protocol with each value of a key, such as SOLVER.BASE_LR 0.01 0.02, on "
         "the first seed, and the best value of each backbone on the others")  # fmt: skip
+    add("--probe", default="", metavar="FEATURE",
+        help="also classify the boxes of the data by a linear model on this feature map of each "
+        "backbone (tools/roi_probe.py), and correlate with the other scores")  # fmt: skip
     add("--pretrain-opts", nargs="+", default=[], metavar="KEY VALUE",
         help="config keys for every pre-training")  # fmt: skip
     add("--delete-checkpoints", action="store_true",
@@ -121,7 +126,7 @@ def planned_runs(args):
     check_references(args, [x.name for x in backbones])
     runs = plan_runs(
         backbones, args.protocols, args.seeds or [1, 2, 3], args.output, tuple(args.opts),
-        args.num_gpus, tuple(args.pretrain_opts), tuple(args.grid),
+        args.num_gpus, tuple(args.pretrain_opts), tuple(args.grid), args.probe,
     )  # fmt: skip
     conflicts = [(step, step.conflict()) for step in with_pretrainings(runs)]
     texts = [f"  {step.folder}\n{text}" for step, text in conflicts if text]
@@ -179,7 +184,7 @@ def list_runs(runs, grid, num_gpus):
         state = "only if its value is the best of the grid" if is_later else step.state()
         print(f"{step}: {state}")
         if state != "done":
-            print(f"    {shlex.join(train_command(step, TRAIN_NET, num_gpus))}")
+            print(f"    {shlex.join(train_command(step, (TRAIN_NET, PROBE), num_gpus))}")
 
 
 def write_table(grid, args):
@@ -190,8 +195,10 @@ def write_table(grid, args):
     # a run that is not done is listed by its own protocol already
     done = [x for x in best if x.is_done()]
     comparison = compare([*runs, *done], args.metrics, args.reference)
-    comparison.notes += [*notes, *filter(None, [commits_note(trainings)])]
-    write_reports(comparison, args.output, trainings)
+    correlations = probe_correlations(comparison)
+    comparison.notes += [*notes, *correlation_notes(correlations)]
+    comparison.notes += filter(None, [commits_note(trainings)])
+    write_reports(comparison, args.output, trainings, correlations)
     return comparison
 
 

@@ -9,6 +9,7 @@
 import argparse
 import json
 import logging
+import os
 
 import torch
 from detectron2.modeling import build_backbone
@@ -17,6 +18,9 @@ from dense_ssl.analysis.roi_probe import BoxFeatures, roi_linear
 from dense_ssl.checkpoint import Checkpointer, backbone_settings
 from dense_ssl.config import load_config
 from dense_ssl.data.sources.entries import register_datasets
+from dense_ssl.engine.setup import resolve_device, resolve_norms
+
+logger = logging.getLogger("roi_probe")
 
 
 def main(arguments=None):
@@ -25,6 +29,8 @@ def main(arguments=None):
     logging.basicConfig(level=logging.WARNING)
     cfg = load_config(args.config_file, args.opts)
     cfg.MODEL.RESNETS.NORM = "BN"
+    resolve_device(cfg, logger)
+    resolve_norms(cfg, logger)
     register_datasets(cfg)
     torch.manual_seed(max(cfg.SEED, 0))
     model = BoxFeatures(
@@ -39,6 +45,12 @@ def main(arguments=None):
     (train,), (test,) = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST
     result = roi_linear(model, train, test)
     print(json.dumps({key: round(float(x), 2) for key, x in result.items()}))
+    if args.write:
+        record = {"iteration": cfg.SOLVER.MAX_ITER}
+        record.update({f"probe/{key}": float(x) for key, x in result.items()})
+        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+        with open(os.path.join(cfg.OUTPUT_DIR, "metrics.json"), "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
 
 
 def parse_arguments(arguments):
@@ -46,9 +58,10 @@ def parse_arguments(arguments):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config-file", required=True, help="of the backbone's pre-training")
+    parser.add_argument("--config-file", required=True, help="of a pre-training or a detector")
     parser.add_argument("--feature", default="res5", help="feature map to pool from")
     parser.add_argument("--side", type=int, default=224, help="size of the resized images")
+    parser.add_argument("--write", action="store_true", help="also to OUTPUT_DIR/metrics.json")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="config keys and values")
     return parser.parse_args(arguments)
 

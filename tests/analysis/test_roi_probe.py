@@ -16,6 +16,7 @@ from torch import nn
 
 from dense_ssl.analysis.roi_probe import BoxFeatures, collect, roi_linear
 from dense_ssl.checkpoint import Checkpointer, backbone_settings
+from dense_ssl.reports.run_results import final_evaluation
 from dense_ssl.scenes import SceneSpec, write_scenes
 
 pytest.importorskip("sklearn")
@@ -97,3 +98,19 @@ def test_the_tool_on_scenes(tmp_path, restore_catalogs, capsys):
     ])  # fmt: skip
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert 0 <= result["accuracy"] <= 100 and result["test_boxes"] > 0
+
+
+def test_the_tool_probes_the_backbone_of_a_detector(tmp_path, restore_catalogs, capsys):
+    """An FPN with SyncBN, on a machine that may have no GPU; with the result in a file."""
+    write_scenes(tmp_path, SceneSpec(), num_unlabeled=0, num_train=6, num_val=4)
+    names = {x: f"('coco:{tmp_path}/annotations/instances_{x}.json:{tmp_path}/{x}',)"
+             for x in ("train", "val")}  # fmt: skip
+    load_tool("roi_probe").main([
+        "--side", "64", "--feature", "p3", "--write",
+        "--config-file", str(CONFIGS / "study" / "scenes" / "frozen.yaml"), "SOLVER.MAX_ITER", "7",
+        "DATASETS.TRAIN", names["train"], "DATASETS.TEST", names["val"],
+        "OUTPUT_DIR", str(tmp_path / "out"),
+    ])  # fmt: skip
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    metrics, _ = final_evaluation(tmp_path / "out", 7)
+    assert metrics["probe/class_accuracy"] == pytest.approx(printed["class_accuracy"], abs=0.01)

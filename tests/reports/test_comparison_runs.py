@@ -6,9 +6,9 @@ import shutil
 import pytest
 from helpers import CONFIGS
 
+from dense_ssl.reports.comparison_backbones import Backbone
 from dense_ssl.reports.comparison_runs import (
     RECORD,
-    Backbone,
     Run,
     check_comparable,
     find_runs,

@@ -8,6 +8,7 @@ from comparison_calls import PROTOCOL, backbone, call, fake_compare, run_in, sta
 from helpers import CONFIGS
 
 PRETRAINING = CONFIGS / "mini" / "pretrain" / "scrl_R_18.yaml"
+FCN = CONFIGS / "study" / "camvid" / "whole.yaml"
 FROZEN = f"_BASE_: '{PROTOCOL}'\nMODEL:\n  FREEZE_BACKBONE: True\n"
 
 
@@ -163,6 +164,7 @@ def test_checkpoints_are_deleted_on_request(run, tmp_path):
         (("--backbones", "random", "--reference", "y"), "--reference: 'y' is none of random"),
         (("--backbones", "random", "--grid", "NO.KEY", "3"), "NO.KEY"),
         (("--backbones", "random", "--grid", "SEED", "3"), "SEED is set for each run"),
+        (("--backbones", "random", "--probe", "res5", "--protocols", FCN), "has no boxes"),
         (("--backbones", "random", "--grid", "SOLVER.STEPS", "a/b"), "--grid: a value is part"),
     ],
 )
@@ -228,3 +230,23 @@ def test_the_list_says_which_values_are_trained_later(run, tmp_path):
     name = "demo/mask_rcnn@SOLVER.BASE_LR=0.02  random  seed"
     assert status == 0 and f"{name} 1: to run" in printed
     assert f"{name} 2: only if its value is the best of the grid" in printed
+
+
+def test_the_probe_is_a_protocol_and_is_correlated_with_the_others(run, tmp_path):
+    names = ("random", *(backbone(tmp_path, f"b{x}", str(x)) for x in (11, 12)),
+             pretrained(tmp_path, "a", "write 15"))  # fmt: skip
+    protocols = (PROTOCOL, frozen(tmp_path))
+    status, printed = run("--backbones", *names, "--probe", "p3", protocols=protocols)
+    assert status == 0
+    out = tmp_path / "out"
+    assert (out / "demo/probe/a/seed2/probe.txt").read_text() == "p3 128"
+    assert {x.name for x in (out / "study").iterdir()} == {"frozen", "probe"}
+    report = json.loads((out / "comparison.json").read_text())
+    assert report["protocols"]["demo/probe"]["probe/class_accuracy"]["a"]["values"]["1"] == 75
+    (first, second) = report["correlations"]
+    assert first == {"probe": "demo/probe", "protocol": "demo/mask_rcnn", "metric": "bbox/AP",
+                     "n": 8, "rho": first["rho"], "interval": first["interval"]}  # fmt: skip
+    assert second["probe"] == "study/probe" and first["rho"] > 0.95
+    assert "Spearman's correlation of demo/probe with demo/mask_rcnn bbox/AP over 8 run" in printed
+    status, printed = run("--backbones", "random", "--probe", "p4", seeds=(1,))
+    assert status == 2 and "PROBE: 'p3', now 'p4'" in printed

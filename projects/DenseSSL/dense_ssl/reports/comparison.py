@@ -15,7 +15,7 @@ except ImportError as error:
 # The metrics of the papers, in the order of their columns; others are shown on request.
 METRICS = (
     "bbox/AP", "bbox/AP50", "bbox/AP75", "segm/AP", "segm/AP50", "segm/AP75",
-    "keypoints/AP", "keypoints/AP50", "keypoints/AP75", "sem_seg/mIoU",
+    "keypoints/AP", "keypoints/AP50", "keypoints/AP75", "sem_seg/mIoU", "probe/class_accuracy",
 )  # fmt: skip
 KEYS = ["protocol", "metric", "backbone"]
 CONFIDENCE = 0.95

@@ -97,13 +97,14 @@ def csv_report(comparison):
     return table.join(comparison.scores.T.add_prefix("seed")).to_csv(lineterminator="\n")
 
 
-def json_report(comparison, trainings=()):
+def json_report(comparison, trainings=(), correlations=()):
     """Return the comparison as json; null instead of NaN.
 
     Args:
         comparison: :class:`~.comparison.Comparison`.
         trainings: list of :class:`~.comparison_record.Training`, for the commit, the versions and
             the command of each.
+        correlations: result of :func:`~.rank_correlation.probe_correlations`.
     """
     protocols = {}
     for (protocol, metric, backbone), cell in comparison.cells.iterrows():
@@ -123,6 +124,7 @@ def json_report(comparison, trainings=()):
         "confidence": CONFIDENCE,
         "interval": "Student's t over the seeds; differences are paired by seed",
         "protocols": protocols,
+        "correlations": list(correlations),
         "notes": comparison.notes,
         "trainings": [_provenance(x) for x in trainings if x.origins],
     }
@@ -141,12 +143,12 @@ def _provenance(training):
     return {"name": str(training), **{key: getattr(training, key) for key in keys}}
 
 
-def write_reports(comparison, folder, trainings=(), decimals=DECIMALS):
+def write_reports(comparison, folder, trainings=(), correlations=(), decimals=DECIMALS):
     """Write comparison.md, comparison.csv and comparison.json."""
     texts = {
         "md": markdown_report(comparison, decimals),
         "csv": csv_report(comparison),
-        "json": json_report(comparison, trainings),
+        "json": json_report(comparison, trainings, correlations),
     }
     for suffix, text in texts.items():
         with atomic_file(folder / f"comparison.{suffix}") as file:

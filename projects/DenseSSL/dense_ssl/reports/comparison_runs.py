@@ -15,60 +15,29 @@ from .comparison_record import RECORD, Training
 from .run_results import final_evaluation
 from .run_settings import OWN_KEYS, WEIGHTS, differences, fingerprint, read_config, run_settings
 
-# Usual names of weights files; the name of their folder says more.
-_COMMON_NAMES = ("backbone", "model_final")
 _NOT_YET = "not pre-trained yet"
+_SHOWN = ("/AP", "/mIoU", "probe/class_accuracy")
+_PROBE = "PROBE"  # in the settings of a run: the feature map that is probed
 # The name of a protocol with one key changed: camvid/whole@SOLVER.BASE_LR=0.02
 _VARIANT = re.compile(r"(?P<base>.+)@(?P<key>[A-Z][\w.]*)=(?P<value>.+)")
 
 
 @dataclass(frozen=True)
-class Backbone:
-    """A row of the comparison: its name, and its weights ("" for random ones).
-
-    ``{seed}`` in the path is replaced by the seed of the run, for several pre-trainings. The path
-    may be a yaml: the comparison then pre-trains for each seed.
-    """
-
-    name: str
-    path: str
-
-    @classmethod
-    def parse(cls, text):
-        """Read "random", "PATH", "NAME=PATH" or "NAME=random"."""
-        name, equals, path = text.partition("=")
-        if not equals or os.path.isfile(_file(text)):
-            path, file = text, Path(_file(text))
-            name = file.parent.name if file.stem in _COMMON_NAMES else file.stem
-        if not re.fullmatch(r"[\w.+-]+", name):
-            raise ValueError(
-                f"--backbones: {text!r} needs a name of letters, digits and '_.+-': NAME=PATH"
-            )
-        return cls(name, "" if path == "random" else path)
-
-    @property
-    def is_yaml(self):
-        """The backbone is pre-trained by the comparison."""
-        return self.path.endswith((".yaml", ".yml"))
-
-    def weights(self, seed):
-        """Return MODEL.WEIGHTS for a seed; not of a yaml."""
-        path = self.path.replace("{seed}", str(seed))
-        if path and "://" not in path and not os.path.isfile(_file(path)):
-            raise FileNotFoundError(f"--backbones: {self.name} has no weights at {path!r}")
-        return path
-
-
-@dataclass(frozen=True)
 class Protocol:
-    """A yaml of fine-tuning, with keys of its own if it is a variant of another one."""
+    """A yaml of fine-tuning, with keys of its own if it is a variant of another one.
+
+    With a feature map to probe, only its data and its backbone are used.
+    """
 
     config_file: str
     options: tuple = ()
+    probe: str = ""
 
     @property
     def name(self):
-        """ "camvid/whole", or "camvid/whole@SOLVER.BASE_LR=0.02"."""
+        """Such as camvid/whole, camvid/whole@SOLVER.BASE_LR=0.02 or BCCD/probe."""
+        if self.probe:
+            return f"{Path(protocol_name(self.config_file)).parent}/probe"
         return "@".join((protocol_name(self.config_file), *filter(None, ["=".join(self.options)])))
 
 
@@ -118,19 +87,23 @@ class Run(Training):
     def summary(self):
         """Return what is printed of a run that is done."""
         metrics, _ = self.results()
-        shown = (f"{k} {v:.2f}" for k, v in metrics.items() if k.endswith(("/AP", "/mIoU")))
+        shown = (f"{k} {v:.2f}" for k, v in metrics.items() if k.endswith(_SHOWN))
         return ", ".join(shown)
+
+    @property
+    def probe(self):
+        """The feature map of a run of the RoI probe, "" if it is a training."""
+        return self.settings.get(_PROBE, "")
+
+    @property
+    def length(self):
+        return f"probe of {self.probe}" if self.probe else super().length
 
     @property
     def variant(self):
         """(name of the base protocol, key, value as text); None if it is no variant."""
         found = _VARIANT.fullmatch(self.protocol)
         return found and found.groups()
-
-
-def _file(weights):
-    """Return the path in MODEL.WEIGHTS, without options as in "x.pth?matching_heuristics=True"."""
-    return weights.partition("?")[0]
 
 
 def protocol_name(config_file):
@@ -140,17 +113,19 @@ def protocol_name(config_file):
 
 
 def plan_runs(backbones, config_files, seeds, output, options=(), num_gpus=1, pretrain_options=(),
-              grid=()):  # fmt: skip
+              grid=(), probe=""):  # fmt: skip
     """Return all runs of a comparison, done or not.
 
     Seeds change last, so that a comparison that is stopped has results for every cell.
 
     Args:
-        backbones: list of :class:`Backbone`. config_files: yamls of the protocols.
+        backbones: list of :class:`~.comparison_backbones.Backbone`.
+        config_files: yamls of the protocols.
         seeds: list of numbers. output: folder of the comparison.
         options: list of keys and values for every run. num_gpus: GPUs of a run.
         pretrain_options: list of keys and values for every pre-training.
         grid: (key, values ...): a variant of each protocol for each value that is not its own.
+        probe: feature map; for each folder of protocols, a probe on the data of its first one.
 
     Returns:
         list of :class:`Run`.
@@ -182,12 +157,26 @@ def plan_runs(backbones, config_files, seeds, output, options=(), num_gpus=1, pr
             changed = read_config(config_file, (*options, *variant.options), num_gpus)
             if value_of(changed, key) != value_of(cfg, key):
                 protocols[variant] = changed
+    if probe:
+        protocols.update(_plan_probes(protocols, probe))
     return [
         _plan_run(protocol, cfg, backbone, seed, output, options, pretrainings)
         for seed in seeds
         for protocol, cfg in protocols.items()
         for backbone in backbones
     ]
+
+
+def _plan_probes(protocols, feature):
+    found = {}
+    for protocol, cfg in protocols.items():
+        probe = Protocol(protocol.config_file, probe=feature)
+        if probe.name in {x.name for x in found}:
+            continue
+        if cfg.MODEL.META_ARCHITECTURE not in ("GeneralizedRCNN", "RetinaNet"):
+            raise ValueError(f"--probe: {protocol.config_file} has no boxes to classify.")
+        found[probe] = cfg.clone()
+    return found
 
 
 def _plan_run(protocol, cfg, backbone, seed, output, options, pretrainings):
@@ -202,6 +191,8 @@ def _plan_run(protocol, cfg, backbone, seed, output, options, pretrainings):
         words, protocol=protocol.name, per_seed=backbone.path != weights, pretraining=pretraining,
     )  # fmt: skip
     run.take_weights()
+    if protocol.probe:
+        run.settings[_PROBE] = protocol.probe
     return run
 
 

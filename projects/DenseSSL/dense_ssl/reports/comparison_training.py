@@ -16,13 +16,19 @@ LINES_OF_FAILURE = 30
 SECONDS_BETWEEN_LINES = 30
 
 
-def train_command(run, train_net, num_gpus):
+def train_command(run, programs, num_gpus):
     """Return the command that trains a run, as a list of words.
 
     Args:
-        run: :class:`~.comparison_record.Training`. train_net: the words that start train_net.py.
+        run: :class:`~.comparison_record.Training`.
+        programs: the words that start train_net.py, and those that start roi_probe.py.
         num_gpus: GPUs of the run.
     """
+    train_net, roi_probe = programs
+    if getattr(run, "probe", ""):
+        flags = ["--config-file", run.config_file, "--feature", run.probe, "--write"]
+        side = run.settings["INPUT.MIN_SIZE_TEST"]  # objects as large as in the detector's input
+        return [*roi_probe, *flags, *(["--side", str(side)] if side else []), *run.options]
     flags = ["--config-file", run.config_file, "--num-gpus", str(num_gpus), "--resume"]
     # a free port, so that several comparisons can run on one machine
     return [*train_net, *flags, "--dist-url", "auto", *run.options]
@@ -38,13 +44,13 @@ def with_pretrainings(runs):
     return steps
 
 
-def run_missing(runs, train_net, num_gpus, after_each, is_needed=lambda run: True,
+def run_missing(runs, programs, num_gpus, after_each, is_needed=lambda run: True,
                 delete_checkpoints=False):  # fmt: skip
     """Train the runs that are not done, one after the other; a failure does not stop the others.
 
     Args:
         runs: list of :class:`~.comparison_runs.Run`; their pre-trainings are trained too.
-        train_net, num_gpus: see :func:`train_command`.
+        programs, num_gpus: see :func:`train_command`.
         after_each: called without arguments after each run.
         is_needed: function of a run; asked when its turn comes.
         delete_checkpoints: see :func:`delete_checkpoints_of`.
@@ -73,7 +79,7 @@ def run_missing(runs, train_net, num_gpus, after_each, is_needed=lambda run: Tru
             elif not step.is_done():
                 print(f"[{number}/{len(steps)}] {step}  {step.length}, {step.state()}",
                       flush=True)  # fmt: skip
-                if not train(step, train_command(step, train_net, num_gpus), lock):
+                if not train(step, train_command(step, programs, num_gpus), lock):
                     failed.append(step)
                 elif delete_checkpoints:
                     delete_checkpoints_of(step)
