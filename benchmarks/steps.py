@@ -99,22 +99,33 @@ def build_trainer(method, heads, case, output):
     return SyntheticTrainer(cfg)
 
 
+def precision_of(trainer):
+    """Return the autocast of a trainer's steps, as a function without arguments."""
+    device, dtype = trainer._trainer.device, trainer._trainer.precision
+    return partial(torch.autocast, device.type, dtype, enabled=dtype is not None)
+
+
 def backbone_passes(trainer):
     """Return a function that runs only the backbone passes of a step."""
-    model = trainer.model
+    model, precision = trainer.model, precision_of(trainer)
     images = [x.images for x in model.gather_views(trainer.data_loader.batch)]
-    with torch.no_grad(), autocast():
-        gradient = torch.ones_like(model.backbone(images[0])["res5"])
+    objectives = model.objectives.values()
+    online = sorted({i for x in objectives for i in x.online_views})
+    target = sorted({i for x in objectives for i in x.target_views})
+    gradients = {}
+    with torch.no_grad(), precision():
+        for i in online:
+            gradients[i] = [torch.ones_like(x) for x in model.backbone(images[i]).values()]
 
     def run():
         model.backbone.zero_grad()
-        for view in images:
-            with autocast():
-                features = model.backbone(view)["res5"]
-            features.backward(gradient)
-        with torch.no_grad(), autocast():
-            for view in images:
-                model.target_backbone(view)
+        for i in online:
+            with precision():
+                features = model.backbone(images[i])
+            torch.autograd.backward(list(features.values()), gradients[i])
+        with torch.no_grad(), precision():
+            for i in target:
+                model.target_backbone(images[i])
 
     return run
 
@@ -126,6 +137,7 @@ def fixed_passes(model, views):
     return SimpleNamespace(
         online=lambda view: {"res5": maps[view].detach().requires_grad_()},
         target=lambda view: {"res5": maps[view]},
+        through=lambda head, inputs: {view: head(x) for view, x in inputs.items()},
     )
 
 

@@ -9,7 +9,8 @@ any numpy. It removes
 * the stray top-level package ``tools`` (it would shadow a project's own folder),
 * the ``numpy<2`` requirement from the metadata (the code runs with numpy 2).
 
-If any detectron2 is already installed, nothing is done; ``--force`` replaces it.
+If any detectron2 is already installed, nothing is done; ``--force`` replaces it. ``--wheel FOLDER``
+only writes the repacked wheel to a folder, for a machine without a network.
 """
 
 import base64
@@ -80,8 +81,18 @@ def repack(wheel, folder):
     return target
 
 
+def write_wheel(folder):
+    """Write the repacked wheel into ``folder``."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as published:
+        print(repack(download(published), folder))
+
+
 def main():
     """Install detectron2, unless a build of it is already installed."""
+    if "--wheel" in sys.argv[1:-1]:
+        write_wheel(sys.argv[sys.argv.index("--wheel") + 1])
+        return
     if importlib.util.find_spec("detectron2") and "--force" not in sys.argv[1:]:
         print("detectron2 is already installed; nothing to do (--force replaces it).")
         return

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 import torch
 from detectron2.utils import comm
+from devices import DEVICES
 from helpers import base_config, recorded_log
 from torch.nn import functional as F
 
@@ -27,9 +28,10 @@ def test_starts_with_the_same_random_directions_everywhere():
     assert first.fill == 0 and len(first) == 50
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("batch", [1, 3, 7, 10, 11, 25])
-def test_holds_the_newest_keys_at_any_batch_size(batch):
-    bank, stream = MemoryBank(10, 4), keys(100)
+def test_holds_the_newest_keys_at_any_batch_size(batch, device):
+    bank, stream = MemoryBank(10, 4).to(device), keys(100).to(device)
     expected = list(bank.keys)  # a plain list as the queue
     position = 0
     for start in range(0, 100 - batch, batch):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from devices import DEVICES
 from scipy import stats
 
 from dense_ssl.modeling.geometry.random_numbers import uniform
@@ -19,8 +20,9 @@ def literal_splitmix(seed, steps):
     return [(mix((start + i * 0x9E3779B97F4A7C15) & MASK) >> 11) * 2.0**-53 for i in steps]
 
 
-def test_agrees_with_unbounded_integers():
-    seeds = torch.tensor([0, 1, 12345678901234567, 2**62])
+@pytest.mark.parametrize("device", DEVICES)
+def test_agrees_with_unbounded_integers(device):
+    seeds = torch.tensor([0, 1, 12345678901234567, 2**62], device=device)
     got = uniform(seeds, (5,))
     for row, seed in zip(got.tolist(), seeds.tolist()):
         assert row == literal_splitmix(seed, range(1, 6))
