@@ -89,9 +89,9 @@ class SCRLObjective(Objective):
         # The views in which boxes move, each on its own. The paper jitters "each box" of a matched
         # pair, so both; its code moves the boxes of one view: (1,).
         node.BOX_JITTER_VIEWS = (0, 1)
-        # Of BoxBatchContrastObjective (appendix I): its negatives are the boxes of "other_images" of
-        # the batch, or "all" other boxes, as in SimCLR; the paper does not say. The temperature is
-        # SimCLR's.
+        # Of BoxBatchContrastObjective (appendix I): its negatives are the boxes of "other_images"
+        # of the batch, or "all" other boxes, as in SimCLR; the paper does not say. The temperature
+        # is SimCLR's.
         node.NEGATIVES = "other_images"
         node.TEMPERATURE = 0.1
         # RoIAlign with the half-pixel shift (detectron2's) or without (the authors' code).
