@@ -44,7 +44,9 @@ def add_model_config(cfg):
     ssl.ON_COLLAPSE = "warn"
     # A run warns at its end if half of the stages of the backbone have turned by less than this
     # many degrees from their start, or if the weights of a stage have grown by more than this
-    # factor; 0 for either: no warning. Measured on small networks: see docs/results.md.
+    # factor; 0 for either: no warning. Of 900 steps of SCRL with a ResNet-18, those with SGD at 0.1
+    # turned most layers by 2 to 10 degrees and hardly helped a detector, those with LARS at 1.0 all
+    # by 10, and those with LARS at 4.0 by 37, with weights 1.25 times as long, and did harm.
     ssl.MIN_ANGLE = 5.0
     ssl.MAX_GROWTH = 1.2
 
