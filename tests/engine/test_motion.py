@@ -73,6 +73,7 @@ def test_a_backbone_that_has_hardly_turned_is_reported():
 
 def test_weights_that_have_grown_are_reported():
     messages = run_with(lambda x: x.mul_(1.3))
+    assert not run_with(lambda x: x.mul_(1.3), max_growth=0, min_angle=0)
     assert len(messages) == 2 and "1.30" in messages[1] and "SOLVER.BASE_LR" in messages[1]
 
 

@@ -43,7 +43,7 @@ def add_model_config(cfg):
     # When the features of all images have become the same for 200 iterations: "warn" or "stop".
     ssl.ON_COLLAPSE = "warn"
     # A run warns at its end if half of the stages of the backbone have turned by less than this
-    # many degrees from their start, or if the weights of a stage have grown by more than this
+    # many degrees from their start, or if the weights of half of them have grown by more than this
     # factor; 0 for either: no warning. Of 900 steps of SCRL with a ResNet-18, those with SGD at 0.1
     # turned most layers by 2 to 10 degrees and hardly helped a detector, those with LARS at 1.0 all
     # by 10, and those with LARS at 4.0 by 37, with weights 1.25 times as long, and did harm.

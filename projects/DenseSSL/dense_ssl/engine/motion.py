@@ -1,6 +1,7 @@
 """How far the backbone has moved: the angle of its weights from their start, and its last step."""
 
 import logging
+from statistics import median
 
 import torch
 from detectron2.engine import HookBase
@@ -59,6 +60,7 @@ class WatchBackbone(HookBase):
     """Logs, for each stage, how far the backbone has turned; warns at the end of a useless run.
 
     ``backbone/<stage>_angle``: degrees between the weights and their start, averaged over layers.
+    ``backbone/angle``: the median of the stages, the one that is printed.
     ``backbone/<stage>_norm``: the norm of the weights over that of their start.
     ``backbone/<stage>_step``: the length of the last optimizer step over that of the weights.
 
@@ -94,36 +96,43 @@ class WatchBackbone(HookBase):
     def after_step(self):
         if self._before is None:
             return
+        now = {name: sample(x) for name, x in self.stages.items()}
         for name, before in self._before.items():
-            now = sample(self.stages[name])
-            moved = torch.stack([(b - a).norm() / a.norm() for a, b in zip(before, now)])
+            moved = torch.stack([(b - a).norm() / a.norm() for a, b in zip(before, now[name])])
             put_scalar(f"backbone/{name}_step", moved.mean())
-            if self.start is not None:
-                put_scalar(f"backbone/{name}_angle", angle(self.start[name], now))
-                put_scalar(f"backbone/{name}_norm", growth(self.start[name], now))
+        if self.start is not None:
+            angles, norms = self._since_start(now)
+            for name in now:
+                put_scalar(f"backbone/{name}_angle", angles[name])
+                put_scalar(f"backbone/{name}_norm", norms[name])
+            put_scalar("backbone/angle", median(angles.values()))
 
     def after_train(self):
         if self.start is None or self.trainer.iter < self.trainer.max_iter:  # interrupted
             return
-        now = {name: sample(x) for name, x in self.stages.items()}
-        angles = {name: angle(self.start[name], x).item() for name, x in now.items()}
-        norms = {name: growth(self.start[name], x).item() for name, x in now.items()}
+        angles, norms = self._since_start({k: sample(x) for k, x in self.stages.items()})
         logger.info("Angle of the backbone from its start, in degrees: %s", _listed(angles, ".1f"))
         logger.info("Length of its weights over that at the start: %s", _listed(norms, ".2f"))
-        turned, grown = sorted(angles.values())[len(angles) // 2], max(norms.values())
+        # the median: a stem, whose weights are small at the start, moves by itself
+        turned, grown = median(angles.values()), median(norms.values())
         if turned < self.min_angle:
             logger.warning(
-                "The backbone is still close to its start: half of its stages have turned by less "
-                f"than {turned:.1f} degrees (MODEL.SSL.MIN_ANGLE is {self.min_angle:g}). Raise "
-                "SOLVER.BASE_LR, train longer, or set SOLVER.OPTIMIZER to LARS, which turns every "
-                "layer at the same rate."
+                "The backbone is still close to its start: half of its stages have turned by "
+                f"{turned:.1f} degrees or less (MODEL.SSL.MIN_ANGLE is {self.min_angle:g}). Raise "
+                "SOLVER.BASE_LR or train longer; SOLVER.OPTIMIZER LARS turns every layer at the "
+                "same rate."
             )
         if 0 < self.max_growth < grown:
             logger.warning(
-                f"The weights of a stage have grown by a factor of {grown:.2f} (MODEL.SSL."
-                f"MAX_GROWTH is {self.max_growth:g}). Longer weights below batch norm learn more "
-                "slowly when a detector is trained. Lower SOLVER.BASE_LR."
+                f"The weights of half of the stages have grown by a factor of {grown:.2f} or more "
+                f"(MODEL.SSL.MAX_GROWTH is {self.max_growth:g}). Longer weights below batch norm "
+                "learn more slowly when a detector is trained. Lower SOLVER.BASE_LR."
             )
+
+    def _since_start(self, now):
+        """Return {stage: angle} and {stage: growth}."""
+        angles = {name: angle(self.start[name], x).item() for name, x in now.items()}
+        return angles, {name: growth(self.start[name], x).item() for name, x in now.items()}
 
     def state_dict(self):
         return {} if self.start is None else {"start": self.start}

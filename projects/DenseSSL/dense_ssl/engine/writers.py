@@ -49,7 +49,8 @@ class PretrainPrinter(EventWriter):
         others = [
             f"{k}: {v.latest():.4g}"
             for k, v in sorted(storage.histories().items())
-            if k in ("lr", "momentum", "grad_scale") or "/" in k
+            if k in ("lr", "momentum", "grad_scale", "backbone/angle")
+            or ("/" in k and not k.startswith("backbone/"))  # those of each stage are in the files
         ]
         logger.info(
             f"{eta}  iter: {done}/{self.max_iter}  "
