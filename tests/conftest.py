@@ -12,6 +12,8 @@ from helpers import photo, tiny_config
 from isolation import restored_process
 from process_pool import ProcessPool
 
+from dense_ssl.scenes import SceneSpec, write_scenes
+
 
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory):
@@ -21,6 +23,14 @@ def image_folder(tmp_path_factory):
     for i in range(24):
         width, height = int(rng.integers(90, 200)), int(rng.integers(90, 200))
         cv2.imwrite(str(folder / f"{i:03d}.jpg"), photo(rng, width, height))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory):
+    """The folder of 12 labelled scenes for training and 2 for evaluation."""
+    folder = tmp_path_factory.mktemp("scenes")
+    write_scenes(folder, SceneSpec(), num_unlabeled=0, num_train=12, num_val=2)
     return folder
 
 

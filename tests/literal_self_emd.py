@@ -4,6 +4,7 @@ Nothing of ``dense_ssl.losses`` and of ``dense_ssl.modeling`` is used, except th
 """
 
 import torch
+from literal_methods import heads_on
 
 PAIRS = ((0, 1), (1, 0), (2, 0), (2, 1))  # (online view, target view)
 # windows of the average pooling: side and stride
@@ -94,11 +95,7 @@ def run(heads, rows, maps, joined):
         groups = [[v for v in rows if maps[v].shape[2:] == size] for size in sizes]
     found = {}
     for group in groups:
-        x = torch.stack([vector for v in group for vector in rows[v]])
-        for head in heads:
-            x = head(x)
-        for v in group:
-            found[v], x = x[: len(rows[v])], x[len(rows[v]) :]
+        found.update(heads_on(heads, {v: rows[v] for v in group}, joined=True))
     return found
 
 

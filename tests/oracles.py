@@ -24,6 +24,29 @@ class GivenPasses(Passes):
         self._views = views
 
 
+class MapsOfViews(GivenPasses):
+    """Random maps "res5" of three views, the third of fewer cells; ``maps[role][view]``."""
+
+    channels, cells = 6, 7
+
+    def __init__(self, seed, sides=(cells, cells, 4), **options):
+        super().__init__(**options)
+        generator = torch.Generator().manual_seed(seed)
+        self.maps = [
+            [
+                torch.randn(N, self.channels, x, x, generator=generator, dtype=torch.float64)
+                for x in sides
+            ]
+            for _ in range(2)
+        ]
+
+    def online(self, view):
+        return {"res5": self.maps[0][view]}
+
+    def target(self, view):
+        return {"res5": self.maps[1][view]}
+
+
 def make_views(seed=0, shifts=()):
     """Two views of N images, some flipped; ``shifts``: {row: shift of its second view}."""
     rng = np.random.default_rng(seed)

@@ -25,7 +25,6 @@ from dense_ssl.data.sources.entries import register_datasets
 from dense_ssl.engine.hooks import FreezeBackbone
 from dense_ssl.engine.setup import check_finetuning, check_pretraining, resolve_norms
 from dense_ssl.modeling.detectors.freeze import freeze_parameters, frozen_modules, hold_frozen
-from dense_ssl.scenes import SceneSpec, write_scenes
 
 # one kind of each of our builders
 BUILDERS = [x for x in ("mobilenet", "deep_stem", "vit") if x in KINDS]
@@ -237,13 +236,6 @@ def test_norms_of_a_frozen_network_are_estimated_without_stochastic_depth():
         statistics.append([x.clone() for x in network.buffers()])
         assert not any(torch.equal(*x) for x in zip(at_first, statistics[-1]))
     assert all(torch.equal(a, b) for a, b in zip(*statistics))
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scenes")
-    write_scenes(folder, SceneSpec(), num_unlabeled=0, num_train=8, num_val=2)
-    return folder
 
 
 def test_fine_tuning_end_to_end_with_a_frozen_network_of_timm(scenes, tmp_path):

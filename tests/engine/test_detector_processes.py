@@ -9,7 +9,6 @@ from detectron2.utils import comm
 from helpers import CONFIGS
 
 from dense_ssl import engine
-from dense_ssl.scenes import SceneSpec, write_scenes
 
 MINI = CONFIGS / "mini" / "finetune"
 # yaml in it, options, and the class of the norms in the backbone and in the new layers
@@ -27,13 +26,6 @@ CASES = {
         {"backbone": "NaiveSyncBatchNorm", "roi_heads": "NaiveSyncBatchNorm"},
     ),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scenes")
-    write_scenes(folder, SceneSpec(), num_unlabeled=0, num_train=8, num_val=2)
-    return folder
 
 
 def short_run(yaml, options):

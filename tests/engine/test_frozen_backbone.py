@@ -17,7 +17,6 @@ from dense_ssl.checkpoint.handover import backbone_names
 from dense_ssl.engine.norm_statistics import estimate_statistics
 from dense_ssl.engine.setup import check_finetuning
 from dense_ssl.modeling.detectors.freeze import frozen_modules
-from dense_ssl.scenes import SceneSpec, write_scenes
 
 HOOKS = "dense_ssl.engine.hooks"
 LEVELS = ["res3", "res4", "res5"]
@@ -35,13 +34,6 @@ FORMS = {
     "timm": [*kind_options("mobilenet", "fpn", LEVELS), "MODEL.TIMM.NORM", "SyncBN",
              "MODEL.FPN.NORM", "SyncBN"],
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scenes")
-    write_scenes(folder, SceneSpec(), num_unlabeled=0, num_train=12, num_val=2)
-    return folder
 
 
 def options_of(form, scenes, output, *more):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from literal_boxes import boxes_of_image, iou, uniform_box
 
 from dense_ssl.modeling.geometry import boxes as box_ops
 from dense_ssl.modeling.geometry.random_numbers import uniform
@@ -16,46 +17,14 @@ def regions(seed=0):
     return torch.cat([corner, corner + sides], 1), torch.full((N, 2), 32.0, dtype=torch.float64)
 
 
-def literal_uniform(region, smallest, numbers):
-    """SCRL Eq. 1, one box."""
-    x1, y1, x2, y2 = region
-    w = smallest[0] + numbers[0] * (x2 - x1 - smallest[0])
-    h = smallest[1] + numbers[1] * (y2 - y1 - smallest[1])
-    x = x1 + numbers[2] * (x2 - x1 - w)
-    y = y1 + numbers[3] * (y2 - y1 - h)
-    return [x, y, x + w, y + h]
-
-
 def test_uniform_boxes_agree_with_eq_1():
     region, smallest = regions()
     numbers = uniform(torch.arange(N), (3, 4))
     got = box_ops.uniform_boxes(region, smallest, numbers)
     for i in range(0, N, 37):
         for j in range(3):
-            expected = literal_uniform(
-                region[i].tolist(), smallest[i].tolist(), numbers[i, j].tolist()
-            )
+            expected = uniform_box(region[i].tolist(), smallest[i].tolist(), numbers[i, j].tolist())
             assert got[i, j].tolist() == pytest.approx(expected)
-
-
-def literal_samples(region, smallest, numbers, threshold):
-    """The sequential rejection of section 3.1, one image, over given candidates."""
-    chosen = []
-    for candidates in numbers:
-        for candidate in candidates:
-            box = literal_uniform(region, smallest, candidate)
-            if all(literal_iou(box, other) <= threshold for other in chosen):
-                break
-        chosen.append(box)  # after the last try the last candidate stays
-    return chosen
-
-
-def literal_iou(a, b):
-    w = min(a[2], b[2]) - max(a[0], b[0])
-    h = min(a[3], b[3]) - max(a[1], b[1])
-    shared = max(w, 0) * max(h, 0)
-    areas = [(x[2] - x[0]) * (x[3] - x[1]) for x in (a, b)]
-    return shared / (sum(areas) - shared)
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 1.0])
@@ -66,9 +35,8 @@ def test_sampling_agrees_with_the_sequential_loop(threshold):
     got = box_ops.sample_boxes(region, smallest, seeds, K, "uniform", threshold, 6)
     numbers = uniform(seeds, (K, tries, 4))
     for i in range(0, N, 23):
-        expected = literal_samples(
-            region[i].tolist(), smallest[i].tolist(), numbers[i].tolist(), threshold
-        )
+        drawn = region[i].tolist(), smallest[i].tolist(), numbers[i].tolist()
+        expected = boxes_of_image(*drawn, uniform_box, threshold)
         assert np.allclose(got[i].numpy(), expected)
 
 
@@ -129,7 +97,7 @@ def test_a_candidate_is_rejected_above_the_threshold_and_not_at_it(monkeypatch, 
     """SCRL, section 3.1: reject a candidate if the IoU is larger than 50 %."""
     far = [5, 5, 6, 6]
     drawn = torch.tensor([[[[0, 0, 2, 1]] * 2, [second, far]]], dtype=torch.float64)  # (1, 2, 2, 4)
-    assert (literal_iou([0, 0, 2, 1], second) == 0.5) == kept
+    assert (iou([0, 0, 2, 1], second) == 0.5) == kept
     monkeypatch.setitem(box_ops.BOX_SAMPLERS, "given", (lambda *args: drawn, 1))
     got = box_ops.sample_boxes(None, None, torch.zeros(1, dtype=torch.int64), 2, "given", 0.5, 2)
     assert got[0, 1].tolist() == (second if kept else far)

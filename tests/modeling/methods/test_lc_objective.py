@@ -6,32 +6,14 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 from helpers import TINY, base_config, random_batch, tiny_config
-from oracles import DISJOINT, SIDE, GivenPasses, N, make_views
+from oracles import DISJOINT, SIDE, MapsOfViews, N, make_views
 
 from dense_ssl.modeling.methods import LCObjective
 from dense_ssl.structures import Views
 
-C, CELLS = 6, 7
+C, CELLS = MapsOfViews.channels, MapsOfViews.cells
 THREE = ("INPUT.VIEWS.NUM", 3, "INPUT.VIEWS.CROP", ("random", "random", "whole"),
          "INPUT.VIEWS.FLIP_PROB", (0.5, 0.5, 0.0))  # fmt: skip
-
-
-class GivenFeatures(GivenPasses):
-    """Maps of three views, the third of fewer cells."""
-
-    def __init__(self, seed, sides=(CELLS, CELLS, 4), **options):
-        super().__init__(**options)
-        generator = torch.Generator().manual_seed(seed)
-        self.maps = [
-            [torch.randn(N, C, x, x, generator=generator, dtype=torch.float64) for x in sides]
-            for _ in range(2)
-        ]
-
-    def online(self, view):
-        return {"res5": self.maps[0][view]}
-
-    def target(self, view):
-        return {"res5": self.maps[1][view]}
 
 
 def objective(kind, *options):
@@ -64,7 +46,7 @@ def test_lc_loss_asks_for_the_passes_it_needs():
 
 
 def test_lc_loss_flipping_a_crop_and_its_features_changes_nothing():
-    lc, views, passes = objective(LCObjective), three_views(2), GivenFeatures(2, (7, 7, 7))
+    lc, views, passes = objective(LCObjective), three_views(2), MapsOfViews(2, (7, 7, 7))
     before = lc(views, passes)["loss_local"]
     mirrored = views[0].affine.clone()
     mirrored[:, 0], mirrored[:, 1] = -mirrored[:, 0], SIDE - mirrored[:, 1]
@@ -79,7 +61,7 @@ def test_lc_loss_without_any_correspondence_trains_on():
     views = three_views(0, dict.fromkeys(range(N), DISJOINT))
     for view in views[:2]:
         view.affine[:, 1] = -5000
-    loss = lc(views, GivenFeatures(3))["loss_local"]
+    loss = lc(views, MapsOfViews(3))["loss_local"]
     loss.backward()
     assert loss.item() == 0
     assert all(torch.isfinite(x.grad).all() for x in lc.projector.parameters())

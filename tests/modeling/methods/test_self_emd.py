@@ -14,31 +14,13 @@ from helpers import (
     random_batch,
     tiny_config,
 )
-from oracles import DISJOINT, SIDE, GivenPasses, N, make_views
+from oracles import DISJOINT, SIDE, MapsOfViews, N, make_views
 
 from dense_ssl.modeling.methods import SelfEMDObjective
 from dense_ssl.structures import Views
 
-C, CELLS = 6, 7
+C, CELLS = MapsOfViews.channels, MapsOfViews.cells
 BRANCH = ("projector", "target_projector", "predictor")
-
-
-class GivenFeatures(GivenPasses):
-    """Maps of three views, the third of fewer cells."""
-
-    def __init__(self, seed, sides=(CELLS, CELLS, 4), **options):
-        super().__init__(**options)
-        generator = torch.Generator().manual_seed(seed)
-        self.maps = [
-            [torch.randn(N, C, x, x, generator=generator, dtype=torch.float64) for x in sides]
-            for _ in range(2)
-        ]
-
-    def online(self, view):
-        return {"res5": self.maps[0][view]}
-
-    def target(self, view):
-        return {"res5": self.maps[1][view]}
 
 
 def objective(*options):
@@ -108,7 +90,7 @@ def gradients(emd, passes):
 
 
 def test_nothing_tells_the_vectors_of_separate_heads_from_their_opposites():
-    emd, passes = objective("SHARED_HEAD", False), GivenFeatures(7)
+    emd, passes = objective("SHARED_HEAD", False), MapsOfViews(7)
     losses, taught = gradients(emd, passes)
     weights = masses(emd, passes)
     negate(emd)
@@ -125,7 +107,7 @@ def test_nothing_tells_the_vectors_of_separate_heads_from_their_opposites():
 
 
 def test_the_vectors_of_a_shared_head_turn_with_the_cells():
-    emd, passes = objective("SHARED_HEAD", True), GivenFeatures(7)
+    emd, passes = objective("SHARED_HEAD", True), MapsOfViews(7)
     losses, _ = gradients(emd, passes)
     weights = masses(emd, passes)
     negate(emd)
@@ -147,7 +129,7 @@ def test_a_shared_head_is_one_head_with_a_batch_for_each_branch():
                     getattr(shared, name)["map"].state_dict()
                 )
     # batch norm of the cells does not see the vectors: the branches run as if they were apart
-    passes = GivenFeatures(8)
+    passes = MapsOfViews(8)
     losses = [emd(three_views(), passes) for emd in (shared, separate)]
     assert all(losses[0][k].item() == pytest.approx(losses[1][k].item()) for k in losses[0])
 
@@ -155,13 +137,13 @@ def test_a_shared_head_is_one_head_with_a_batch_for_each_branch():
 @pytest.mark.parametrize("shared", [False, True])
 def test_heads_are_joined_by_the_size_of_the_views(shared):
     emd = objective("SHARED_HEAD", shared)
-    passes, sizes = GivenFeatures(9, concatenate=True, views=three_views()), []
+    passes, sizes = MapsOfViews(9, concatenate=True, views=three_views()), []
     for head in set(emd.projector.values()):
         head.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
     joined = emd(three_views(), passes)
     # the vectors and the cells of two views together, those of the small view alone
     assert sorted(sizes) == [N, 2 * N, 16 * N, 2 * CELLS**2 * N]
-    alone = emd(three_views(), GivenFeatures(9))
+    alone = emd(three_views(), MapsOfViews(9))
     assert joined["loss_emd"].item() != pytest.approx(alone["loss_emd"].item(), abs=1e-6)
 
 
@@ -169,7 +151,7 @@ def test_the_gradient_through_the_plan_is_a_choice():
     found = []
     for differentiate in (False, True):
         emd = objective("DIFFERENTIATE_PLAN", differentiate, "SHARED_HEAD", False)
-        emd(three_views(), GivenFeatures(3))["loss_emd"].backward()
+        emd(three_views(), MapsOfViews(3))["loss_emd"].backward()
         found.append(emd.projector["map"].output.weight.grad.clone())
         # detached marginals teach the vector branch nothing
         taught = emd.projector["vector"].output.weight.grad
@@ -178,13 +160,13 @@ def test_the_gradient_through_the_plan_is_a_choice():
 
 
 def test_self_emd_does_not_ask_where_views_lie():
-    emd, passes = objective(), GivenFeatures(4)
+    emd, passes = objective(), MapsOfViews(4)
     apart = three_views(1, dict.fromkeys(range(N), DISJOINT))
     assert emd(three_views(0), passes)["loss_emd"] == emd(apart, passes)["loss_emd"]
 
 
 def test_flipping_a_map_does_not_matter_to_transport():
-    emd, passes = objective(), GivenFeatures(5)
+    emd, passes = objective(), MapsOfViews(5)
     before = emd(three_views(), passes)["loss_emd"]
     passes.maps[1][1] = passes.maps[1][1].flip(-1)
     assert emd(three_views(), passes)["loss_emd"].item() == pytest.approx(before.item(), abs=1e-9)
@@ -206,7 +188,7 @@ def test_vectors_that_nothing_trains_are_refused():
 @pytest.mark.parametrize("key", ["SHARED_HEAD", "DIFFERENTIATE_PLAN"])
 def test_vectors_without_a_loss_of_their_own_are_trained_by_the_transport(key):
     emd = objective("VECTOR_LOSS_WEIGHT", 0.0, "SHARED_HEAD", False, key, True)
-    losses = emd(three_views(), GivenFeatures(6))
+    losses = emd(three_views(), MapsOfViews(6))
     assert set(losses) == {"loss_emd"}
     losses["loss_emd"].backward()
     for head in (emd.projector, emd.predictor):
@@ -217,7 +199,7 @@ def test_vectors_without_a_loss_of_their_own_are_trained_by_the_transport(key):
 def test_other_marginals_need_no_vector_branch(marginals):
     emd = objective("MARGINALS", marginals, "VECTOR_LOSS_WEIGHT", 0.0)
     assert set(emd.projector) == set(emd.predictor) == {"map"}
-    assert set(emd(three_views(), GivenFeatures(2))) == {"loss_emd"}
+    assert set(emd(three_views(), MapsOfViews(2))) == {"loss_emd"}
 
 
 @pytest.mark.parametrize("shared", [False, True])
