@@ -1,6 +1,7 @@
 """Evaluators by kind of data set."""
 
 import json
+import logging
 import os
 
 import numpy as np
@@ -10,6 +11,7 @@ from dataset_files import make_cfg, make_coco, make_image, make_voc
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import COCOEvaluator, PascalVOCDetectionEvaluator
 from detectron2.structures import Boxes, Instances
+from helpers import recorded_log
 from PIL import Image
 
 from dense_ssl.data.sources.entries import resolve_dataset
@@ -115,9 +117,53 @@ def test_voc_equals_detectron2_on_complete_annotations(tmp_path):
         predictions.append(
             predict(item, boxes, rng.integers(0, 2, 8).tolist(), rng.random(8).tolist())
         )
-    ours = score(evaluator_of(tmp_path, name), predictions)
-    theirs = score(PascalVOCDetectionEvaluator(name), predictions)
-    assert ours == theirs and 0 < ours["bbox"]["AP50"] < 100
+    ours = score(evaluator_of(tmp_path, name), predictions)["bbox"]
+    theirs = score(PascalVOCDetectionEvaluator(name), predictions)["bbox"]
+    assert {key: ours[key] for key in theirs} == pytest.approx(theirs, rel=1e-12)
+    assert 0 < ours["AP50"] < 100
+    # of one class: detectron2's mean over that class alone
+    for label in ("cat", "dog"):
+        alone = PascalVOCDetectionEvaluator(name)
+        alone._class_names = [label]
+        index = ("cat", "dog").index(label)
+        kept = [(x, {"instances": y["instances"][y["instances"].pred_classes == index]})
+                for x, y in predictions]  # fmt: skip
+        for _, y in kept:
+            y["instances"].pred_classes[:] = 0
+        assert ours[f"AP-{label}"] == pytest.approx(score(alone, kept)["bbox"]["AP"], rel=1e-12)
+    assert ours["AP-cat"] != ours["AP-dog"]
+
+
+def test_voc_writes_its_predictions_and_a_table_of_the_classes(tmp_path):
+    objects = {"a1": [("cat", EASY, 2, 3, 20, 21)],
+               "a2": [("dog", EASY, 1, 1, 9, 9), ("dog", EASY, 11, 1, 19, 9)]}  # fmt: skip
+    root = make_voc(tmp_path, objects)
+    (root / "classes.txt").write_text("dog\nowl\ncat\n")
+    name = resolve_dataset(f"voc:{root}:train")
+    predictions = perfect(name)
+    predictions[1][1]["instances"] = predictions[1][1]["instances"][:1]
+    evaluator = evaluator_of(tmp_path, name)
+    with recorded_log("dense_ssl.evaluation.voc", logging.INFO) as log:
+        results = score(evaluator, predictions)
+    assert results["bbox"]["AP-cat"] == 100 and results["bbox"]["AP-dog"] == 50
+    assert "AP-owl" not in results["bbox"]
+    table = next(x for x in log if "by class" in x)
+    cells = [[y.strip() for y in x.strip("|").split("|")] for x in table.splitlines()[1:]]
+    assert cells[0] == ["class", "objects", "AP", "AP50", "AP75"]
+    assert cells[2:] == [["dog", "2", "50.000", "50.000", "50.000"],
+                         ["cat", "1", "100.000", "100.000", "100.000"]]  # fmt: skip
+    written = json.loads((tmp_path / "out/inference/coco_instances_results.json").read_text())
+    assert [(x["image_id"], x["category_id"], x["bbox"]) for x in written] == [
+        ("a1", 2, [1, 2, 19, 19]), ("a2", 0, [0, 0, 9, 9])
+    ]  # fmt: skip
+    assert written[0]["score"] == pytest.approx(0.9)
+
+
+def test_voc_names_may_hold_slashes_and_spaces(tmp_path):
+    objects = {"1": [("red cell/old ", EASY, 2, 2, 20, 20)], "2": [("other", EASY, 2, 2, 9, 9)]}
+    name = resolve_dataset(f"voc:{make_voc(tmp_path, objects)}:train")
+    results = score(evaluator_of(tmp_path, name), perfect(name))
+    assert results["bbox"]["AP-red cell/old"] == results["bbox"]["AP"] == 100
 
 
 @pytest.mark.parametrize("tags", ["", "<difficult>0</difficult>", "<difficult/><truncated/>"])
@@ -139,7 +185,8 @@ def test_voc_classes_absent_from_the_split_are_left_out(tmp_path):
     item, _ = perfect(name)[0]
     predictions = [predict(item, [[1, 1, 20, 20], [0, 0, 9, 9]], [11, 0])]
     for _ in range(2):  # evaluation leaves the evaluator as it was
-        assert score(evaluator, predictions) == {"bbox": {"AP": 100, "AP50": 100, "AP75": 100}}
+        expected = {"AP": 100, "AP50": 100, "AP75": 100, "AP-dog": 100}
+        assert score(evaluator, predictions) == {"bbox": expected}
     assert score(evaluator, [predict(item, [], [])])["bbox"]["AP"] == 0
 
 

@@ -1,12 +1,15 @@
 """Folders in the layout of VOC, of any origin."""
 
+import logging
 import os
 
 import pytest
-from dataset_files import OBJECT, make_voc
+from dataset_files import OBJECT, make_cfg, make_voc
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.pascal_voc import CLASS_NAMES, load_voc_instances
+from helpers import recorded_log
 
+from dense_ssl.data.finetune.label_space import resolve_labels
 from dense_ssl.data.sources.entries import resolve_dataset
 
 ROOT = os.environ.get("DETECTRON2_DATASETS", "")
@@ -65,7 +68,6 @@ def test_voc_layout_is_checked(tmp_path):
     ("content", "message"),
     [
         ("<annotation>", "not valid xml"),
-        ("<a>" + OBJECT.format("unicorn", "", 1, 1, 2, 2) + "</a>", "'unicorn'.*classes.txt"),
         (
             "<a>" + OBJECT.format("cat", "", 1, "x", 2, 2) + "</a>",
             "object 1 .*'x' in <bndbox><ymin",
@@ -82,6 +84,72 @@ def test_voc_annotation_faults_are_named(tmp_path, content, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
         DatasetCatalog.get(name)
     assert "DATASETS.TRAIN" in str(error.value) and "1.xml" in str(error.value)
+
+
+def test_voc_class_outside_the_list_is_named(tmp_path):
+    root = make_voc(tmp_path, {"1": [("unicorn", "", 1, 1, 2, 2)]})
+    (root / "classes.txt").write_text("horse\n")
+    with pytest.raises(ValueError, match=r"1\.xml.*'unicorn'.*none of \['horse'\].*classes\.txt"):
+        DatasetCatalog.get(resolve_dataset(f"voc:{root}:train"))
+
+
+# Classes read from the annotations
+
+
+def two_splits(tmp_path, train, test):
+    """The root of a VOC folder whose images have objects of these classes."""
+    for split, images in (("train", train), ("test", test)):
+        objects = {k: [(x, "", 1, 1, 9, 9) for x in names] for k, names in images.items()}
+        root = make_voc(tmp_path, objects, split=split)
+    return root
+
+
+def test_voc_classes_are_those_of_all_annotations_sorted(tmp_path):
+    root = two_splits(tmp_path, {"1": ["wren", "robin"], "2": []}, {"3": ["owl", "wren", "cat"]})
+    (root / "Annotations/more").mkdir()  # of no split
+    (root / "Annotations/more/4.xml").write_text("<a>" + OBJECT.format(" rook ", "", 1, 1, 2, 2)
+                                                 + "</a>")  # fmt: skip
+    (root / "Annotations/broken.xml").write_text("<a>")
+    with recorded_log("dense_ssl.data.sources.voc", logging.INFO) as log:
+        names = [resolve_dataset(f"voc:{root}:{x}") for x in ("train", "test")]
+    classes = ["cat", "owl", "robin", "rook", "wren"]
+    assert [MetadataCatalog.get(x).thing_classes for x in names] == [classes, classes]
+    assert [x["category_id"] for x in DatasetCatalog.get(names[1])[0]["annotations"]] == [1, 4, 0]
+    assert "Reading the classes of 5 files" in log[0]  # once for both splits
+    assert [x.split(": ")[-1] for x in log if "read from its Annotations" in x] == [
+        "cat, owl, robin, rook, wren"
+    ] * 2
+    assert len(log) == 5
+
+
+def test_voc_classes_that_a_split_lacks_are_logged(tmp_path):
+    root = two_splits(tmp_path, {"1": ["wren"]}, {"2": ["wren", "owl"]})
+    for split, absent in (("train", "owl"), ("test", None)):
+        with recorded_log("dense_ssl.data.sources.voc", logging.WARNING) as log:
+            resolve_dataset(f"voc:{root}:{split}")
+        assert len(log) == (1 if absent else 0)
+        if absent:
+            assert f"The split 'train' of {root} has no object of: owl." in log[0]
+
+
+def test_voc_keeps_the_order_of_the_20_and_obeys_classes_txt(tmp_path):
+    root = two_splits(tmp_path, {"1": ["dog", "cat"]}, {"2": ["person"]})
+    with recorded_log("dense_ssl.data.sources.voc", logging.INFO) as log:
+        name = resolve_dataset(f"voc:{root}:train")
+    assert MetadataCatalog.get(name).thing_classes == list(CLASS_NAMES)
+    assert "objects of 3 of VOC's 20 classes" in log[-1]
+    (root / "classes.txt").write_text("person\ndog\ncat\n")
+    with recorded_log("dense_ssl.data.sources.voc", logging.INFO) as log:
+        name = resolve_dataset(f"voc:{root}:test")
+    assert MetadataCatalog.get(name).thing_classes == ["person", "dog", "cat"] and not log
+
+
+def test_two_folders_with_other_classes_are_pointed_at_classes_txt(tmp_path):
+    first = two_splits(tmp_path / "a", {"1": ["wren"]}, {})
+    second = two_splits(tmp_path / "b", {"1": ["owl"]}, {})
+    names = tuple(resolve_dataset(f"voc:{x}:train") for x in (first, second))
+    with pytest.raises(ValueError, match=r"number 0 is 'owl' against 'wren'.*same classes\.txt"):
+        resolve_labels(make_cfg(train=names[:1], test=names[1:]))
 
 
 def test_voc_image_must_exist(tmp_path):

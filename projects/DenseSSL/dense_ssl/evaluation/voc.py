@@ -1,14 +1,19 @@
 """Average precision of PASCAL VOC, also for annotations that are not PASCAL's."""
 
-import copy
+import json
 import logging
 import os
+import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 
+import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import PascalVOCDetectionEvaluator
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from detectron2.evaluation.pascal_voc_evaluation import voc_eval
 from detectron2.utils import comm
+from tabulate import tabulate
 
 from ..data.sources.voc import BOX_TAGS, read_objects, read_split
 
@@ -16,67 +21,117 @@ logger = logging.getLogger(__name__)
 
 # Tags that detectron2 reads of each object, and their values if a file does not have them.
 _DEFAULTS = {"pose": "Unspecified", "truncated": "0", "difficult": "0"}
+# Overlaps, in percent, that AP is the mean over, as in COCO.
+_OVERLAPS = range(50, 100, 5)
 
 
 class VOCEvaluator(PascalVOCDetectionEvaluator):
-    """detectron2's VOC evaluator; on PASCAL's own data its results are the same.
+    """detectron2's VOC evaluator, with the AP of each class and the predictions in a file.
 
-    In addition, annotation files may lack pose, truncated and difficult and may have fractions in
-    their boxes. Classes without an object in the split are left out of the mean; detectron2 counts
-    them as 0, or as NaN if one was predicted.
+    On PASCAL's own data the means are detectron2's. Beyond it, annotation files may lack pose,
+    truncated and difficult and may have fractions in their boxes. Classes without an object in the
+    split are left out; detectron2 counts them as 0, or as NaN if one was predicted.
     """
 
     def __init__(self, dataset_name, output_folder):
         """
         Args:
             dataset_name: of a data set with VOC metadata.
-            output_folder: for completed copies of annotation files, if they are needed.
+            output_folder: for ``coco_instances_results.json``, the list of images, and completed
+                copies of annotation files, if they are needed.
         """
         super().__init__(dataset_name)
         meta = MetadataCatalog.get(dataset_name)
         self._root, self._split = meta.dirname, meta.split
         self._output_folder = output_folder
 
+    def reset(self):
+        super().reset()
+        self._results = []
+
+    def process(self, inputs, outputs):
+        super().process(inputs, outputs)
+        for item, output in zip(inputs, outputs):
+            instances = output["instances"].to(self._cpu_device)
+            self._results += instances_to_coco_json(instances, item["image_id"])
+
     def evaluate(self):
-        """Compute the AP from the predictions of all processes.
+        """Compute the AP from the predictions of all processes, and write the predictions.
 
         Returns:
-            {"bbox": {"AP", "AP50", "AP75"}} in the main process, else None.
+            {"bbox": {"AP", "AP50", "AP75", "AP-<class>" of each class in the split}} in percent in
+            the main process, else None.
         """
         ids = read_split(self._root, self._split)
         files = {x: read_objects(self._anno_file_template.format(x)) for x in ids}
-        # a copy, so that the class numbers in this evaluator's predictions stay
-        scorer = copy.copy(self)
-        scorer._restrict_to_classes(objects for _, objects in files.values())
-        if comm.is_main_process():
-            scorer._prepare_files({x: tree for x, (tree, _) in files.items()})
-        return PascalVOCDetectionEvaluator.evaluate(scorer)
+        counts = self._count_objects(objects for _, objects in files.values())
+        lines, results = comm.gather(self._predictions, dst=0), comm.gather(self._results, dst=0)
+        if not comm.is_main_process():
+            return None
+        self._write_predictions([x for part in results for x in part])
+        paths = self._prepare_files({x: tree for x, (tree, _) in files.items()})
+        aps = {}
+        for i, name in enumerate(self._class_names):
+            if counts[name]:
+                found = [line for part in lines for line in part.get(i, [])]
+                aps[name] = self._class_ap(name, found, *paths)
+        self._log_table(aps, counts)
+        return {"bbox": _means(aps)}
 
-    def _restrict_to_classes(self, objects):
-        """Leave out the classes without an object in the split, not counting difficult ones."""
-        counts = Counter(x["name"] for image in objects for x in image if not x["difficult"])
-        present = [i for i, name in enumerate(self._class_names) if counts[name]]
+    def _count_objects(self, images):
+        """Return the objects of each class in the split, not counting difficult ones."""
+        counts = Counter(x["name"] for image in images for x in image if not x["difficult"])
         absent = [name for name in self._class_names if not counts[name]]
-        if not present:
+        if len(absent) == len(self._class_names):
             raise ValueError(
                 f"DATASETS.TEST: the split {self._split!r} of {self._root!r} has no object to find "
                 f"of any of the classes {list(self._class_names)}."
             )
         if absent:
             logger.info("Not in %s, so not in the mean AP: %s", self._split, ", ".join(absent))
-        self._class_names = [self._class_names[i] for i in present]
-        self._predictions = {
-            new: self._predictions[old]
-            for new, old in enumerate(present)
-            if old in self._predictions
-        }
+        return counts
+
+    def _write_predictions(self, results):
+        """Write the predictions in COCO's format; category_id is the index of the class."""
+        os.makedirs(self._output_folder, exist_ok=True)
+        path = os.path.join(self._output_folder, "coco_instances_results.json")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(results, file)
+        logger.info("%d predictions written to %s", len(results), path)
+
+    def _class_ap(self, name, lines, annotations, image_set):
+        """Return the AP of one class at each overlap, in percent.
+
+        Args:
+            name: of the class.
+            lines: its predictions, as ``process`` of detectron2 writes them.
+            annotations, image_set: result of :meth:`_prepare_files`.
+        """
+        with tempfile.TemporaryDirectory(prefix="voc_evaluation_") as folder:
+            path = os.path.join(folder, "predictions.txt")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write("\n".join(lines))
+            arguments = path, annotations, image_set, name
+            return [100 * voc_eval(*arguments, x / 100, self._is_2007)[2] for x in _OVERLAPS]
+
+    def _log_table(self, aps, counts):
+        rows = [
+            (name, counts[name], np.mean(x), x[0], x[_OVERLAPS.index(75)])
+            for name, x in aps.items()
+        ]
+        table = tabulate(rows, ("class", "objects", "AP", "AP50", "AP75"), "pipe", floatfmt=".3f")
+        logger.info("Average precision on %s by class:\n%s", self._dataset_name, table)
 
     def _prepare_files(self, trees):
-        """Score against copies of the files if detectron2 could not read the files themselves.
+        """Make files that detectron2 can read if the split's own are not.
 
         Args:
             trees: {image id: root element}; completed in place.
+
+        Returns:
+            (path of annotation files with "{}" for the image id, path of the list of images).
         """
+        annotations = self._anno_file_template
         changes = [_complete(x) for x in trees.values()]
         if any(changes):
             logger.info(
@@ -85,22 +140,34 @@ class VOCEvaluator(PascalVOCDetectionEvaluator):
                 "/".join(_DEFAULTS),
                 "/".join(_DEFAULTS.values()),
             )
-            self._anno_file_template = os.path.join(self._output_folder, "annotations", "{}.xml")
+            annotations = os.path.join(self._output_folder, "annotations", "{}.xml")
             for image_id, tree in trees.items():
-                path = self._anno_file_template.format(image_id)
+                path = annotations.format(image_id)
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 ElementTree.ElementTree(tree).write(path)
         # detectron2 takes every line of the split for an image, even an empty one
-        os.makedirs(self._output_folder, exist_ok=True)
-        self._image_set_path = os.path.join(self._output_folder, f"{self._split}.txt")
-        with open(self._image_set_path, "w", encoding="utf-8") as file:
+        image_set = os.path.join(self._output_folder, f"{self._split}.txt")
+        with open(image_set, "w", encoding="utf-8") as file:
             file.write("\n".join(trees))
+        return annotations, image_set
+
+
+def _means(aps):
+    """Return the results of {class: AP at each overlap}."""
+    by_overlap = dict(zip(_OVERLAPS, np.array(list(aps.values())).mean(axis=0).tolist()))
+    return {
+        "AP": float(np.mean(list(by_overlap.values()))),
+        "AP50": by_overlap[50],
+        "AP75": by_overlap[75],
+        **{f"AP-{name}": float(np.mean(x)) for name, x in aps.items()},
+    }
 
 
 def _complete(tree):
     """Add what detectron2 reads of every object; return True if anything was changed."""
     before = ElementTree.tostring(tree)
     for item in tree.findall("object"):
+        item.find("name").text = item.find("name").text.strip()
         for tag, default in _DEFAULTS.items():
             element = item.find(tag)
             if element is None:

@@ -121,7 +121,8 @@ def _common_names(cfg, field, kind):
                 raise ValueError(
                     f"{name!r} of DATASETS.{part} has other {kind} than {first}: "
                     f"{_difference(names, known)}. Predictions are numbered in the order of the "
-                    f"{kind}: give all data sets the same ones."
+                    f"{kind}: give all data sets the same ones (VOC folders: the same classes.txt "
+                    "in each)."
                 )
     return known
 

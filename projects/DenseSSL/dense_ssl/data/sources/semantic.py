@@ -56,7 +56,7 @@ def vocseg_dataset(root, split, labels=None):
     root = check_voc_folder(root, "ImageSets/Segmentation", labels)
     read_split(root, split, "Segmentation")
     load = functools.partial(load_voc_label_maps, root, split, os.path.join(root, labels))
-    return load, label_map_metadata(("background", *read_classes(root)))
+    return load, label_map_metadata(("background", *(read_classes(root) or CLASS_NAMES)))
 
 
 def voc_label_folder(split):

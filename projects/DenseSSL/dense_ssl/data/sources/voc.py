@@ -1,8 +1,10 @@
 """Folders in the layout of PASCAL VOC."""
 
 import functools
+import logging
 import os
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 from detectron2.data.datasets.pascal_voc import CLASS_NAMES
 from detectron2.structures import BoxMode
@@ -11,6 +13,8 @@ from PIL import Image
 from .folder import IMAGE_EXTENSIONS, check_folder
 from .paths import located
 
+logger = logging.getLogger(__name__)
+
 BOX_TAGS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -18,8 +22,9 @@ def voc_dataset(root, split, year=None):
     """Open one split of a VOC folder.
 
     Args:
-        root: folder with Annotations, ImageSets/Main, JPEGImages and, for classes other than the 20
-            of VOC, classes.txt (one name per line).
+        root: folder with Annotations, ImageSets/Main, JPEGImages and, to choose the classes and
+            their order, classes.txt (one name per line). Without it they are those of
+            :func:`classes_of_annotations`.
         split: name of a file in ImageSets/Main, without .txt.
         year: "2007" selects VOC2007's 11-point AP, any other year the area under the curve.
 
@@ -27,8 +32,8 @@ def voc_dataset(root, split, year=None):
         (function that reads the dicts, metadata).
     """
     root = check_voc_folder(root, "Annotations", "ImageSets/Main", "JPEGImages")
-    read_split(root, split)
-    classes = read_classes(root)
+    ids = read_split(root, split)
+    classes = read_classes(root) or classes_of_annotations(root, ids, split)
     metadata = {
         "thing_classes": classes,
         "dirname": root,
@@ -63,15 +68,67 @@ def read_split(root, split, task="Main"):
 
 
 def read_classes(root):
-    """Return the class names of a VOC folder: those of its classes.txt, or the 20 of VOC."""
+    """Return the class names in classes.txt of a VOC folder, [] without the file."""
     path = os.path.join(root, "classes.txt")
     if not os.path.isfile(path):
-        return list(CLASS_NAMES)
+        return []
     with open(path, encoding="utf-8") as file:
         classes = [line.strip() for line in file if line.strip()]
     if not classes or len(set(classes)) < len(classes):
         raise ValueError(f"{path!r} must name each class once, one per line; it has {classes}.")
     return classes
+
+
+def classes_of_annotations(root, ids, split):
+    """Return the class names of a VOC folder without classes.txt.
+
+    They are the names in all files of Annotations, sorted: all splits of a folder have the same
+    list. If all of them are VOC's own, or there are none, they are VOC's 20 in VOC's order.
+
+    Args:
+        root: the folder.
+        ids: image ids of the split, for the message about classes that it does not have.
+        split: its name.
+    """
+    by_image = _names_by_image(root)
+    found = set().union(*by_image.values())
+    if found <= set(CLASS_NAMES):
+        if len(found) < len(CLASS_NAMES):
+            logger.info("%s has objects of %d of VOC's %d classes, and a detector gets all of them "
+                        "in VOC's order; %s chooses others", root, len(found), len(CLASS_NAMES),
+                        os.path.join(root, "classes.txt"))  # fmt: skip
+        return list(CLASS_NAMES)
+    classes = sorted(found)
+    logger.info("Classes of %s, read from its Annotations: %s", root, ", ".join(classes))
+    here = set().union(*(by_image.get(x, set()) for x in ids))
+    if found - here:
+        logger.warning(
+            "The split %r of %s has no object of: %s. A detector does not learn a class that is "
+            "not in its training data; %s leaves classes out.",
+            split, root, ", ".join(sorted(found - here)), os.path.join(root, "classes.txt"),
+        )  # fmt: skip
+    return classes
+
+
+@functools.lru_cache(maxsize=8)
+def _names_by_image(root):
+    """Return {image id: names of its objects} of all annotation files that can be read.
+
+    Files with faults are left out here; loading a split that has one names the fault.
+    """
+    folder = Path(root, "Annotations")
+    paths = sorted(folder.rglob("*.xml"))
+    logger.info("Reading the classes of %d files in %s; %s would avoid it", len(paths), folder,
+                os.path.join(root, "classes.txt"))  # fmt: skip
+    found = {}
+    for path in paths:
+        try:
+            tree = ElementTree.parse(path).getroot()
+        except ElementTree.ParseError:
+            continue
+        names = {x.findtext("name", "").strip() for x in tree.findall("object")}
+        found[path.relative_to(folder).with_suffix("").as_posix()] = names - {""}
+    return found
 
 
 def read_objects(path):
@@ -129,8 +186,8 @@ def _load_image(root, image_id, classes):
     for item in objects:
         if item["name"] not in classes:
             raise ValueError(
-                f"{path!r} has the class {item['name']!r}, which is none of {classes}. Name the "
-                f"classes of this data set in {os.path.join(root, 'classes.txt')!r}, one per line."
+                f"{path!r} has the class {item['name']!r}, which is none of {classes}. Add it to "
+                f"{os.path.join(root, 'classes.txt')!r}, or delete its objects."
             )
         left, top, right, bottom = item["box"]
         annotations.append(
