@@ -6,6 +6,12 @@ a method are in the method's file.
 """
 
 from .defaults import add_dense_ssl_config, default_config
-from .loading import load_config
+from .loading import detect_device, load_config, read_config
 
-__all__ = ["add_dense_ssl_config", "default_config", "load_config"]
+__all__ = [
+    "add_dense_ssl_config",
+    "default_config",
+    "detect_device",
+    "load_config",
+    "read_config",
+]

@@ -5,13 +5,40 @@ import importlib.util
 import os
 import sys
 
+import torch
 from detectron2.config import CfgNode
 
 from .defaults import default_config
 
+# MODEL.DEVICE of every config that is loaded and does not state another: "cuda" if there is a GPU,
+# else "cpu". (Not the default of the key: stock configs keep detectron2's.) Apple's "mps" is not
+# chosen, because detectron2's RoIAlign does not run on it.
+DETECT = "detect"
+
 
 def load_config(config_file="", options=()):
-    """Return the config of a yaml with ``KEY VALUE`` pairs on top.
+    """Return the config of a yaml with ``KEY VALUE`` pairs on top, its device detected.
+
+    Arguments and errors as in :func:`read_config`.
+
+    Returns:
+        config, not frozen. MODEL.DEVICE is the one stated, else "cuda" if there is a GPU, or "cpu".
+    """
+    cfg = read_config(config_file, options)
+    detect_device(cfg)
+    return cfg
+
+
+def detect_device(cfg):
+    """Replace a MODEL.DEVICE of DETECT, in place; return True if it was that."""
+    if cfg.MODEL.DEVICE != DETECT:
+        return False
+    cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+    return True
+
+
+def read_config(config_file="", options=()):
+    """Return the config of a yaml with ``KEY VALUE`` pairs on top; MODEL.DEVICE may be DETECT.
 
     The modules that the yaml, its ``_BASE_`` and the options name in IMPORTS are imported before
     their other keys are read. They may register objectives, whose keys are then known,
@@ -33,9 +60,9 @@ def load_config(config_file="", options=()):
     for position in range(0, len(options) - 1, 2):
         if options[position] == "IMPORTS":
             imports += _entries(options[position + 1], os.getcwd(), "on the command line")
-    for module in imports:
-        _import(module)
+    import_modules(imports)
     cfg = default_config()
+    cfg.MODEL.DEVICE = DETECT
     try:
         if config_file:
             cfg.merge_from_file(config_file)
@@ -49,6 +76,12 @@ def load_config(config_file="", options=()):
         ) from error
     cfg.IMPORTS = tuple(dict.fromkeys(imports))
     return cfg
+
+
+def import_modules(modules):
+    """Import modules of IMPORTS, files by their paths."""
+    for module in modules:
+        _import(module)
 
 
 def imports_of_yaml(config_file):

@@ -24,11 +24,19 @@ def add_solver_config(cfg):
     cfg.SOLVER.OPTIMIZER = "SGD"
     cfg.SOLVER.BETAS = (0.9, 0.999)
     cfg.SOLVER.TRUST_COEFFICIENT = 0.001
-    # Length of pre-training, of its warm-up and of the time between checkpoints, in epochs. Above
-    # 0 they replace MAX_ITER, WARMUP_ITERS and CHECKPOINT_PERIOD.
+    # Length of the training, of its warm-up and of the time between checkpoints, in epochs. Above 0
+    # they replace MAX_ITER, WARMUP_ITERS and CHECKPOINT_PERIOD. An epoch is as many images as the
+    # training data have (in fine-tuning without those that detectron2 leaves out because nothing is
+    # labelled), whatever DATALOADER.SAMPLER_TRAIN is: RepeatFactorTrainingSampler shows some images
+    # more often in the same number of steps.
+    # With EPOCHS, STEPS keep their share of MAX_ITER, and a warm-up in iterations that would take
+    # the whole run takes a tenth of it.
     cfg.SOLVER.EPOCHS = 0
     cfg.SOLVER.WARMUP_EPOCHS = 0
     cfg.SOLVER.CHECKPOINT_EPOCHS = 0
+    # Where the learning rate of WarmupMultiStepLR falls, as shares of the training, such as
+    # (0.67, 0.89); they replace STEPS. Empty: STEPS.
+    cfg.SOLVER.STEP_SHARES = ()
     # Above 0: the learning rate is BASE_LR * IMS_PER_BATCH / BASE_LR_BATCH.
     cfg.SOLVER.BASE_LR_BATCH = 0
     # Each step accumulates the gradients of this many equal parts of IMS_PER_BATCH.
@@ -36,3 +44,15 @@ def add_solver_config(cfg):
     # "bfloat16", "float16" or "auto": bfloat16 where the device computes in it, else float16 on
     # GPUs and full precision on CPUs.
     cfg.SOLVER.AMP.PRECISION = "auto"
+
+
+def add_evaluation_config(cfg):
+    """Evaluation during training."""
+    # Time between evaluations, in epochs; above 0 it replaces TEST.EVAL_PERIOD.
+    cfg.TEST.EVAL_EPOCHS = 0
+    # An evaluation metric, such as "bbox/AP" or "sem_seg/mIoU" (of several data sets: the name of
+    # the set before it, as in metrics.json). The detector with the highest one is kept as
+    # model_best.pth. Empty: none is kept.
+    cfg.TEST.BEST_METRIC = ""
+    # Training stops after this many evaluations in a row without a new best; 0: never.
+    cfg.TEST.PATIENCE = 0

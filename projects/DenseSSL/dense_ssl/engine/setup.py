@@ -6,10 +6,14 @@ import torch
 from detectron2.engine import default_setup
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
 
-from ..config import load_config
+from ..config import detect_device, read_config
+from ..config.loading import import_modules
+from ..config.packages import check_packages
 from ..data.finetune.label_space import resolve_labels
+from ..data.finetune.loader import count_training_images
 from ..data.sources.entries import register_datasets
 from ..data.views.loader import pretrain_dataset_dicts
 from ..evaluation import check_evaluators
@@ -37,15 +41,17 @@ def setup(args):
     """Build, resolve and freeze the config of a run, and set up its output folder and log.
 
     Args:
-        args: result of detectron2's ``default_argument_parser()``.
+        args: result of detectron2's ``default_argument_parser()``; or with ``cfg``, a config that
+            is not frozen, instead of a file and options.
 
     Returns:
         frozen config.
     """
-    cfg = load_config(args.config_file, args.opts)
+    cfg = _config_of(args)
+    check_packages(cfg, args.eval_only)
     # before anything is logged, so that log.txt has the package's own log from the start
     logger = setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="dense_ssl")
-    resolve_device(cfg, logger)
+    detected = resolve_device(cfg, logger)
     resolve_norms(cfg, logger)
     if is_pretraining(cfg):
         check_pretraining(cfg)
@@ -57,11 +63,22 @@ def setup(args):
         resolve_labels(cfg, stated=args.opts[::2])
         check_evaluators(cfg)
         check_finetuning(cfg)
+        if not args.eval_only:  # which needs no training images
+            resolve_epochs(cfg, count_training_images(cfg))
     cfg.freeze()
     default_setup(cfg, args)
+    if detected:
+        _leave_out_device(cfg)
     if cfg.TUNE_ALLOCATOR and cfg.MODEL.DEVICE == "cpu":
         tune_allocator()
     return cfg
+
+
+def _config_of(args):
+    if not hasattr(args, "cfg"):
+        return read_config(args.config_file, args.opts)
+    import_modules(args.cfg.IMPORTS)  # of a process that was started for this run
+    return args.cfg
 
 
 def meta_architecture(cfg):
@@ -82,14 +99,38 @@ def is_pretraining(cfg):
 
 
 def resolve_device(cfg, logger):
-    """Fall back to the CPU where there is no GPU, and share its cores between the processes."""
+    """Set MODEL.DEVICE to one that is there, and share a CPU's cores between the processes.
+
+    Returns:
+        bool: True if no device was stated, so that it was detected.
+    """
+    detected = detect_device(cfg)
+    if detected:
+        logger.info("Running on %s, as MODEL.DEVICE states no device", cfg.MODEL.DEVICE)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        logger.warning("MODEL.DEVICE is %s, but there is no GPU: using the CPU.", cfg.MODEL.DEVICE)
+        logger.warning(
+            "MODEL.DEVICE is %s, but torch finds no GPU: running on the CPU. If there is one, check "
+            "that torch was installed with CUDA (torch.version.cuda is %s) and that nvidia-smi "
+            "lists it.",
+            cfg.MODEL.DEVICE,
+            torch.version.cuda,
+        )
         cfg.MODEL.DEVICE = "cpu"
     local = comm.get_local_size()
     if cfg.MODEL.DEVICE == "cpu" and local > 1 and "OMP_NUM_THREADS" not in os.environ:
         # more threads than cores is a cliff, not a slope
         torch.set_num_threads(max((os.cpu_count() or 1) // local, 1))
+    return detected
+
+
+def _leave_out_device(cfg):
+    """Write config.yaml again without the detected device, so that it suits other machines."""
+    if comm.is_main_process() and cfg.OUTPUT_DIR:
+        cfg = cfg.clone()
+        cfg.defrost()
+        del cfg.MODEL["DEVICE"]
+        with PathManager.open(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), "w") as file:
+            file.write(cfg.dump())
 
 
 def resolve_norms(cfg, logger):

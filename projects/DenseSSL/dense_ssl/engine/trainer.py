@@ -13,7 +13,11 @@ from detectron2.utils.events import JSONWriter, TensorboardXWriter
 from fvcore.nn.precise_bn import get_bn_modules
 
 from ..checkpoint import Checkpointer, backbone_settings
-from ..data.finetune.loader import build_evaluation_loader, build_finetune_loader
+from ..data.finetune.loader import (
+    build_evaluation_loader,
+    build_finetune_loader,
+    forget_training_images,
+)
 from ..data.views.loader import BrokenImages, build_pretrain_loader
 from ..evaluation import build_evaluator
 from ..modeling.backbones import feature_shapes
@@ -74,6 +78,7 @@ class Trainer(DefaultTrainer):
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.register_hooks(self.build_hooks())
+        forget_training_images()
 
     @staticmethod
     def build_checkpointer(cfg, model, **checkpointables):

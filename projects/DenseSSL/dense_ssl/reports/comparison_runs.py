@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+import yaml
+
 from ..utils.checks import value_of
 from .comparison_pretraining import Pretraining, plan_pretrainings
 from .comparison_record import RECORD, Training
@@ -78,7 +80,18 @@ class Run(Training):
         tasks += ["segm"] if self.settings["MODEL.MASK_ON"] else []
         tasks += ["keypoints"] if self.settings["MODEL.KEYPOINT_ON"] else []
         test_sets = self.settings["DATASETS.TEST"]
-        return final_evaluation(self.folder, self.last_iteration, tasks, test_sets)
+        return final_evaluation(self.folder, self._last_iteration(), tasks, test_sets)
+
+    def _last_iteration(self):
+        """SOLVER.MAX_ITER of the run; None if it has ended, perhaps before it."""
+        stopped_early = self.settings.get("TEST.PATIENCE", 0) > 0
+        if stopped_early and self.last_checkpoint() == "model_final.pth":
+            return None
+        config = self.folder / "config.yaml"
+        if self.settings.get("SOLVER.EPOCHS", 0) > 0 and config.is_file():
+            # known only to the run, which has counted its images
+            return yaml.safe_load(config.read_text(encoding="utf-8"))["SOLVER"]["MAX_ITER"]
+        return self.last_iteration
 
     def is_done(self):
         """Return True if there is a final evaluation."""

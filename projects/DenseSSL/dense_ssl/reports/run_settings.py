@@ -19,6 +19,7 @@ OWN_KEYS = (WEIGHTS, "SEED", "OUTPUT_DIR")
 # These change no result, so they may differ between runs, and when a run is resumed.
 FREE_KEYS = (
     "DATALOADER.NUM_WORKERS",
+    "MODEL.DEVICE",  # detected on each machine; numbers differ by their rounding
     "OUTPUT_DIR",
     "SOLVER.CHECKPOINT_PERIOD",
     "TUNE_ALLOCATOR",

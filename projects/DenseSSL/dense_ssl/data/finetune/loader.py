@@ -1,5 +1,6 @@
 """The loader of fine-tuning: detectron2's, in an order that a resumed run continues."""
 
+import functools
 import random
 
 import numpy as np
@@ -49,18 +50,43 @@ def build_evaluation_loader(cfg, dataset_name):
     return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
 
+def count_training_images(cfg):
+    """Return how many images of DATASETS.TRAIN are trained on: an epoch."""
+    return len(_training_dicts(cfg))
+
+
 def _training_data(cfg):
     """Return (dicts of DATASETS.TRAIN, mapper)."""
-    if is_semantic(cfg):
-        return semantic_dataset_dicts(cfg.DATASETS.TRAIN), SemanticMapper(cfg, True)
+    mapper = SemanticMapper(cfg, True) if is_semantic(cfg) else DatasetMapper(cfg, True)
+    return _training_dicts(cfg), mapper
+
+
+def _training_dicts(cfg):
     has_keypoints = cfg.MODEL.KEYPOINT_ON
-    dicts = get_detection_dataset_dicts(
-        cfg.DATASETS.TRAIN,
-        filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
-        min_keypoints=cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if has_keypoints else 0,
-        proposal_files=cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None,
+    return _load_dicts(
+        tuple(cfg.DATASETS.TRAIN),
+        is_semantic(cfg),
+        cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+        cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if has_keypoints else 0,
+        tuple(cfg.DATASETS.PROPOSAL_FILES_TRAIN) if cfg.MODEL.LOAD_PROPOSALS else None,
     )
-    return dicts, DatasetMapper(cfg, True)
+
+
+@functools.lru_cache(maxsize=1)  # read once for the schedule, the training and its statistics
+def _load_dicts(names, semantic, filter_empty, min_keypoints, proposal_files):
+    if semantic:
+        return semantic_dataset_dicts(names)
+    return get_detection_dataset_dicts(
+        names,
+        filter_empty=filter_empty,
+        min_keypoints=min_keypoints,
+        proposal_files=proposal_files,
+    )
+
+
+def forget_training_images():
+    """Free the memory of the dicts; the loaders hold them in a smaller form."""
+    _load_dicts.cache_clear()
 
 
 class SeededDataset(Dataset):

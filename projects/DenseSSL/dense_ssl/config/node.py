@@ -1,0 +1,47 @@
+"""The node at the root of a config: detectron2's, with plain strings where it has tuples."""
+
+from detectron2.config import CfgNode
+
+# Data sets: one of them may be given without a tuple around it.
+_LISTS = ("DATASETS.TRAIN", "DATASETS.TEST")
+
+
+class Config(CfgNode):
+    """detectron2's config node; DATASETS.TRAIN and DATASETS.TEST may be a plain string.
+
+    ``DATASETS.TRAIN folder:/x`` means ``DATASETS.TRAIN "('folder:/x',)"``, in a yaml too.
+    """
+
+    # yacs makes the nodes below in these two; they stay detectron2's, because it merges only nodes
+    # of exactly the same class.
+    @classmethod
+    def _create_config_tree_from_dict(cls, dic, key_list):
+        return CfgNode._create_config_tree_from_dict(dic, key_list)
+
+    @classmethod
+    def _decode_cfg_value(cls, value):
+        return CfgNode._decode_cfg_value(value)
+
+    @classmethod
+    def load_yaml_with_base(cls, filename, allow_unsafe=False):
+        values = super().load_yaml_with_base(filename, allow_unsafe)
+        for key in _LISTS:
+            node, _, name = key.partition(".")
+            if name in (values.get(node) or {}):
+                values[node][name] = as_tuple(values[node][name])
+        return values
+
+    def merge_from_list(self, cfg_list):
+        pairs = list(cfg_list)
+        for place in range(0, len(pairs) - 1, 2):
+            if pairs[place] in _LISTS:
+                pairs[place + 1] = as_tuple(pairs[place + 1])
+        return super().merge_from_list(pairs)
+
+
+def as_tuple(value):
+    """Return a value of DATASETS.TRAIN as a sequence; text is read as yacs reads it."""
+    value = CfgNode._decode_cfg_value(value)
+    if isinstance(value, str):
+        return (value,) if value else ()
+    return value
