@@ -11,6 +11,7 @@ import torch
 from detectron2.utils import comm
 from helpers import CONFIGS, base_config, tiny_config
 
+from dense_ssl.config import default_config, load_config, read_config
 from dense_ssl.engine import train_step
 from dense_ssl.engine.launch import _started_by_others
 from dense_ssl.engine.setup import (
@@ -135,6 +136,56 @@ def test_without_a_gpu_the_cpu_is_used(monkeypatch):
     cfg = base_config("MODEL.DEVICE", "cuda")
     resolve_device(cfg, log)
     assert cfg.MODEL.DEVICE == "cuda" and len(log.messages) == 1
+
+
+@pytest.mark.parametrize("has_gpu, device", [(True, "cuda"), (False, "cpu")])
+def test_the_device_is_detected_unless_it_is_stated(monkeypatch, has_gpu, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    config = str(CONFIGS / "mini/pretrain/scrl_R_18.yaml")
+    assert load_config(config).MODEL.DEVICE == device
+    assert load_config(config, ["MODEL.DEVICE", "cpu"]).MODEL.DEVICE == "cpu"
+    cfg, log = read_config(config), Log()
+    assert resolve_device(cfg, log) and cfg.MODEL.DEVICE == device
+    assert log.messages == [f"Running on {device}, as MODEL.DEVICE states no device"]
+    cfg = read_config(config, ["MODEL.DEVICE", "cpu"])
+    assert not resolve_device(cfg, log) and cfg.MODEL.DEVICE == "cpu"
+    # a plain detectron2 config keeps detectron2's default
+    assert default_config().MODEL.DEVICE == "cuda"
+
+
+@pytest.mark.usefixtures("restore_process")
+def test_config_yaml_states_a_device_only_if_the_run_did(image_folder, tmp_path, monkeypatch):
+    options = ("DATASETS.TRAIN", f"folder:{image_folder}", "SOLVER.IMS_PER_BATCH", 4)
+    for folder, stated in (("detected", ()), ("stated", ("MODEL.DEVICE", "cpu"))):
+        cfg = setup(arguments("mini/pretrain/byol_R_18.yaml", *options, *stated,
+                              "OUTPUT_DIR", tmp_path / folder))  # fmt: skip
+        assert cfg.MODEL.DEVICE == "cpu"
+        text = (tmp_path / folder / "config.yaml").read_text()
+        assert ("DEVICE: cpu" in text) == bool(stated)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        later = load_config(str(tmp_path / folder / "config.yaml"))
+        assert later.MODEL.DEVICE == ("cpu" if stated else "cuda")
+        assert later.SOLVER.MAX_ITER == cfg.SOLVER.MAX_ITER
+        monkeypatch.undo()
+
+
+@pytest.mark.usefixtures("restore_process", "restore_catalogs")
+def test_a_detectors_epochs_are_those_of_its_labelled_images(scenes, tmp_path):
+    train, val = (f"coco:{scenes}/annotations/instances_{x}.json:{scenes}/{x}" for x in ("train", "val"))  # noqa: E501  # fmt: skip
+    cfg = setup(arguments(
+        "mini/finetune/COCO-Detection/faster_rcnn_R_18_FPN.yaml", "DATASETS.TRAIN", train,
+        "DATASETS.TEST", val, "OUTPUT_DIR", tmp_path, "SOLVER.EPOCHS", 5, "TEST.EVAL_EPOCHS", 1,
+        "SOLVER.CHECKPOINT_EPOCHS", 2, "DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler",
+    ))  # fmt: skip
+    assert cfg.DATASETS.TRAIN == (train,) and cfg.DATASETS.TEST == (val,)
+    assert cfg.SOLVER.MAX_ITER == 5 * 12 // 4 and cfg.SOLVER.STEPS == (11,)  # 15 of 20
+    assert cfg.SOLVER.CHECKPOINT_PERIOD == 6 and cfg.TEST.EVAL_PERIOD == 3
+    with pytest.raises(ValueError, match="TEST.BEST_METRIC is 'segm/AP'"):
+        setup(arguments(
+            "mini/finetune/COCO-Detection/faster_rcnn_R_18_FPN.yaml", "DATASETS.TRAIN", train,
+            "DATASETS.TEST", val, "OUTPUT_DIR", tmp_path, "TEST.EVAL_EPOCHS", 1,
+            "TEST.BEST_METRIC", "segm/AP",
+        ))  # fmt: skip
 
 
 def test_processes_on_cpus_share_the_cores(monkeypatch):

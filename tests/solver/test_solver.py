@@ -50,6 +50,61 @@ def test_a_warm_up_as_long_as_the_run_names_its_keys(warmup):
         epochs(1000, "SOLVER.EPOCHS", 5, "SOLVER.WARMUP_EPOCHS", warmup)
 
 
+def resolved(images, *options):
+    """SOLVER and TEST of a config after resolve_epochs."""
+    cfg = base_config(*options)
+    resolve_epochs(cfg, images)
+    return cfg.SOLVER, cfg.TEST
+
+
+DETECTOR = ("SOLVER.IMS_PER_BATCH", 10, "SOLVER.MAX_ITER", 90000, "SOLVER.STEPS", (60000, 80000),
+            "SOLVER.WARMUP_ITERS", 1000)  # fmt: skip
+
+
+def test_the_schedule_of_a_detector_in_epochs_keeps_its_shape():
+    solver, test = resolved(3000, *DETECTOR, "SOLVER.EPOCHS", 30, "TEST.EVAL_EPOCHS", 2)
+    assert (solver.MAX_ITER, solver.STEPS, solver.WARMUP_ITERS) == (9000, (6000, 8000), 1000)
+    assert test.EVAL_PERIOD == 600
+    again, _ = resolved(3000, *DETECTOR, "SOLVER.EPOCHS", 30, "SOLVER.STEPS", solver.STEPS,
+                        "SOLVER.MAX_ITER", solver.MAX_ITER)  # fmt: skip
+    assert again.STEPS == solver.STEPS  # as from the config.yaml of the run
+
+
+def test_without_epochs_a_detectors_schedule_stays():
+    solver, test = resolved(3000, *DETECTOR, "SOLVER.MAX_ITER", 20)
+    assert (solver.MAX_ITER, solver.STEPS, solver.WARMUP_ITERS) == (20, (60000, 80000), 1000)
+    assert test.EVAL_PERIOD == 0
+
+
+@pytest.mark.parametrize("epochs, warmup", [(3, 90), (4, 1000)])
+def test_a_warm_up_that_would_take_a_run_in_epochs_takes_a_tenth_of_it(epochs, warmup):
+    solver, _ = resolved(3000, *DETECTOR, "SOLVER.EPOCHS", epochs)
+    assert solver.WARMUP_ITERS == warmup
+
+
+def test_the_rate_falls_at_shares_of_the_run():
+    solver, _ = resolved(300, *DETECTOR, "SOLVER.EPOCHS", 10, "SOLVER.STEP_SHARES", (0.5, 0.9))
+    assert solver.STEPS == (150, 270)
+    solver, _ = resolved(300, *DETECTOR, "SOLVER.MAX_ITER", 200, "SOLVER.STEP_SHARES", (0.8,))
+    assert solver.STEPS == (160,)
+    # a handful of iterations: what detectron2's schedule takes
+    cfg = base_config(*DETECTOR, "SOLVER.EPOCHS", 1, "SOLVER.WARMUP_ITERS", 0)
+    resolve_epochs(cfg, 20)
+    assert cfg.SOLVER.MAX_ITER == 2 and cfg.SOLVER.STEPS == (1,)
+    build_lr_scheduler(cfg, torch.optim.SGD(network().parameters(), lr=0.1))
+
+
+@pytest.mark.parametrize("shares", [(0.9, 0.5), (0.0,), (1.0,), (0.5, 0.5), (0.5, 60000)])
+def test_shares_that_make_no_schedule_name_the_key(shares):
+    with pytest.raises(ValueError, match="SOLVER.STEP_SHARES is"):
+        resolved(300, "SOLVER.STEP_SHARES", shares)
+
+
+def test_negative_epochs_of_evaluation_name_their_key():
+    with pytest.raises(ValueError, match="TEST.EVAL_EPOCHS is -1"):
+        resolved(300, "TEST.EVAL_EPOCHS", -1)
+
+
 def rates(*options):
     """The learning rate of every iteration, and the one set after the last."""
     cfg = base_config("SOLVER.LR_SCHEDULER_NAME", "LinearWarmupCosine", "SOLVER.BASE_LR", 0.4,

@@ -59,8 +59,13 @@ class Checkpointer(DetectionCheckpointer):
         self._path = None
         self.loaded = (0, 0)
 
-    def save(self, name, **extra):
+    def save(self, name, *, is_last=True, **extra):
         """Write ``name``.pth (and ``backbone.pkl``) to the output folder.
+
+        Args:
+            name: without ".pth".
+            is_last: ``--resume`` goes on from this checkpoint.
+            extra: further entries of the file.
 
         Raises:
             FloatingPointError: weights are not finite; nothing is written.
@@ -78,7 +83,8 @@ class Checkpointer(DetectionCheckpointer):
         if self._is_pretraining():
             backbone = os.path.join(self.save_dir, "backbone.pkl")
             export_backbone(self.model, backbone, self.settings, **extra)
-        self.tag_last_checkpoint(os.path.basename(path))
+        if is_last:
+            self.tag_last_checkpoint(os.path.basename(path))
 
     def tag_last_checkpoint(self, last_filename_basename):
         with atomic_file(os.path.join(self.save_dir, "last_checkpoint")) as file:

@@ -16,7 +16,7 @@ from ..data.finetune.label_space import resolve_labels
 from ..data.finetune.loader import count_training_images
 from ..data.sources.entries import register_datasets
 from ..data.views.loader import pretrain_dataset_dicts
-from ..evaluation import check_evaluators
+from ..evaluation import check_best_metric, check_evaluators
 from ..modeling import Pretrainer
 from ..modeling.backbone_keys import NORM_KEYS, norm_key, weight_keys
 from ..modeling.detectors.window_segmentor import WindowSegmentor
@@ -65,6 +65,7 @@ def setup(args):
         check_finetuning(cfg)
         if not args.eval_only:  # which needs no training images
             resolve_epochs(cfg, count_training_images(cfg))
+            check_best_metric(cfg)
     cfg.freeze()
     default_setup(cfg, args)
     if detected:
@@ -109,9 +110,9 @@ def resolve_device(cfg, logger):
         logger.info("Running on %s, as MODEL.DEVICE states no device", cfg.MODEL.DEVICE)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.warning(
-            "MODEL.DEVICE is %s, but torch finds no GPU: running on the CPU. If there is one, check "
-            "that torch was installed with CUDA (torch.version.cuda is %s) and that nvidia-smi "
-            "lists it.",
+            "MODEL.DEVICE is %s, but torch finds no GPU: running on the CPU. If there is one, "
+            "check that torch was installed with CUDA (torch.version.cuda is %s) and that "
+            "nvidia-smi lists it.",
             cfg.MODEL.DEVICE,
             torch.version.cuda,
         )

@@ -25,6 +25,7 @@ from ..modeling.detectors.freeze import freeze_parameters
 from ..modeling.pretrainer import Pretrainer
 from ..solver import build_lr_scheduler, build_optimizer
 from ..utils.events import LOG_PERIOD
+from .best import EarlyStop, EvaluateAndChoose
 from .health import WatchForCollapse
 from .hooks import FreezeBackbone, ReseedEveryStep, UpdateTarget
 from .motion import WatchBackbone
@@ -102,6 +103,13 @@ class Trainer(DefaultTrainer):
             sampler.seed = self.data_loader.dataset.seed = self.seed
         logger.info("Starting at iteration %d with seed %d", self.start_iter, self.seed)
 
+    def train(self):
+        """Train to SOLVER.MAX_ITER, or until TEST.PATIENCE ends the run."""
+        try:
+            return super().train()
+        except EarlyStop:
+            return None
+
     def build_hooks(self):
         model = _unwrap(self.model)
         result = [ReseedEveryStep(), hooks.IterationTimer()]
@@ -117,7 +125,16 @@ class Trainer(DefaultTrainer):
             period = self.cfg.SOLVER.CHECKPOINT_PERIOD
             result.append(hooks.PeriodicCheckpointer(self.checkpointer, period))
         if not self.is_pretraining:
-            result.append(hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate))
+            test = self.cfg.TEST
+            result.append(
+                EvaluateAndChoose(
+                    test.EVAL_PERIOD,
+                    self._evaluate,
+                    self.checkpointer,
+                    test.BEST_METRIC,
+                    test.PATIENCE,
+                )
+            )
         if comm.is_main_process():
             result.append(hooks.PeriodicWriter(self.build_writers(), period=LOG_PERIOD))
         if self.is_pretraining:  # last, so that a run that ends here is written down

@@ -1,0 +1,71 @@
+"""The metrics that an evaluation gives, as far as they are known before it."""
+
+from detectron2.data import MetadataCatalog
+
+_OF_TASKS = {
+    "bbox": ("AP", "AP50", "AP75", "APs", "APm", "APl"),
+    "segm": ("AP", "AP50", "AP75", "APs", "APm", "APl"),
+    "keypoints": ("AP", "AP50", "AP75", "APm", "APl"),
+}
+_OF_KINDS = {
+    "pascal_voc": {"bbox": ("AP", "AP50", "AP75")},
+    "cityscapes_instance": {"segm": ("AP", "AP50")},
+    "sem_seg": {"sem_seg": ("mIoU", "fwIoU", "mACC", "pACC")},
+}
+
+
+def check_best_metric(cfg):
+    """Raise before training if TEST.BEST_METRIC or TEST.PATIENCE cannot work.
+
+    Args:
+        cfg: config of fine-tuning, its data sets registered and its epochs resolved.
+    """
+    test = cfg.TEST
+    if test.PATIENCE < 0:
+        raise ValueError(f"TEST.PATIENCE is {test.PATIENCE}; it must not be negative.")
+    if not test.BEST_METRIC:
+        if test.PATIENCE:
+            raise ValueError(
+                f"TEST.PATIENCE is {test.PATIENCE}, but no metric is watched: set TEST.BEST_METRIC, "
+                'such as "bbox/AP".'
+            )
+        return
+    if not cfg.DATASETS.TEST:
+        raise ValueError(
+            f"TEST.BEST_METRIC is {test.BEST_METRIC!r}, but nothing is evaluated: name a labelled "
+            "data set in DATASETS.TEST."
+        )
+    if test.EVAL_PERIOD <= 0:
+        raise ValueError(
+            f"TEST.BEST_METRIC is {test.BEST_METRIC!r}, but there is only the evaluation at the "
+            "end: set TEST.EVAL_EPOCHS (or TEST.EVAL_PERIOD, in iterations)."
+        )
+    known = known_metrics(cfg)
+    name, _, of_class = test.BEST_METRIC.rpartition("/")[2].partition("-")
+    tasks = {x.rpartition("/")[0] for x in known}
+    is_of_class = of_class and name in ("AP", "IoU", "ACC")  # the classes are known later
+    if test.BEST_METRIC not in known and not (
+        is_of_class and test.BEST_METRIC.rpartition("/")[0] in tasks
+    ):
+        raise ValueError(
+            f"TEST.BEST_METRIC is {test.BEST_METRIC!r}, which the evaluation does not give. It gives "
+            f"{', '.join(known)}."
+        )
+
+
+def known_metrics(cfg):
+    """Return the names of the metrics of all classes, as they are in metrics.json."""
+    names = []
+    for data_set in cfg.DATASETS.TEST:
+        prefix = f"{data_set}/" if len(cfg.DATASETS.TEST) > 1 else ""
+        kind = MetadataCatalog.get(data_set).get("evaluator_type")
+        for task, metrics in (_OF_KINDS.get(kind) or _tasks(cfg)).items():
+            names += [f"{prefix}{task}/{x}" for x in metrics]
+    return names
+
+
+def _tasks(cfg):
+    tasks = ["bbox"]
+    tasks += ["segm"] if cfg.MODEL.MASK_ON else []
+    tasks += ["keypoints"] if cfg.MODEL.KEYPOINT_ON else []
+    return {x: _OF_TASKS[x] for x in tasks}
