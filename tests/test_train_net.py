@@ -1,20 +1,10 @@
-"""train_net.py: what --eval-only evaluates."""
-
-import importlib.util
+"""What --eval-only evaluates."""
 
 import pytest
 import torch
-from helpers import CONFIGS, ROOT, base_config
+from helpers import CONFIGS, base_config
 
-from dense_ssl.engine import Trainer
-
-
-@pytest.fixture(scope="module")
-def train_net():
-    spec = importlib.util.spec_from_file_location("train_net", ROOT / "train_net.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from dense_ssl.engine import Trainer, evaluate
 
 
 @pytest.fixture
@@ -34,34 +24,34 @@ def detector(tmp_path):
     return build
 
 
-def test_a_whole_detector_is_evaluated(train_net, detector, tmp_path):
+def test_a_whole_detector_is_evaluated(detector, tmp_path):
     cfg = detector(3)
     cfg.MODEL.WEIGHTS = str(tmp_path / "of_3.pth")
-    assert train_net.evaluate(cfg, resume=False) == {}
+    assert evaluate(cfg, resume=False) == {}
     cfg.MODEL.WEIGHTS = ""
-    assert train_net.evaluate(cfg, resume=True) == {}
+    assert evaluate(cfg, resume=True) == {}
 
 
-def test_random_weights_are_not_evaluated(train_net, detector, tmp_path):
+def test_random_weights_are_not_evaluated(detector, tmp_path):
     cfg = detector(3)
     with pytest.raises(ValueError, match="MODEL.WEIGHTS is empty, so --eval-only"):
-        train_net.evaluate(cfg, resume=False)
+        evaluate(cfg, resume=False)
     cfg.OUTPUT_DIR = str(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="MODEL.WEIGHTS is empty, so --eval-only"):
-        train_net.evaluate(cfg, resume=True)
+        evaluate(cfg, resume=True)
 
 
-def test_a_detector_of_other_classes_is_not_evaluated(train_net, detector, tmp_path):
+def test_a_detector_of_other_classes_is_not_evaluated(detector, tmp_path):
     cfg = detector(4)
     detector(3)
     cfg.MODEL.WEIGHTS = str(tmp_path / "of_3.pth")
     with pytest.raises(ValueError, match="the complete model is needed.*roi_heads.box_predict"):
-        train_net.evaluate(cfg, resume=False)
+        evaluate(cfg, resume=False)
     cfg.MODEL.CHECK_WEIGHTS = False
-    assert train_net.evaluate(cfg, resume=False) == {}
+    assert evaluate(cfg, resume=False) == {}
 
 
-def test_a_backbone_alone_is_not_evaluated(train_net, detector, tmp_path):
+def test_a_backbone_alone_is_not_evaluated(detector, tmp_path):
     cfg = detector(3)
     path = tmp_path / "of_3.pth"
     data = torch.load(path, weights_only=True)
@@ -69,4 +59,4 @@ def test_a_backbone_alone_is_not_evaluated(train_net, detector, tmp_path):
     torch.save(data, path)
     cfg.MODEL.WEIGHTS = str(path)
     with pytest.raises(ValueError, match="the complete model is needed"):
-        train_net.evaluate(cfg, resume=False)
+        evaluate(cfg, resume=False)

@@ -2,7 +2,8 @@
 
 from .hooks import UpdateTarget
 from .launch import launch
+from .run import evaluate, run
 from .setup import setup
 from .trainer import Trainer
 
-__all__ = ["Trainer", "UpdateTarget", "launch", "setup"]
+__all__ = ["Trainer", "UpdateTarget", "evaluate", "launch", "run", "setup"]

@@ -1,0 +1,103 @@
+"""Loaded models on images that are files, arrays or PIL images."""
+
+import numpy as np
+import torch
+from detectron2.data import transforms as T
+from detectron2.structures import ImageList
+from torch import nn
+from torch.nn import functional as F
+
+from ..data.image_io import read_image
+from ..modeling.backbones import extract_features
+
+
+class FeatureMaps(nn.Module):
+    """A backbone in evaluation mode that takes images as they are.
+
+    Attributes:
+        backbone: of detectron2; takes normalised pixels (N, 3, H, W).
+        cfg: its config.
+    """
+
+    def __init__(self, backbone, cfg):
+        super().__init__()
+        self.backbone, self.cfg = backbone, cfg
+        for name in ("mean", "std"):
+            value = cfg.MODEL[f"PIXEL_{name.upper()}"]
+            self.register_buffer(name, torch.tensor(value).view(3, 1, 1), False)
+        self.eval().to(cfg.MODEL.DEVICE)
+
+    @torch.no_grad()
+    def forward(self, images, size=None):
+        """Return the feature maps of some images.
+
+        Args:
+            images: one image or a list: file names, PIL images, or uint8 (H, W, 3) in RGB.
+            size: (height, width) that they are resized to. None: they keep their size, and are
+                padded at the right and bottom to the largest.
+
+        Returns:
+            {map: (N, C, h, w)}; of a pyramid also the maps below it.
+        """
+        images = images if isinstance(images, (list, tuple)) else [images]
+        pixels = [as_tensor(x, self.cfg.INPUT.FORMAT).to(self.mean) for x in images]
+        if size is not None:
+            pixels = [
+                F.interpolate(x[None], size, mode="bilinear", antialias=True)[0] for x in pixels
+            ]
+        batch = ImageList.from_tensors(
+            [(x - self.mean) / self.std for x in pixels], self.backbone.size_divisibility
+        )
+        return extract_features(self.backbone, batch.tensor)
+
+
+class Detector:
+    """A trained detector or segmentor on single images.
+
+    Attributes:
+        model: in evaluation mode; takes detectron2's dicts.
+        cfg: its config.
+    """
+
+    def __init__(self, model, cfg):
+        self.model, self.cfg = model.eval(), cfg
+        node = cfg.INPUT
+        self._resize = T.ResizeShortestEdge(node.MIN_SIZE_TEST, node.MAX_SIZE_TEST)
+
+    @torch.no_grad()
+    def __call__(self, image):
+        """Predict on one image, resized as in the evaluation.
+
+        Args:
+            image: a file name, a PIL image, or uint8 (H, W, 3) in RGB.
+
+        Returns:
+            what the model gives for an image: a dict with "instances" (detectron2's Instances on
+            the CPU, in pixels of the image as it was given) or "sem_seg" (logits).
+        """
+        image = as_array(image)
+        height, width = image.shape[:2]
+        resized = self._resize.get_transform(image).apply_image(image)
+        pixels = as_tensor(resized, self.cfg.INPUT.FORMAT)
+        (output,) = self.model([{"image": pixels, "height": height, "width": width}])
+        return {name: x.to("cpu") for name, x in output.items()}
+
+
+def as_array(image):
+    """Return an image as uint8 (H, W, 3) in RGB, whether it is a file, an array or of PIL."""
+    if hasattr(image, "convert"):  # PIL
+        image = np.asarray(image.convert("RGB"))
+    elif not isinstance(image, np.ndarray):
+        image = read_image(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(
+            f"an image must be uint8 (height, width, 3) in RGB, not {image.dtype} {image.shape}."
+        )
+    return image
+
+
+def as_tensor(image, channels):
+    """Return an image as uint8 (3, H, W); ``channels``: "RGB" or "BGR", as INPUT.FORMAT."""
+    image = as_array(image)
+    image = image[:, :, ::-1] if channels == "BGR" else image
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

@@ -1,0 +1,73 @@
+"""One run from its config to its end: what train_net.py and the Python API start."""
+
+import contextlib
+import logging
+
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from .setup import setup
+from .trainer import Trainer
+
+_LOGGERS = ("dense_ssl", "detectron2", "fvcore")
+
+
+def run(args):
+    """Train, or evaluate with ``eval_only``; runs in every process.
+
+    Args:
+        args: result of detectron2's ``default_argument_parser()``. The Python API gives ``cfg``, a
+            config, instead of a file and options.
+
+    Returns:
+        results of the (last) evaluation in the main process.
+    """
+    with _own_log():
+        cfg = setup(args)
+        if args.eval_only:
+            return evaluate(cfg, args.resume)
+        return train(cfg, args.resume)
+
+
+def train(cfg, resume):
+    """Train from the result of :func:`~.setup.setup`; return the results of the evaluation."""
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    return trainer.train()
+
+
+def evaluate(cfg, resume):
+    """Evaluate MODEL.WEIGHTS (or the last checkpoint) on DATASETS.TEST; return the results."""
+    model = Trainer.build_model(cfg)
+    needed = "model" if cfg.MODEL.CHECK_WEIGHTS else ""
+    checkpointer = Trainer.build_checkpointer(cfg, model, needed=needed)
+    if needed and not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
+        raise ValueError(
+            "MODEL.WEIGHTS is empty, so --eval-only would evaluate random weights. Set it to the "
+            "model_final.pth of a trained detector, or use --resume with its OUTPUT_DIR."
+        )
+    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    results = Trainer.test(cfg, model)
+    if comm.is_main_process():
+        verify_results(cfg, results)
+    return results
+
+
+@contextlib.contextmanager
+def _own_log():
+    """Take the handlers of the run off the loggers at its end.
+
+    A notebook starts several runs in one process: each would print every line once more than the
+    one before, and write it to all earlier log.txt too.
+    """
+    loggers = [logging.getLogger(x) for x in _LOGGERS]
+    before = [list(x.handlers) for x in loggers]
+    try:
+        yield
+    finally:
+        for logger, handlers in zip(loggers, before):
+            for handler in set(logger.handlers) - set(handlers):
+                handler.flush()
+                logger.removeHandler(handler)
+        setup_logger.cache_clear()  # else a second run with the same folder would not log
