@@ -80,6 +80,11 @@ METHODS = {
     "PixPro": Method(
         "pixpro", ("loss_pixpro", -2, 2), ("pixpro/feature_std", "pixpro/top1", "pixpro/chance"),
         ["MODEL.PIXPRO.HIDDEN_DIM", 16, "MODEL.PIXPRO.OUT_DIM", 8]),
+    "Distillation": Method(
+        "distillation", ("loss_distillation", 0, 4),
+        ("distillation/feature_std", "distillation/top1", "distillation/chance"),
+        ["MODEL.DISTILLATION.TEACHER.NAME", "test_vit.r160_in1k",
+         "MODEL.DISTILLATION.TEACHER.WEIGHTS", "random"]),
 }  # fmt: skip
 
 # A narrow ResNet-50 (detectron2 keeps the width of ResNet-18 fixed) on small views.

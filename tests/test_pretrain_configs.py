@@ -40,6 +40,8 @@ RECIPES = {
     "lc_loss_R_50_coco": ("LARS", 0.3, 4096, 4000, 1e-6, 0.996, None),
     "lc_loss_R_50_imagenet": ("LARS", 0.3, 4096, 400, 1e-6, 0.996, None),
     "pixpro_R_50_coco": ("LARS", 1.0, 1024, 1000, 1e-5, 0.99, None),
+    "distillation_R_50_coco": ("SGD", 0.2, 256, 200, 1e-4, 0.996, None),
+    "distillation_R_50_imagenet": ("SGD", 0.2, 256, 20, 1e-4, 0.996, None),
     "pixpro_R_50_imagenet": ("LARS", 1.0, 1024, 100, 1e-5, 0.99, None),
 }
 
@@ -74,6 +76,7 @@ NAMES = pretraining_configs()
 def build(cfg):
     """The model of a config without memory for its weights."""
     cfg.MODEL.DEVICE = "meta"
+    cfg.MODEL.DISTILLATION.TEACHER.WEIGHTS = "random"  # the file is the user's
     with torch.device("meta"):
         return build_model(cfg)
 

@@ -48,7 +48,7 @@ def pixels(cfg):
 
 
 def test_both_folders_have_every_method():
-    names = {x.yaml for x in METHODS.values()}
+    names = {x.yaml for x in METHODS.values()} - {"distillation"}  # its teacher is a file
     for folder in FOLDERS:
         assert {x.stem for x in PRETRAINING if x.parent.name == folder} == names
 

@@ -28,15 +28,15 @@ def create_network(name, maps, *, in_channels=3, drop_path=0.0, arguments=()):
     Returns:
         module that gives a list of maps; ``feature_info`` describes them.
     """
-    timm = _import_timm()
-    _check_name(timm, name)
+    timm = import_timm()
+    check_name(timm, name)
     options = {
         "features_only": True,
         "pretrained": False,
         "in_chans": in_channels,
         "drop_path_rate": drop_path,
         "out_indices": tuple(_PLACES[x] for x in maps),
-        **_parse_arguments(arguments),
+        **parse_arguments(arguments),
     }
     network = _create(timm, name, maps, options)
     if network.feature_info.reduction() != [STRIDES[x] for x in maps]:
@@ -48,29 +48,32 @@ def create_network(name, maps, *, in_channels=3, drop_path=0.0, arguments=()):
     return network
 
 
-def _import_timm():
+def import_timm(key="MODEL.BACKBONE.NAME"):
+    """Return the module timm; ``key`` is the config key that asks for one of its networks."""
     try:
         import timm
     except ImportError as error:
         raise ImportError(
-            "MODEL.BACKBONE.NAME asks for a network of timm: pip install 'timm>=1.0.9' (it brings "
-            "no torch of its own)."
+            f"{key} asks for a network of timm: pip install 'timm>=1.0.9' (it brings no torch of "
+            "its own)."
         ) from error
     return timm
 
 
-def _check_name(timm, name):
+def check_name(timm, name, key="MODEL.TIMM.NAME"):
+    """Raise unless ``name``, the value of a config key, is a network of timm."""
     if not name:
-        raise ValueError("MODEL.TIMM.NAME is empty: name a network, such as 'mobilenetv2_100'.")
+        raise ValueError(f"{key} is empty: name a network, such as 'mobilenetv2_100'.")
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), cutoff=0.5)
         raise ValueError(
-            f"MODEL.TIMM.NAME is {name!r}, which timm {timm.__version__} does not have. Close to "
-            f"it: {close}; timm.list_models() names all."
+            f"{key} is {name!r}, which timm {timm.__version__} does not have. Close to it: "
+            f"{close}; timm.list_models() names all."
         )
 
 
-def _parse_arguments(arguments):
+def parse_arguments(arguments, key="MODEL.TIMM.ARGUMENTS"):
+    """Return {name: value} of "name=value" strings, the value of a config key."""
     result = {}
     for text in arguments:
         name, equals, value = text.partition("=")
@@ -80,8 +83,8 @@ def _parse_arguments(arguments):
             equals = ""
         if not equals:
             raise ValueError(
-                f"MODEL.TIMM.ARGUMENTS has {text!r}: each must be 'name=value' with a Python "
-                "literal, such as 'window_size=14'."
+                f"{key} has {text!r}: each must be 'name=value' with a Python literal, such as "
+                "'window_size=14'."
             )
     return result
 

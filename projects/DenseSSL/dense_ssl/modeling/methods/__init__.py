@@ -4,6 +4,7 @@ from .box_batch_contrast import BoxBatchContrastObjective
 from .box_contrast import BoxContrastObjective
 from .byol import BYOL, BYOLObjective
 from .dense_cl import DenseCL, DenseCLObjective
+from .distillation import Distillation, DistillationObjective
 from .dupr import DUPR, DUPRObjective
 from .lc_loss import LCLoss, LCObjective
 from .moco_v2 import MoCoObjective, MoCoV2
@@ -22,6 +23,8 @@ __all__ = [
     "DUPRObjective",
     "DenseCL",
     "DenseCLObjective",
+    "Distillation",
+    "DistillationObjective",
     "LCLoss",
     "LCObjective",
     "MoCoObjective",
