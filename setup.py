@@ -1,11 +1,27 @@
-"""Install DenseSSL as a library: ``pip install -e .`` beside an existing torch and detectron2."""
+"""Install DenseSSL as a library, beside an existing torch and detectron2 (docs/install.md)."""
 
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 PACKAGES = "projects/DenseSSL"
+
+
+class BuildWithConfigs(build_py):
+    """Copies configs/ into the package, for ``dense_ssl.get_config`` without a checkout.
+
+    After ``pip install -e`` it reads those of the checkout.
+    """
+
+    def run(self):
+        super().run()
+        if not getattr(self, "editable_mode", False):
+            target = Path(self.build_lib, "dense_ssl", "configs")
+            shutil.copytree(ROOT / "configs", target, dirs_exist_ok=True)
+
 
 setup(
     name="dense-ssl",
@@ -17,6 +33,7 @@ setup(
     python_requires=">=3.9",
     package_dir={"": PACKAGES},
     packages=find_packages(PACKAGES, include=["dense_ssl", "dense_ssl.*"]),
+    cmdclass={"build_py": BuildWithConfigs},
     # torch, torchvision and detectron2 are the user's: builds differ by platform, and detectron2
     # has no package of its own name. `import dense_ssl` says how to get what is missing.
     install_requires=[
@@ -27,16 +44,21 @@ setup(
         "pycocotools>=2.0.2",
         "matplotlib",
         "tqdm>4.29",
+        "packaging",
+        "tabulate",
     ],
+    # What each is for: docs/install.md.
     extras_require={
         # Not a plain requirement: opencv-python and opencv-python-headless overwrite each other.
         "opencv": ["opencv-python-headless>=4.5"],
-        "lars": ["timm>=1.0.9"],
         "timm": ["timm>=1.0.9"],
+        "lars": ["timm>=1.0.9"],
+        "weights": ["safetensors"],
+        "cityscapes": ["cityscapesscripts>=2.2", "shapely>=2.0"],
         "probe": ["scikit-learn"],
         "compare": ["pandas>=2.2", "scipy"],
-        "cityscapes": ["cityscapesscripts>=2.2", "shapely>=2.0"],
-        "weights": ["safetensors"],
+        "export": ["onnx", "onnxscript", "onnxruntime"],
+        "logging": ["tensorboard", "wandb", "mlflow"],
         "dev": [
             "pytest",
             "pytest-xdist",

@@ -15,8 +15,8 @@ def detector(tmp_path):
         cfg = base_config()
         cfg.merge_from_file(str(CONFIGS / "mini/finetune/COCO-Detection/faster_rcnn_R_18_FPN.yaml"))
         cfg.merge_from_list(["MODEL.ROI_HEADS.NUM_CLASSES", num_classes, "DATASETS.TEST", (),
-                             "OUTPUT_DIR", str(tmp_path), "MODEL.RESNETS.NORM", "BN",
-                             "MODEL.FPN.NORM", "BN"])  # fmt: skip
+                             "OUTPUT_DIR", str(tmp_path), "MODEL.DEVICE", "cpu",
+                             "MODEL.RESNETS.NORM", "BN", "MODEL.FPN.NORM", "BN"])  # fmt: skip
         model = Trainer.build_model(cfg)
         Trainer.build_checkpointer(cfg, model).save(f"of_{num_classes}")
         return cfg

@@ -23,6 +23,8 @@ def launch(main, args):
         What ``main`` returns in a single process, else None.
     """
     environment = _started_by_others(os.environ)
+    if environment is None and args.num_machines * args.num_gpus <= 1:
+        return main(args)  # detectron2's launcher returns nothing
     if environment is None:
         return launch_d2(
             _run_and_leave,
