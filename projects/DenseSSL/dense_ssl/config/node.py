@@ -1,15 +1,22 @@
-"""The node at the root of a config: detectron2's, with plain strings where it has tuples."""
+"""The node at the root of a config: detectron2's, which also imports what IMPORTS names."""
+
+import os
 
 from detectron2.config import CfgNode
+
+from .imports import entries_of, import_modules, imports_of_yaml
+from .objectives import add_objective_config
 
 # Data sets: one of them may be given without a tuple around it.
 _LISTS = ("DATASETS.TRAIN", "DATASETS.TEST")
 
 
 class Config(CfgNode):
-    """detectron2's config node; DATASETS.TRAIN and DATASETS.TEST may be a plain string.
+    """detectron2's config node, with two additions, both in a yaml and on the command line.
 
-    ``DATASETS.TRAIN folder:/x`` means ``DATASETS.TRAIN "('folder:/x',)"``, in a yaml too.
+    The modules in IMPORTS are imported before the other keys are read, so that the keys of their
+    objectives are known. DATASETS.TRAIN and DATASETS.TEST may be a plain string:
+    ``DATASETS.TRAIN folder:/x`` means ``DATASETS.TRAIN "('folder:/x',)"``.
     """
 
     # yacs makes the nodes below in these two; they stay detectron2's, because it merges only nodes
@@ -31,12 +38,26 @@ class Config(CfgNode):
                 values[node][name] = as_tuple(values[node][name])
         return values
 
+    def merge_from_file(self, cfg_filename, allow_unsafe=True):
+        imports = self._import(imports_of_yaml(cfg_filename))
+        super().merge_from_file(cfg_filename, allow_unsafe)
+        self["IMPORTS"] = imports
+
     def merge_from_list(self, cfg_list):
         pairs = list(cfg_list)
         for place in range(0, len(pairs) - 1, 2):
+            if pairs[place] == "IMPORTS":
+                found = entries_of(pairs[place + 1], os.getcwd(), "on the command line")
+                pairs[place + 1] = self._import(found)
             if pairs[place] in _LISTS:
                 pairs[place + 1] = as_tuple(pairs[place + 1])
         return super().merge_from_list(pairs)
+
+    def _import(self, modules):
+        """Import modules, add the keys of their objectives; return all IMPORTS, each once."""
+        import_modules(modules)
+        add_objective_config(self)
+        return tuple(dict.fromkeys([*self.get("IMPORTS", ()), *modules]))
 
 
 def as_tuple(value):

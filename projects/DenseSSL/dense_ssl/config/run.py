@@ -1,4 +1,24 @@
-"""Keys of a run: machine, optimizer and schedule."""
+"""Keys of a run: machine, optimizer, schedule, evaluation, warnings."""
+
+from detectron2.config import CfgNode as CN
+
+
+def add_guard_config(cfg):
+    """What a run warns of before its first step; the numbers are ours, from our own short runs."""
+    guards = cfg.GUARDS = CN()
+    # Fewer steps of pre-training. 900 steps of 32 images improved a detector or did not, depending
+    # on the optimizer (MODEL.SSL.MIN_ANGLE); of a few hundred nothing was left.
+    guards.MIN_PRETRAIN_STEPS = 500
+    # Fewer steps of fine-tuning. 300 steps of 8 images trained a small segmentor, 600 a small
+    # detector; after 20 a detector finds nothing.
+    guards.MIN_FINETUNE_STEPS = 200
+    # Fewer epochs: below 1, some images are never used.
+    guards.MIN_EPOCHS = 1.0
+    # Views that show their crops enlarged by more than this factor, on average. Recipes of the
+    # papers are at 0.5 (COCO) to 0.7 (ImageNet).
+    guards.MAX_ENLARGEMENT = 1.5
+    # A step that is estimated to need more than this share of the free memory; 0: no estimate.
+    guards.MEMORY = 0.9
 
 
 def add_run_config(cfg):
@@ -39,6 +59,9 @@ def add_solver_config(cfg):
     cfg.SOLVER.STEP_SHARES = ()
     # Above 0: the learning rate is BASE_LR * IMS_PER_BATCH / BASE_LR_BATCH.
     cfg.SOLVER.BASE_LR_BATCH = 0
+    # Set at the start of a run: the batch that BASE_LR was stated for, which is IMS_PER_BATCH of
+    # the file (or of the command line) that states BASE_LR. 0: not known.
+    cfg.SOLVER.RECIPE_BATCH = 0
     # Each step accumulates the gradients of this many equal parts of IMS_PER_BATCH.
     cfg.SOLVER.ACCUMULATE = 1
     # "bfloat16", "float16" or "auto": bfloat16 where the device computes in it, else float16 on

@@ -95,8 +95,8 @@ class EvaluateAndChoose(hooks.EvalHook):
         results = flatten_results_dict(self._results or {})
         if self.metric not in results:
             return (
-                f"TEST.BEST_METRIC is {self.metric!r}, which the evaluation does not give. It gives "
-                f"{', '.join(sorted(results)) or 'nothing'}."
+                f"TEST.BEST_METRIC is {self.metric!r}, which the evaluation does not give. It "
+                f"gives {', '.join(sorted(results)) or 'nothing'}."
             )
         value = float(results[self.metric])
         if value > self.best:  # never of NaN: nothing was found

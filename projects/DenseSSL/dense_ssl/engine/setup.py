@@ -10,8 +10,9 @@ from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
 
 from ..config import detect_device, read_config
-from ..config.loading import import_modules
+from ..config.imports import import_modules
 from ..config.packages import check_packages
+from ..config.recipe import recipe_batch
 from ..data.finetune.label_space import resolve_labels
 from ..data.finetune.loader import count_training_images
 from ..data.sources.entries import register_datasets
@@ -77,7 +78,9 @@ def setup(args):
 
 def _config_of(args):
     if not hasattr(args, "cfg"):
-        return read_config(args.config_file, args.opts)
+        cfg = read_config(args.config_file, args.opts)
+        cfg.SOLVER.RECIPE_BATCH = recipe_batch(args.config_file, args.opts)
+        return cfg
     import_modules(args.cfg.IMPORTS)  # of a process that was started for this run
     return args.cfg
 

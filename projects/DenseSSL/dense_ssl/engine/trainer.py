@@ -13,9 +13,12 @@ from detectron2.utils.events import JSONWriter, TensorboardXWriter
 from fvcore.nn.precise_bn import get_bn_modules
 
 from ..checkpoint import Checkpointer, backbone_settings
+from ..checkpoint.stock import stock_keys, stock_yaml
+from ..data.finetune.labels import training_labels
 from ..data.finetune.loader import (
     build_evaluation_loader,
     build_finetune_loader,
+    count_training_images,
     forget_training_images,
 )
 from ..data.views.loader import BrokenImages, build_pretrain_loader
@@ -26,6 +29,7 @@ from ..modeling.pretrainer import Pretrainer
 from ..solver import build_lr_scheduler, build_optimizer
 from ..utils.events import LOG_PERIOD
 from .best import EarlyStop, EvaluateAndChoose
+from .guards import CheckStart
 from .health import WatchForCollapse
 from .hooks import FreezeBackbone, ReseedEveryStep, UpdateTarget
 from .motion import WatchBackbone
@@ -44,6 +48,7 @@ class Trainer(DefaultTrainer):
 
     Attributes:
         seed: of everything random in the run; SEED, or drawn and kept in the checkpoint.
+        num_images: images of an epoch.
     """
 
     def __init__(self, cfg):
@@ -75,14 +80,21 @@ class Trainer(DefaultTrainer):
             else None,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = self.build_checkpointer(cfg, model, trainer=weakref.proxy(self))
+        self.checkpointer = self.build_checkpointer(
+            cfg, model, trainer=weakref.proxy(self),
+            labels=None if self.is_pretraining else training_labels(cfg),
+            stock=stock_yaml(stock_keys(cfg)) if self.is_pretraining else "",
+        )  # fmt: skip
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
+        self.num_images = (
+            len(self.data_loader.dataset) if self.is_pretraining else count_training_images(cfg)
+        )
         self.register_hooks(self.build_hooks())
         forget_training_images()
 
     @staticmethod
-    def build_checkpointer(cfg, model, **checkpointables):
+    def build_checkpointer(cfg, model, **arguments):
         """The checkpointer of a run; also used to load weights for evaluation alone."""
         return Checkpointer(
             model,
@@ -90,7 +102,7 @@ class Trainer(DefaultTrainer):
             settings=backbone_settings(cfg),
             check=cfg.MODEL.CHECK_WEIGHTS,
             trust=cfg.MODEL.TRUST_WEIGHTS,
-            **checkpointables,
+            **arguments,
         )
 
     def resume_or_load(self, resume=True):
@@ -112,7 +124,7 @@ class Trainer(DefaultTrainer):
 
     def build_hooks(self):
         model = _unwrap(self.model)
-        result = [ReseedEveryStep(), hooks.IterationTimer()]
+        result = [CheckStart(), ReseedEveryStep(), hooks.IterationTimer()]
         if self.is_pretraining:
             node = self.cfg.MODEL.SSL.MOMENTUM
             result.append(UpdateTarget(model, node.BASE, node.SCHEDULE))

@@ -26,8 +26,8 @@ def check_best_metric(cfg):
     if not test.BEST_METRIC:
         if test.PATIENCE:
             raise ValueError(
-                f"TEST.PATIENCE is {test.PATIENCE}, but no metric is watched: set TEST.BEST_METRIC, "
-                'such as "bbox/AP".'
+                f"TEST.PATIENCE is {test.PATIENCE}, but no metric is watched: set "
+                'TEST.BEST_METRIC, such as "bbox/AP".'
             )
         return
     if not cfg.DATASETS.TEST:
@@ -48,8 +48,8 @@ def check_best_metric(cfg):
         is_of_class and test.BEST_METRIC.rpartition("/")[0] in tasks
     ):
         raise ValueError(
-            f"TEST.BEST_METRIC is {test.BEST_METRIC!r}, which the evaluation does not give. It gives "
-            f"{', '.join(known)}."
+            f"TEST.BEST_METRIC is {test.BEST_METRIC!r}, which the evaluation does not give. It "
+            f"gives {', '.join(known)}."
         )
 
 
