@@ -11,6 +11,7 @@ docs/weights.md lists the formats and how a file is recognised.
 
 import argparse
 import sys
+from pathlib import Path
 
 from torch import nn
 
@@ -28,6 +29,7 @@ from dense_ssl.checkpoint.formats import (
 )
 from dense_ssl.checkpoint.formats.architecture import build
 from dense_ssl.checkpoint.formats.settings import STATED_KEYS
+from dense_ssl.checkpoint.stock import stock_yaml, write_stock_yaml
 
 
 def main(argv=None):
@@ -88,6 +90,11 @@ def run(arguments):
     if rest:
         print(f"not in {arguments.to}'s format: {len(rest)} tensors ({rest[0]}, ...)")
     print(f"wrote {arguments.output} ({arguments.to})")
+    if arguments.output.endswith(".pkl"):
+        keys = {**backbone.architecture, **backbone.settings}
+        path = write_stock_yaml(stock_yaml(keys, Path(arguments.output).name), arguments.output)
+        print(f"wrote {path} (for a stock detectron2 config)" if path else
+              "wrote no config for stock detectron2: another yaml has its name")  # fmt: skip
     if arguments.check:
         found, total = load(arguments.output, backbone.settings)
         print(f"check: loaded {found} of {total} backbone tensors into detectron2")

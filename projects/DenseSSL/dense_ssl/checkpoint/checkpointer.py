@@ -19,6 +19,7 @@ from .handover import (
     summarise,
 )
 from .loading import TOOL, to_detectron2
+from .stock import write_stock_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ class Checkpointer(DetectionCheckpointer):
     """detectron2's checkpointer, with complete files and an error for weights that do not fit.
 
     * A checkpoint is written completely or not at all, with the settings its weights depend on.
-    * Each checkpoint of pre-training also writes the online backbone as ``backbone.pkl``.
+    * Each checkpoint of pre-training also writes the online backbone as ``backbone.pkl``, with
+      ``backbone.yaml`` for stock detectron2; each one of a detector keeps the names of its classes.
     * Loading prints ``loaded N of M backbone tensors``; N = 0, another shape, or other settings
       are errors.
     * A checkpoint of pre-training can be loaded into a detector, and a backbone into pre-training.
@@ -41,7 +43,7 @@ class Checkpointer(DetectionCheckpointer):
     """
 
     def __init__(self, model, save_dir="", *, settings, check=True, trust=False, needed="",
-                 **checkpointables):  # fmt: skip
+                 labels=None, stock="", **checkpointables):  # fmt: skip
         """
         Args:
             model, save_dir, checkpointables: see DetectionCheckpointer.
@@ -50,12 +52,17 @@ class Checkpointer(DetectionCheckpointer):
             trust: MODEL.TRUST_WEIGHTS.
             needed: what loading must fill completely, else it is an error: "backbone", "model",
                 or "" for nothing.
+            labels: names of classes and keypoints to keep in the checkpoints, see
+                :func:`~dense_ssl.data.finetune.labels.training_labels`.
+            stock: text to write beside backbone.pkl, see :func:`~.stock.stock_yaml`.
         """
         super().__init__(model, save_dir, **checkpointables)
         self.settings = settings
         self.check = check
         self.trust = trust
         self.needed = needed
+        self.labels = labels or {}
+        self.stock = stock
         self._path = None
         self.loaded = (0, 0)
 
@@ -72,7 +79,8 @@ class Checkpointer(DetectionCheckpointer):
         """
         if not self.save_dir or not self.save_to_disk:
             return
-        data = {"model": self.model.state_dict(), "dense_ssl": {"settings": self.settings}}
+        facts = {"settings": self.settings, **({"labels": self.labels} if self.labels else {})}
+        data = {"model": self.model.state_dict(), "dense_ssl": facts}
         _refuse_non_finite(data["model"], name)
         data.update({key: x.state_dict() for key, x in self.checkpointables.items()})
         data.update(extra)
@@ -83,6 +91,8 @@ class Checkpointer(DetectionCheckpointer):
         if self._is_pretraining():
             backbone = os.path.join(self.save_dir, "backbone.pkl")
             export_backbone(self.model, backbone, self.settings, **extra)
+            if self.stock:
+                write_stock_yaml(self.stock, backbone)
         if is_last:
             self.tag_last_checkpoint(os.path.basename(path))
 

@@ -20,7 +20,7 @@ FPN_KEYS = ("MODEL.FPN.NORM",)
 _BELOW_PYRAMIDS = ("bottom_up.", "net.")
 
 # Batch norms with the same parameters and the same meaning.
-_BATCH_NORMS = {"BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N"}
+BATCH_NORMS = {"BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N"}
 
 
 def backbone_settings(cfg):
@@ -50,7 +50,7 @@ def mismatches(saved, current):
 
 def _same(key, saved, current):
     if key in (*NORM_KEYS, *FPN_KEYS):
-        return saved == current or {saved, current} <= _BATCH_NORMS
+        return saved == current or {saved, current} <= BATCH_NORMS
     if key in ("MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD"):
         return len(saved) == len(current) and all(
             abs(a - b) <= 1e-3 * max(abs(a), 1) for a, b in zip(saved, current)
