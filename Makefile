@@ -25,7 +25,8 @@ $(READY): requirements.txt setup.py tools/install_detectron2.py
 	touch $(READY)
 
 demo: $(READY)
-	$(BIN)/python tools/demo.py $(if $(DATA),--data "$(DATA)")
+	$(BIN)/python tools/demo.py $(if $(DATA),--data "$(DATA)") \
+		$(if $(TRAIN),--train "$(TRAIN)") $(if $(TEST),--test "$(TEST)")
 
 test: $(READY)
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal tests
