@@ -15,7 +15,6 @@ from torch import nn
 
 from .checkpoint import Checkpointer, backbone_settings
 from .config import read_config
-from .config.loading import import_modules
 from .engine import launch, run
 from .engine.inference import Detector, FeatureMaps
 from .engine.setup import is_pretraining, resolve_device, resolve_norms
@@ -188,7 +187,6 @@ def _located(weights, config, overrides):
             'second argument, such as "pretrain/scrl_R_50_coco".'
         )
     cfg = get_config(config or beside, overrides)
-    import_modules(cfg.IMPORTS)
     resolve_device(cfg, logger)
     resolve_norms(cfg, logger)
     return weights, cfg
