@@ -9,7 +9,6 @@ from contextlib import contextmanager, nullcontext
 from unittest import mock
 
 import torch
-from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -42,16 +41,8 @@ class Elsewhere(torch.Tensor):
 
 
 def move(module):
-    """Move a module to DEVICE."""
-    for part in module.modules():
-        for key, value in part._parameters.items():
-            if value is not None:
-                moved = Elsewhere(value.detach().clone())
-                part._parameters[key] = nn.Parameter(moved, requires_grad=value.requires_grad)
-        for key, value in part._buffers.items():
-            if value is not None:
-                part._buffers[key] = Elsewhere(value.clone())
-    return module
+    """Move a module to DEVICE, as ``module.to`` does, with what it keeps beside its submodules."""
+    return module._apply(lambda x: Elsewhere(x.detach().clone()))
 
 
 @contextmanager
