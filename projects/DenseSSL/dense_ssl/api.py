@@ -16,7 +16,7 @@ from torch import nn
 from .checkpoint import Checkpointer, backbone_settings
 from .config import read_config
 from .engine import launch, run
-from .engine.inference import Detector, FeatureMaps
+from .engine.inference import Detector, FeatureMaps, known_labels
 from .engine.setup import is_pretraining, resolve_device, resolve_norms
 
 logger = logging.getLogger(__name__)
@@ -115,10 +115,14 @@ def load_detector(weights, config=None, overrides=None):
     """
     weights, cfg = _located(weights, config, overrides)
     if is_pretraining(cfg):
-        raise ValueError(f"{weights} is of a pre-training, not of a detector: use load_backbone.")
+        raise ValueError(
+            f"{weights} is of a pre-training, which has learned features but no classes: fine-tune "
+            "a detector first (configs/finetune/, MODEL.WEIGHTS its backbone.pkl). For features, "
+            "there are load_backbone and tools/embed.py."
+        )
     model = build_model(cfg)
-    _load(model, cfg, weights, needed="model")
-    return Detector(model, cfg)
+    checkpoint = _load(model, cfg, weights, needed="model")
+    return Detector(model, cfg, known_labels(checkpoint, cfg))
 
 
 def last_checkpoint(folder):
@@ -193,7 +197,9 @@ def _located(weights, config, overrides):
 
 
 def _load(model, cfg, weights, needed):
-    Checkpointer(
+    """Load weights; return what else the checkpoint holds."""
+    checkpointer = Checkpointer(
         model, settings=backbone_settings(cfg), check=cfg.MODEL.CHECK_WEIGHTS,
         trust=cfg.MODEL.TRUST_WEIGHTS, needed=needed,
-    ).load(weights)  # fmt: skip
+    )  # fmt: skip
+    return checkpointer.load(weights)

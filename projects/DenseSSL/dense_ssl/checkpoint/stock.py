@@ -30,8 +30,9 @@ _HOW = f"""{_TITLE} Put these lines into the config of your detector, with
 # MODEL.WEIGHTS the path of {{name}}. With detectron2's defaults (BGR images, a pixel std of 1,
 # frozen batch norm, two frozen stages) the weights load too, but the features are wrong.
 """
-_REST = """# Not set here: MODEL.BACKBONE.NAME and MODEL.RESNETS.OUT_FEATURES, which your detector chooses. With
-# an FPN, set MODEL.FPN.NORM to the same as MODEL.RESNETS.NORM, as MoCo does.
+_REST = """\
+# MODEL.BACKBONE.NAME and MODEL.RESNETS.OUT_FEATURES are those of your detector. With an FPN, set
+# MODEL.FPN.NORM to the same as MODEL.RESNETS.NORM, as MoCo does.
 """
 _NOT_STOCK = """{title} There is nothing to paste: {name} is of
 # MODEL.BACKBONE.NAME "{builder}", which only DenseSSL has. Use it in a detector of DenseSSL

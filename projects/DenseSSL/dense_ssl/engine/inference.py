@@ -1,5 +1,7 @@
 """Loaded models on images that are files, arrays or PIL images."""
 
+import contextlib
+
 import numpy as np
 import torch
 from detectron2.data import transforms as T
@@ -7,7 +9,10 @@ from detectron2.structures import ImageList
 from torch import nn
 from torch.nn import functional as F
 
+from ..checkpoint.labels import labels_in
+from ..data.finetune.labels import training_labels
 from ..data.image_io import read_image
+from ..data.sources.entries import resolve_dataset
 from ..modeling.backbones import extract_features
 
 
@@ -52,19 +57,20 @@ class FeatureMaps(nn.Module):
 
 
 class Detector:
-    """A trained detector or segmentor on single images.
+    """A trained detector or segmentor.
 
     Attributes:
         model: in evaluation mode; takes detectron2's dicts.
         cfg: its config.
+        labels: names of its classes and keypoints, by their fields in detectron2's metadata; see
+            :func:`known_labels`.
     """
 
-    def __init__(self, model, cfg):
-        self.model, self.cfg = model.eval(), cfg
+    def __init__(self, model, cfg, labels=None):
+        self.model, self.cfg, self.labels = model.eval(), cfg, labels or {}
         node = cfg.INPUT
         self._resize = T.ResizeShortestEdge(node.MIN_SIZE_TEST, node.MAX_SIZE_TEST)
 
-    @torch.no_grad()
     def __call__(self, image):
         """Predict on one image, resized as in the evaluation.
 
@@ -75,12 +81,39 @@ class Detector:
             what the model gives for an image: a dict with "instances" (detectron2's Instances on
             the CPU, in pixels of the image as it was given) or "sem_seg" (logits).
         """
-        image = as_array(image)
+        return self.predict([image])[0]
+
+    @torch.no_grad()
+    def predict(self, images):
+        """Predict on several images, as one batch; return a list of what a single one gives."""
+        outputs = self.model([self._input(as_array(x)) for x in images])
+        return [{k: x.to("cpu") for k, x in y.items() if hasattr(x, "to")} for y in outputs]
+
+    def _input(self, image):
         height, width = image.shape[:2]
         resized = self._resize.get_transform(image).apply_image(image)
         pixels = as_tensor(resized, self.cfg.INPUT.FORMAT)
-        (output,) = self.model([{"image": pixels, "height": height, "width": width}])
-        return {name: x.to("cpu") for name, x in output.items()}
+        return {"image": pixels, "height": height, "width": width}
+
+
+def known_labels(checkpoint, cfg):
+    """Return the names of a detector's classes: of its checkpoint, or else of its training data.
+
+    Args:
+        checkpoint: what loading it returned.
+        cfg: config of the detector.
+
+    Returns:
+        {field of detectron2's metadata: value}, see
+        :func:`~dense_ssl.data.finetune.labels.training_labels`; {} if neither is known.
+    """
+    labels = labels_in(checkpoint)
+    if not labels:  # of an older run, or of another program
+        with contextlib.suppress(OSError, ValueError):  # the data need not be there
+            for entry in cfg.DATASETS.TRAIN:
+                resolve_dataset(entry)
+            labels = training_labels(cfg)
+    return labels
 
 
 def as_array(image):

@@ -4,9 +4,11 @@ import cv2
 import numpy as np
 import torch
 from detectron2.data import MetadataCatalog
-from detectron2.utils.visualizer import ColorMode, Visualizer
+from detectron2.data.detection_utils import annotations_to_instances
+from detectron2.structures import BoxMode, Instances
 
 from ..data.image_io import read_image
+from .objects import draw_instances
 
 
 def predict(model, dataset_dicts, min_score):
@@ -34,7 +36,7 @@ def predict(model, dataset_dicts, min_score):
     return results
 
 
-def draw_detections(dataset_name, dataset_dicts, columns, path, scale=2.0):
+def draw_detections(dataset_name, dataset_dicts, columns, path, scale=2):
     """Write a sheet: a row per image; the first column is the ground truth, then one per model.
 
     Args:
@@ -44,21 +46,31 @@ def draw_detections(dataset_name, dataset_dicts, columns, path, scale=2.0):
         path: PNG file to write.
         scale: drawing pixels per image pixel.
     """
-    metadata = MetadataCatalog.get(dataset_name)
+    labels = MetadataCatalog.get(dataset_name).as_dict()
     rows = []
     for i, item in enumerate(dataset_dicts):
         image = read_image(item["file_name"])
-
-        def canvas(image=image):
-            return Visualizer(image, metadata, scale=scale, instance_mode=ColorMode.IMAGE)
-
-        cells = [canvas().draw_dataset_dict(item).get_image()]
-        for found in columns.values():
-            cells.append(canvas().draw_instance_predictions(found[i]).get_image())
+        found = [_as_instances(item, image.shape[:2]), *(x[i] for x in columns.values())]
+        cells = [draw_instances(image, x, labels, scale) for x in found]
         rows.append(np.concatenate(cells, axis=1))
-    sheet = np.concatenate(rows, axis=0)
-    sheet = np.concatenate([_titles(["labels", *columns], sheet.shape[1]), sheet], axis=0)
+    width = max(x.shape[1] for x in rows)
+    rows = [np.pad(x, ((0, 0), (0, width - x.shape[1]), (0, 0)), constant_values=255) for x in rows]
+    sheet = np.concatenate([_titles(["labels", *columns], width), *rows], axis=0)
     cv2.imwrite(str(path), np.ascontiguousarray(sheet[:, :, ::-1]))
+
+
+def _as_instances(item, size):
+    """Return the labels of an image as if a detector had found them, without scores."""
+    annotations = [
+        {**x, "bbox": BoxMode.convert(list(x["bbox"]), x["bbox_mode"], BoxMode.XYXY_ABS),
+         "bbox_mode": BoxMode.XYXY_ABS}
+        for x in item["annotations"] if not x.get("iscrowd", 0)
+    ]  # fmt: skip
+    truth = annotations_to_instances(annotations, size, mask_format="bitmask")
+    result = Instances(size, pred_boxes=truth.gt_boxes, pred_classes=truth.gt_classes)
+    if truth.has("gt_masks"):
+        result.pred_masks = truth.gt_masks.tensor
+    return result
 
 
 def _titles(names, width):

@@ -41,6 +41,17 @@ def resolve_labels(cfg, stated=()):
         _check_semantic(cfg)
 
 
+def number_of_classes(cfg):
+    """Return (number of classes of a model, None if it is not known; the metadata of their names).
+
+    Args:
+        cfg: config of a detector or segmentor.
+    """
+    kind = "stuff_classes" if is_semantic(cfg) else "thing_classes"
+    node, kind = _CLASS_KEYS.get(cfg.MODEL.META_ARCHITECTURE, (None, kind))
+    return value_of(cfg, node).NUM_CLASSES if node else None, kind
+
+
 def _check_semantic(cfg):
     """Raise if data sets have no label maps, or the ignored label is a class."""
     for part in ("TRAIN", "TEST"):

@@ -1,0 +1,93 @@
+"""Predicting on many images, and writing what is found."""
+
+import itertools
+import os
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from ..visualization.objects import draw_instances, draw_segments
+from .classes import ClassTable
+from .images import read_images
+from .records import Records
+
+# What OpenCV writes; other files get .png behind their own name.
+_WRITABLE = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+@dataclass
+class Summary:
+    """What happened.
+
+    Attributes:
+        images: predicted on. broken: names of files that could not be read.
+        found: objects at or above the threshold, by class.
+        highest: the highest score of all, also below the threshold; None if there is none.
+        full: images with as many detections as TEST.DETECTIONS_PER_IMAGE allows.
+    """
+
+    images: int = 0
+    broken: list = field(default_factory=list)
+    found: dict = field(default_factory=dict)
+    highest: float = None
+    full: int = 0
+
+
+def predict_images(detector, root, names, output, threshold=0.5, batch_size=1, pictures=True):
+    """Predict on images, and write ``predictions.json``, ``predictions.csv`` and pictures.
+
+    Args:
+        detector: :class:`~dense_ssl.engine.inference.Detector`.
+        root, names: result of :func:`~.images.find_images`.
+        output: folder to write to. Pictures are in ``pictures/``, the class of each pixel of a
+            segmentor in ``label_maps/``.
+        threshold: of the scores of detections; a segmentor has none.
+        batch_size: images at a time. Smaller ones are padded to the largest, so scores change a
+            little with it; the evaluation takes one at a time.
+        pictures: write them.
+
+    Returns:
+        :class:`Summary`.
+    """
+    summary = Summary()
+    table = ClassTable(detector.cfg, detector.labels)
+    records = Records(root, table)
+    stream = read_images(root, names, summary.broken, "Predicting")
+    for batch in iter(lambda: list(itertools.islice(stream, batch_size)), []):
+        outputs = detector.predict([image for _, image in batch])
+        for (name, image), found in zip(batch, outputs):
+            summary.images += 1
+            if "instances" in found:
+                found = _confident(found["instances"], threshold, summary, detector.cfg)
+                records.add_instances(name, image, found)
+                draw = draw_instances
+            else:
+                found = found["sem_seg"].argmax(dim=0).numpy().astype(np.uint8)
+                records.add_segments(name, image, found)
+                _write(os.path.join(output, "label_maps"), os.path.splitext(name)[0] + ".png",
+                       table.values_in_files(found))  # fmt: skip
+                draw = draw_segments
+            if pictures:
+                picture = draw(image, found, table.labels)
+                _write(os.path.join(output, "pictures"), name, picture[:, :, ::-1])
+    summary.found = records.counts
+    records.write(output)
+    return summary
+
+
+def _confident(instances, threshold, summary, cfg):
+    """Return the instances at or above the threshold; note the rest in the summary."""
+    if len(instances):
+        summary.highest = max(summary.highest or 0.0, float(instances.scores.max()))
+    summary.full += len(instances) >= cfg.TEST.DETECTIONS_PER_IMAGE > 0
+    return instances[instances.scores >= threshold]
+
+
+def _write(folder, name, pixels):
+    path = os.path.join(folder, name)
+    if not path.lower().endswith(_WRITABLE):
+        path += ".png"
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if not cv2.imwrite(path, np.ascontiguousarray(pixels)):
+        raise OSError(f"{path} cannot be written.")

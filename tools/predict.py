@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Predict with a trained detector or segmentor: pictures, a COCO json and a table.
+
+    python tools/predict.py --weights output/my_detector --input photos --output predictions
+    python tools/predict.py --weights model_best.pth --input 'new/**/*.png' a.jpg \\
+        --output predictions --threshold 0.3 INPUT.MIN_SIZE_TEST 1024
+
+docs/predict.md describes the output. The exit status is 0, or 3 if files could not be read.
+"""
+
+import argparse
+import logging
+import sys
+
+from dense_ssl.api import load_detector
+from dense_ssl.prediction import find_images, predict_images
+
+# Below it a detector of detectron2 finds nothing (the default of its SCORE_THRESH_TEST).
+_SCORE_KEYS = ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "MODEL.RETINANET.SCORE_THRESH_TEST")
+_LOWEST = 0.05
+STATUS_SKIPPED = 3
+
+
+def main(arguments=None):
+    """Predict, and print what was found; return the exit status."""
+    args = parse_arguments(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    overrides = dict(zip(args.opts[::2], args.opts[1::2]))
+    for key in _SCORE_KEYS:
+        overrides.setdefault(key, min(args.threshold, _LOWEST))
+    if args.device:
+        overrides["MODEL.DEVICE"] = args.device
+    try:
+        root, names = find_images(args.input)
+        detector = load_detector(args.weights, args.config_file or None, overrides)
+        print(f"{len(names)} images, on {detector.cfg.MODEL.DEVICE}", flush=True)
+        summary = predict_images(
+            detector, root, names, args.output, threshold=args.threshold,
+            batch_size=args.batch_size, pictures=not args.no_pictures,
+        )  # fmt: skip
+    except (ImportError, KeyError, OSError, ValueError) as error:
+        print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
+        return 1
+    print("\n".join(report(summary, args, detector.cfg)))
+    return STATUS_SKIPPED if summary.broken else 0
+
+
+def parse_arguments(arguments):
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", required=True, metavar="RUN_OR_FILE",
+                        help="OUTPUT_DIR of a fine-tuning (its last checkpoint), or a checkpoint "
+                        "such as model_best.pth")  # fmt: skip
+    parser.add_argument("--input", required=True, nargs="+", metavar="IMAGES",
+                        help="files, folders (with sub-folders) or quoted patterns")  # fmt: skip
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--config-file", default="",
+                        help="default: config.yaml in the folder of the weights")  # fmt: skip
+    parser.add_argument("--threshold", type=float, default=0.5,
+                        help="lowest score that a detection may have; default 0.5")  # fmt: skip
+    parser.add_argument("--batch-size", type=positive, default=1,
+                        help="images at a time; default 1, as in the evaluation")  # fmt: skip
+    parser.add_argument("--device", default="", help="cpu, cuda, cuda:1; default: a GPU, if any")
+    parser.add_argument("--no-pictures", action="store_true", help="write the json and csv only")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE",
+                        help="config keys and values; last")  # fmt: skip
+    args = parser.parse_args(arguments)
+    if len(args.opts) % 2:
+        parser.error(f"config keys and values must come in pairs, not as {' '.join(args.opts)}")
+    return args
+
+
+def positive(text):
+    """A whole number above 0."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number above 0")
+    return int(text)
+
+
+def report(summary, args, cfg):
+    """Return lines on what was found, and on what may be missed in it."""
+    found = ", ".join(f"{count} {name}" for name, count in summary.found.most_common())
+    lines = [f"{summary.images} images: {found or 'nothing found'}"]
+    if not summary.found and summary.highest is not None:
+        lines.append(f"The highest score is {summary.highest:.2f}, below --threshold "
+                     f"{args.threshold:g}: lower it, or train longer.")  # fmt: skip
+    elif not summary.found and summary.images:
+        lines.append("No object has any score to speak of: train longer, or check with --eval-only "
+                     "on the training data that the detector has learned something.")  # fmt: skip
+    if summary.full:
+        limit = cfg.TEST.DETECTIONS_PER_IMAGE
+        lines.append(
+            f"{summary.full} images reached the limit of {limit} detections, so objects may be "
+            f"missing: raise it, such as TEST.DETECTIONS_PER_IMAGE {4 * limit}."
+        )
+    if summary.broken:
+        names = ", ".join(summary.broken[:5]) + (", ..." if len(summary.broken) > 5 else "")
+        lines.append(
+            f"{len(summary.broken)} of {summary.images + len(summary.broken)} files could not be "
+            f"read (exit status {STATUS_SKIPPED}): {names}"
+        )
+    pictures = "" if args.no_pictures else ", pictures/"
+    lines.append(f"written to {args.output}: predictions.json, predictions.csv{pictures}")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
