@@ -7,16 +7,16 @@
 import importlib.util
 
 for _module, _what_to_do in {
-    "torch": "which suits your machine: see https://pytorch.org/get-started",
-    "torchvision": "of the version that belongs to your torch",
+    "torch": "install a build that suits your machine (https://pytorch.org/get-started)",
+    "torchvision": "install the version that belongs to your torch",
     "cv2": "pip install opencv-python-headless (or opencv-python, but only one of the two)",
-    "detectron2": "which has no package of its own name on the index. Either build it (pip install "
+    "detectron2": "it has no package of its own name on the index. Either build it (pip install "
     "--no-build-isolation 'git+https://github.com/facebookresearch/detectron2'), or run "
     "tools/install_detectron2.py of this project, which installs a pure-Python build of it for any "
     "Python and torch version",
 }.items():
     if importlib.util.find_spec(_module) is None:
-        raise ImportError(f"dense_ssl needs {_module}, {_what_to_do}.")
+        raise ImportError(f"dense_ssl needs {_module}: {_what_to_do}.")
 
 from . import modeling  # noqa: E402 - registers every META_ARCHITECTURE, objective and backbone
 from .config import add_dense_ssl_config  # noqa: E402
