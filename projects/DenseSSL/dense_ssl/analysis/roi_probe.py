@@ -22,7 +22,8 @@ from ..modeling.geometry.boxes import pool_boxes
 class BoxFeatures(nn.Module):
     """Pools the features of boxes from a backbone."""
 
-    def __init__(self, backbone, in_feature, pixel_mean, pixel_std, side, input_format="RGB"):
+    def __init__(self, backbone, in_feature, pixel_mean, pixel_std, side, input_format="RGB",
+                 option="--feature"):  # fmt: skip
         """
         Args:
             backbone: a backbone of detectron2.
@@ -30,9 +31,10 @@ class BoxFeatures(nn.Module):
             pixel_mean, pixel_std: per channel, in the order of ``input_format``.
             side: images are resized to squares with sides of this many pixels.
             input_format: "RGB" or "BGR".
+            option: that names the map, for the error if it does not exist.
         """
         super().__init__()
-        shape = require_feature(feature_shapes(backbone), in_feature, "--feature")
+        shape = require_feature(feature_shapes(backbone), in_feature, option)
         self.backbone = backbone
         self.in_feature = in_feature
         self.pooler = ROIAlign(1, 1.0 / shape.stride, 0, True)
@@ -43,27 +45,37 @@ class BoxFeatures(nn.Module):
 
     def forward(self, dataset_dict):
         """Return the features (K, C) of the boxes of one image, a dict of detectron2."""
-        image = read_image(dataset_dict["file_name"])
+        return self.pool(read_image(dataset_dict["file_name"]), boxes_of(dataset_dict))
+
+    def pool(self, image, boxes):
+        """Return the features (K, C) of boxes.
+
+        Args:
+            image: uint8 (H, W, 3) in RGB.
+            boxes: list of (x1, y1, x2, y2) in its pixels. A box of the whole image gives the mean
+                over the map.
+        """
         height, width = image.shape[:2]
         if self.input_format == "BGR":
             image = image[:, :, ::-1]
         image = cv2.resize(image, (self.side, self.side), interpolation=cv2.INTER_AREA)
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).to(self.mean)
         features = extract_features(self.backbone, ((pixels - self.mean) / self.std)[None])
-        boxes = torch.tensor(_boxes(dataset_dict), dtype=torch.float32).view(1, -1, 4)
+        boxes = torch.tensor(boxes, dtype=torch.float32).view(1, -1, 4)
         boxes = boxes * boxes.new_tensor([self.side / width, self.side / height] * 2)
         return pool_boxes(self.pooler, features[self.in_feature], boxes.to(self.mean.device))
 
 
-def _counted(dataset_dict):
+def counted(dataset_dict):
     """Return the annotations that are neither crowds nor difficult."""
     return [x for x in dataset_dict["annotations"]
             if not x.get("iscrowd", 0) and not x.get("difficult", 0)]  # fmt: skip
 
 
-def _boxes(dataset_dict):
+def boxes_of(dataset_dict):
+    """Return [(x1, y1, x2, y2)] of the annotations that count."""
     return [BoxMode.convert(list(x["bbox"]), x["bbox_mode"], BoxMode.XYXY_ABS)
-            for x in _counted(dataset_dict)]  # fmt: skip
+            for x in counted(dataset_dict)]  # fmt: skip
 
 
 @torch.no_grad()
@@ -72,7 +84,7 @@ def collect(model, dataset_dicts):
     model.eval()
     features, labels = [], []
     for dataset_dict in dataset_dicts:
-        classes = [x["category_id"] for x in _counted(dataset_dict)]
+        classes = [x["category_id"] for x in counted(dataset_dict)]
         if classes:
             features.append(model(dataset_dict).float().cpu().numpy())
             labels += classes
@@ -98,7 +110,7 @@ def roi_linear(model, train, test, norm_images=200):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    dicts = [x for x in DatasetCatalog.get(train) if _counted(x)]
+    dicts = [x for x in DatasetCatalog.get(train) if counted(x)]
     model.train()
     count = min(norm_images, len(dicts))
     update_bn_stats(model, dicts[:count], count)
