@@ -13,6 +13,8 @@ from .paths import located
 _EVALUATION_FIELDS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
 # What the json must have; categories may be absent as a whole.
 _FIELDS = {"images": ("id", "file_name"), "categories": ("id", "name")}
+# The colour of lines between keypoints, where detectron2 draws them.
+_LINE = (102, 204, 255)
 # The number of images checked to see whether the image folder is the right one.
 _PROBES = 20
 
@@ -55,7 +57,8 @@ def coco_dataset(name, json_file, image_root):
 def _keypoints(categories):
     """Return the metadata of the keypoints that all categories share, if the json names any.
 
-    Where an image is flipped, ``left_x`` and ``right_x`` change places.
+    Where an image is flipped, ``left_x`` and ``right_x`` change places. The skeleton, if there is
+    one, says which ones a picture connects.
     """
     lists = [list(x.get("keypoints") or ()) for x in categories]
     names = lists[0]
@@ -68,7 +71,11 @@ def _keypoints(categories):
         if left in x
     ]
     pairs = [x for x in mirrored if x[1] in names]
-    return {"keypoint_names": names, "keypoint_flip_map": pairs}
+    lines = categories[0].get("skeleton") or ()  # counted from 1
+    known = range(1, len(names) + 1)
+    rules = [(names[a - 1], names[b - 1], _LINE) for a, b in lines if a in known and b in known]
+    more = {"keypoint_connection_rules": rules} if rules else {}
+    return {"keypoint_names": names, "keypoint_flip_map": pairs, **more}
 
 
 def _read(json_file):
