@@ -1,0 +1,52 @@
+"""From a run's folder or a weights file to the module that is exported, on the CPU."""
+
+import os
+
+from .. import api
+from ..checkpoint.labels import read_labels
+from ..engine.setup import is_pretraining
+from .errors import ExportError
+from .modules import BackboneMaps, traceable
+
+
+def load_source(weights, config=None, overrides=None):
+    """Return (config, module to export, names of its classes) of a run or a weights file.
+
+    The config of a pre-training gives its backbone, that of a detector or segmentor the whole
+    model.
+
+    Args:
+        weights: folder of a run (its last checkpoint is taken), or a weights file.
+        config: yaml, or the name of one in configs/; default: config.yaml beside the weights.
+        overrides: {key: value} on top.
+
+    Returns:
+        (config, module of :mod:`.modules`, list of names or None where the weights have none).
+
+    Raises:
+        ExportError: no weights or no config there, or a model that cannot be exported.
+        ValueError: the weights do not fit the config.
+    """
+    if config is None:
+        config = weights if os.path.isdir(weights) else os.path.dirname(weights) or "."
+        if not os.path.isfile(os.path.join(config, "config.yaml")):
+            raise ExportError(
+                f"There is no config.yaml in {config}: give the yaml of these weights by "
+                "--config-file."
+            )
+    if not os.path.exists(weights):
+        raise ExportError(f"There is no file {weights}.")
+    cfg = api.get_config(config, {**(overrides or {}), "MODEL.DEVICE": "cpu"})
+    if is_pretraining(cfg):
+        found, names = api.load_backbone(weights, cfg), None
+        module = BackboneMaps(found.backbone, found.mean, found.std)
+    else:
+        found, names = api.load_detector(weights, cfg), _class_names(weights)
+        module = traceable(found.model)
+    return found.cfg, module.eval().requires_grad_(False), names
+
+
+def _class_names(weights):
+    labels = read_labels(api.last_checkpoint(weights) if os.path.isdir(weights) else weights)
+    names = labels.get("thing_classes") or labels.get("stuff_classes")
+    return list(names) if names else None

@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Export a model to a file that needs neither DenseSSL nor detectron2.
+
+    python tools/export.py --weights output/my_detector --format onnx --output exported
+    python tools/export.py --weights output/my_scrl --format torchscript --output exported
+
+The file is kept only if it does on images what the model does. docs/deployment.md says what can be
+exported, and how to run the file.
+"""
+
+import argparse
+import logging
+import sys
+
+from dense_ssl.checkpoint.formats import CheckpointError
+from dense_ssl.export import ExportError, export_model, load_source
+from dense_ssl.export.verify import limit_of
+
+
+def main(arguments=None):
+    """Export, and print the largest differences; 1 where that fails."""
+    args = parse_arguments(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        overrides = dict(zip(args.opts[::2], args.opts[1::2]))
+        cfg, module, classes = load_source(args.weights, args.config_file, overrides)
+        path, facts = export_model(
+            cfg, module, args.format, args.output,
+            folder=args.images, size=args.image_size, classes=classes,
+        )  # fmt: skip
+    except (ExportError, CheckpointError, ImportError, KeyError, OSError, ValueError) as error:
+        print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
+        return 1
+    report(path, facts)
+    return 0
+
+
+def parse_arguments(arguments):
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", required=True,
+                        help="folder of a run, or a weights file")  # fmt: skip
+    parser.add_argument("--format", required=True, choices=("torchscript", "onnx"))
+    parser.add_argument("--output", required=True, help="folder to write to")
+    parser.add_argument("--config-file",
+                        help="default: config.yaml in the folder of the weights")  # fmt: skip
+    parser.add_argument("--images", default="", metavar="FOLDER",
+                        help="images to compare on; default: generated scenes")  # fmt: skip
+    parser.add_argument("--image-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"),
+                        help="the only size that the file takes; default: any size")  # fmt: skip
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE",
+                        help="config keys and values; last")  # fmt: skip
+    return parser.parse_args(arguments)
+
+
+def report(path, facts):
+    """Print what was written and how well it agrees."""
+    verified = facts["verified"]
+    print(f"compared with the model on {verified['inputs']} inputs; largest differences:")
+    for name, value in verified["largest_difference"].items():
+        limit, unit = limit_of(name)
+        print(f"  {name}: {value:.2g} {unit} (accepted: {limit:g})".replace("  (", " ("))
+    print(f"wrote {path} and {path}.json")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
