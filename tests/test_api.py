@@ -1,6 +1,5 @@
 """The Python API: its page, line by line, and what it shares with train_net.py."""
 
-import argparse
 import logging
 import re
 import shutil
@@ -169,4 +168,3 @@ def test_processes_and_resume_reach_the_launcher(monkeypatch):
     assert main is run and (args.num_gpus, args.resume, args.eval_only) == (4, True, False)
     assert Path(args.config_file) == CONFIGS / "mini/pretrain/scrl_R_18.yaml"
     assert args.opts == ["SEED", 3] and path == "output/mini/scrl_R_18/backbone.pkl"
-    assert not isinstance(args, argparse.ArgumentParser)
