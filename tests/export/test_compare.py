@@ -46,10 +46,12 @@ def test_detections_in_another_order_are_the_same():
     ],
 )
 def test_other_detections_are_errors(other, unmatched):
-    found = differences(detections([A, B], [0.9, 0.8], [0, 1]), other)
-    assert found["unmatched"] == pytest.approx(unmatched)
-    with pytest.raises(ExportError, match="differ in unmatched"):
-        check(found)
+    first = detections([A, B], [0.9, 0.8], [0, 1])
+    for pair in ((first, other), (other, first)):
+        found = differences(*pair)
+        assert found["unmatched"] == pytest.approx(unmatched)
+        with pytest.raises(ExportError, match="differ in unmatched"):
+            check(found)
 
 
 def test_masks_and_maps():
