@@ -1,15 +1,18 @@
 """The frozen teacher: its weights, its colours, its cells, its identity."""
 
+import re
+
 import pytest
 import timm
 import torch
-from helpers import base_config, random_batch
+from helpers import ROOT, base_config, random_batch
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
 from dense_ssl.modeling.teacher import describe, identity_of, resized
 from dense_ssl.modeling.teacher_network import build_teacher
+from dense_ssl.utils.checks import value_of
 
 SMALL = ("depth=2", "embed_dim=32", "num_heads=2")
 # name in timm: (arguments, stride, tokens before the cells, cells of a view of 64 pixels)
@@ -172,3 +175,18 @@ def test_a_resized_map_covers_the_same_view():
         inner = (centres > 0.2) & (centres < 0.8)
         assert torch.allclose(found[inner], centres[inner], atol=1e-2), count
     assert resized(ramp, (12, 12)) is ramp
+
+
+def test_the_page_names_networks_and_keys_that_exist():
+    page = (ROOT / "docs/distillation.md").read_text()
+    known = {f"timm/{x}" for x in timm.list_pretrained()}
+    rows = re.findall(r"^\| DINO\S+ .*? \| `([^`]+)` \| (\d+) \|", page, re.MULTILINE)
+    assert len(rows) == 4
+    for name, patch in rows:
+        assert timm.get_pretrained_cfg(name).hf_hub_id == f"timm/{name}" and f"timm/{name}" in known
+        assert patch in name or "convnext" in name
+    node, keys = (
+        base_config().MODEL.DISTILLATION,
+        re.findall(r"^\| `([A-Z_.]+)`", page, re.MULTILINE),
+    )
+    assert len(keys) == 7 and all(value_of(node, key) is not None for key in keys)
