@@ -17,6 +17,7 @@ from dense_ssl.engine import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
+DETECTOR = Path(__file__).with_name("small_mask_rcnn.yaml")
 
 
 @dataclass

@@ -11,6 +11,7 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 from helpers import (
     CONFIGS,
+    DETECTOR,
     METHODS,
     base_config,
     batch_for,
@@ -240,7 +241,7 @@ def test_norms_of_a_frozen_network_are_estimated_without_stochastic_depth():
 
 def test_fine_tuning_end_to_end_with_a_frozen_network_of_timm(scenes, tmp_path):
     cfg = base_config()
-    cfg.merge_from_file(str(CONFIGS / "demo" / "mask_rcnn.yaml"))
+    cfg.merge_from_file(str(DETECTOR))
     names = {x: f"coco:{scenes}/annotations/instances_{x}.json:{scenes}/{x}"
              for x in ("train", "val")}  # fmt: skip
     cfg.merge_from_list([

@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 from detectron2.engine import HookBase
-from helpers import CONFIGS, base_config, build_trainer, final_weights, train
+from helpers import DETECTOR, base_config, build_trainer, final_weights, train
 
 from dense_ssl.data.sources.entries import register_datasets
 from dense_ssl.scenes import SceneSpec, write_scenes
@@ -20,9 +20,9 @@ def scenes(tmp_path_factory):
 
 
 def build_config(scenes, output, *options):
-    """A short float32 training of the demo's detector on small images."""
+    """A short float32 training of the small detector on small images."""
     cfg = base_config()
-    cfg.merge_from_file(str(CONFIGS / "demo" / "mask_rcnn.yaml"))
+    cfg.merge_from_file(str(DETECTOR))
     names = {x: f"coco:{scenes}/annotations/instances_{x}.json:{scenes}/{x}" for x in ("train", "val")}  # noqa: E501  # fmt: skip
     cfg.merge_from_list([
         "DATASETS.TRAIN", (names["train"],), "DATASETS.TEST", (names["val"],),

@@ -10,7 +10,7 @@ from detectron2.engine import HookBase
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from fvcore.nn.precise_bn import BN_MODULE_TYPES
-from helpers import CONFIGS, base_config, final_weights, recorded_log
+from helpers import DETECTOR, base_config, final_weights, recorded_log
 
 from dense_ssl import engine
 from dense_ssl.checkpoint.handover import backbone_names
@@ -70,7 +70,11 @@ class RecordInputs(HookBase):
     def before_train(self):
         for name, norm in frozen_norms(self.model).items():
             rows = self.inputs[name] = []
-            hook = lambda _, x, rows=rows: rows.append(by_channel(x[0]))  # noqa: E731
+
+            def hook(module, x, norm=norm, rows=rows):
+                if module is norm:  # not the copy that counts the memory of a step
+                    rows.append(by_channel(x[0]))
+
             self.handles.append(norm.register_forward_pre_hook(hook))
 
     def before_step(self):
@@ -93,7 +97,7 @@ def frozen_norms(model):
 
 def frozen_run(options, resume=False):
     """Train; return the detector's tensors, and what its frozen norms got before the first step."""
-    args = argparse.Namespace(config_file=str(CONFIGS / "demo" / "mask_rcnn.yaml"), opts=options,
+    args = argparse.Namespace(config_file=str(DETECTOR), opts=options,
                               eval_only=False)  # fmt: skip
     trainer = engine.Trainer(engine.setup(args))
     trainer.resume_or_load(resume=resume)
@@ -113,7 +117,7 @@ def frozen_run(options, resume=False):
 def weights_and_options(form, scenes, folder, *more):
     """Write random weights for a form; return their tensors and the options of a run on them."""
     cfg = base_config("MODEL.DEVICE", "cpu")
-    cfg.merge_from_file(str(CONFIGS / "demo" / "mask_rcnn.yaml"))
+    cfg.merge_from_file(str(DETECTOR))
     cfg.merge_from_list(options_of(form, scenes, folder))
     cfg.merge_from_list(["MODEL.RESNETS.NORM", "BN", "MODEL.TIMM.NORM", "BN"])
     tensors = write_weights(cfg, folder / "weights.pth")
