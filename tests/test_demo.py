@@ -22,7 +22,7 @@ def test_the_whole_story(tmp_path):
     for run in RUNS:
         assert {"bbox/AP", "segm/AP"} <= set(summary[run])
     assert set(summary["seconds"]) == RUNS | {"scenes", "pretrain", "total"}
-    for name in ("curves.png", "views.png", "detections.png"):
+    for name in ("curves.png", "views.png", "detections.png", "overview_frozen.png"):
         assert (tmp_path / name).stat().st_size > 1000
 
     assert "[scrl]" in result.stdout and "[random]" in result.stdout

@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from helpers import CONFIGS
 from matplotlib import colormaps
+from PIL import Image
 
+from dense_ssl.config import load_config
+from dense_ssl.modeling.geometry.boxes import pairwise_iou
 from dense_ssl.modeling.geometry.region_sampling import PointSet, RegionSample
 from dense_ssl.visualization.matches import draw_matches
+from dense_ssl.visualization.overview import MAX_IOU, choose_views, draw_overview
 from dense_ssl.visualization.regions import draw_regions
 
 PALETTE = [tuple(int(255 * x) for x in colour) for colour in colormaps["tab10"].colors]
@@ -130,3 +135,21 @@ def test_dots_lie_at_points_and_crosses_at_one_pair_of_each_region():
         assert first[y, 7:14].all() and first[y - 3 : y + 4, 10].all()
         used = {tuple(x) for x in part.reshape(3, -1).T.tolist()}
         assert used == {(GREY,) * 3, (255,) * 3, palette[0], palette[3]}
+
+
+def test_the_overview_shows_matching_boxes(tmp_path):
+    """Boxes of the figure lie in both views, hardly overlap, and one view is flipped."""
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 255, (12, 16, 3), dtype=np.uint8))
+    small.resize((160, 120)).save(tmp_path / "photo.png")
+    cfg = load_config(str(CONFIGS / "demo" / "scrl.yaml"))
+    (first, second), boxes = choose_views(cfg, tmp_path / "photo.png")
+    assert len(boxes) == 3
+    assert pairwise_iou(boxes[None], boxes[None])[0].sum() <= 3 + 6 * MAX_IOU
+    for view in (first, second):
+        inside = view.boxes_to_view(boxes[None])[0]
+        assert inside.min() > -0.01 and inside.max() < max(view.size) + 0.01
+    assert (first.scale * second.scale)[0, 0] < 0
+    draw_overview(cfg, tmp_path / "photo.png", {}, {}, tmp_path / "overview.png")
+    picture = np.array(Image.open(tmp_path / "overview.png"))
+    assert picture.std() > 20 and picture.shape[1] > 2 * picture.shape[0]

@@ -174,24 +174,44 @@ class Demo:
         views = sorted((self.output / "pretrain" / "pictures").glob("views_*.png"))
         shutil.copy(views[-1], self.output / "views.png")
         for kind in ("", "_frozen"):
-            self._draw_found([f"random{kind}", f"scrl{kind}"], f"detections{kind}.png")
+            self._draw_found({f"random{kind}": "random weights", f"scrl{kind}": "SCRL"}, kind)
 
-    def _draw_found(self, runs, filename, count=6):
-        """Write the detections of ``runs`` on the first test images, next to their labels."""
-        from detectron2.checkpoint import DetectionCheckpointer
-        from detectron2.modeling import build_model
-
+    def _draw_found(self, runs, kind, count=6):
+        """Write what ``runs`` find on the first test images, next to their labels."""
+        import dense_ssl
         from dense_ssl.config import load_config
-        from dense_ssl.visualization.detections import draw_detections, predict
+        from dense_ssl.visualization.detections import draw_detections
+        from dense_ssl.visualization.overview import draw_overview
 
         name, images = labelled(self.test_set)
-        columns = {}
-        for run in runs:
-            cfg = load_config(str(self.output / run / "config.yaml"))
-            model = build_model(cfg).eval()
-            DetectionCheckpointer(model).load(str(self.output / run / "model_final.pth"))
-            columns[run] = predict(model, images[:count], min_score=0.4)
-        draw_detections(name, images[:count], columns, self.output / filename)
+        photo, columns, found = self._photo(images), {}, {}
+        for run, title in runs.items():
+            detector = dense_ssl.load_detector(str(self.output / run / "model_final.pth"))
+            columns[title] = [seen(detector, x["file_name"]) for x in images[:count]]
+            found[f"detector on {title}" + (", frozen" if kind else "")] = seen(detector, photo)
+        draw_detections(name, images[:count], columns, self.output / f"detections{kind}.png")
+        cfg = load_config(str(self.output / "pretrain" / "config.yaml"))
+        cfg.INPUT.VIEWS.SIZE = (192,)
+        draw_overview(cfg, photo, found, detector.labels, self.output / f"overview{kind}.png")
+
+    def _photo(self, images):
+        """Return a test photo with several objects; a scene is drawn again, larger."""
+        best = max(range(len(images)), key=lambda k: min(len(images[k]["annotations"]), 3))
+        if self.arguments.train:
+            return images[best]["file_name"]
+        from PIL import Image
+
+        from dense_ssl.scenes import SceneSpec, draw_scene
+
+        spec = SceneSpec((384, 384), num_classes=CLASSES, max_objects=MAX_OBJECTS)
+        Image.fromarray(draw_scene(spec, "val", best)[0]).save(self.output / "photo.png")
+        return str(self.output / "photo.png")
+
+
+def seen(detector, file_name):
+    """Return what a detector finds on a photo with a score of 0.4 at least."""
+    instances = detector(file_name)["instances"]
+    return instances[instances.scores >= 0.4]
 
 
 def labelled(entry):
@@ -249,7 +269,7 @@ def print_table(results, output):
         "This is one seed: docs/results.md has the spread over three."
     )
     print(f"\n{results['seconds']['total'] / 60:.1f} minutes. In {output}:")
-    print("  summary.json, curves.png, views.png (matched boxes), detections*.png")
+    print("  summary.json, curves.png, views.png (matched boxes), detections*.png, overview*.png")
 
 
 if __name__ == "__main__":

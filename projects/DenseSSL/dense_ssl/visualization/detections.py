@@ -2,38 +2,12 @@
 
 import cv2
 import numpy as np
-import torch
 from detectron2.data import MetadataCatalog
 from detectron2.data.detection_utils import annotations_to_instances
 from detectron2.structures import BoxMode, Instances
 
 from ..data.image_io import read_image
 from .objects import draw_instances
-
-
-def predict(model, dataset_dicts, min_score):
-    """Run a detector on some images, at their own size.
-
-    Args:
-        model: a detector in eval mode.
-        dataset_dicts: with ``file_name``.
-        min_score: detections with a lower score are left out.
-
-    Returns:
-        list of detectron2 Instances on the CPU.
-    """
-    results = []
-    for item in dataset_dicts:
-        image = read_image(item["file_name"])
-        height, width = image.shape[:2]
-        if model.input_format == "BGR":
-            image = image[:, :, ::-1]
-        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32))
-        with torch.no_grad():
-            found = model([{"image": tensor, "height": height, "width": width}])[0]["instances"]
-        found = found.to("cpu")
-        results.append(found[found.scores >= min_score])
-    return results
 
 
 def draw_detections(dataset_name, dataset_dicts, columns, path, scale=2):
