@@ -6,6 +6,7 @@ import pytest
 from helpers import CONFIGS, base_config
 
 from dense_ssl.config import load_config
+from dense_ssl.solver.schedule import resolve_epochs
 
 
 @pytest.mark.parametrize("key", ["TRAIN", "TEST"])
@@ -29,6 +30,17 @@ def test_one_data_set_needs_no_tuple(tmp_path, key, text, expected):
         child.write_text(f'_BASE_: "{path}"\n')
         cfg = load_config(str(child), ["SOLVER.MAX_ITER", "3"])
         assert list(cfg.DATASETS[key]) == list(expected) and cfg.SOLVER.MAX_ITER == 3
+
+
+def test_iterations_on_the_command_line_replace_the_epochs_of_a_yaml():
+    path = str(CONFIGS / "mini" / "pretrain" / "byol_R_18.yaml")
+    assert load_config(path).SOLVER.EPOCHS > 0
+    cfg = load_config(path, ["SOLVER.MAX_ITER", "7"])
+    assert (cfg.SOLVER.EPOCHS, cfg.SOLVER.MAX_ITER) == (0, 7)
+    cfg = load_config(path, ["SOLVER.MAX_ITER", "7", "SOLVER.EPOCHS", "5"])
+    assert cfg.SOLVER.EPOCHS == 5  # both are stated
+    resolve_epochs(cfg, num_images=1000)
+    assert cfg.SOLVER.MAX_ITER == round(5 * 1000 / cfg.SOLVER.IMS_PER_BATCH)
 
 
 def test_a_yaml_without_data_sets_keeps_those_of_its_base(tmp_path):

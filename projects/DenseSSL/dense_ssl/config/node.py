@@ -5,6 +5,7 @@ import os
 from detectron2.config import CfgNode
 
 from .imports import entries_of, import_modules, imports_of_yaml
+from .lengths import prefer_stated_iterations
 from .objectives import add_objective_config
 
 # Data sets: one of them may be given without a tuple around it.
@@ -12,11 +13,12 @@ _LISTS = ("DATASETS.TRAIN", "DATASETS.TEST")
 
 
 class Config(CfgNode):
-    """detectron2's config node, with two additions, both in a yaml and on the command line.
+    """detectron2's config node, with additions, in a yaml and on the command line.
 
     The modules in IMPORTS are imported before the other keys are read, so that the keys of their
     objectives are known. DATASETS.TRAIN and DATASETS.TEST may be a plain string:
-    ``DATASETS.TRAIN folder:/x`` means ``DATASETS.TRAIN "('folder:/x',)"``.
+    ``DATASETS.TRAIN folder:/x`` means ``DATASETS.TRAIN "('folder:/x',)"``. On the command line,
+    iterations replace the epochs of a yaml (:mod:`.lengths`).
     """
 
     # yacs makes the nodes below in these two; they stay detectron2's, because it merges only nodes
@@ -51,7 +53,7 @@ class Config(CfgNode):
                 pairs[place + 1] = self._import(found)
             if pairs[place] in _LISTS:
                 pairs[place + 1] = as_tuple(pairs[place + 1])
-        return super().merge_from_list(pairs)
+        return super().merge_from_list(prefer_stated_iterations(pairs))
 
     def _import(self, modules):
         """Import modules, add the keys of their objectives; return all IMPORTS, each once."""

@@ -2,15 +2,10 @@
 
 import logging
 
+from ..config.lengths import EPOCH_KEYS
+
 logger = logging.getLogger(__name__)
 
-# (key in epochs, key in iterations that it replaces)
-_EPOCH_KEYS = (
-    ("SOLVER.EPOCHS", "SOLVER.MAX_ITER"),
-    ("SOLVER.WARMUP_EPOCHS", "SOLVER.WARMUP_ITERS"),
-    ("SOLVER.CHECKPOINT_EPOCHS", "SOLVER.CHECKPOINT_PERIOD"),
-    ("TEST.EVAL_EPOCHS", "TEST.EVAL_PERIOD"),
-)
 # Of a run in epochs: what becomes of a warm-up in iterations that is as long as the run.
 _WARMUP_SHARE = 0.1
 
@@ -28,7 +23,7 @@ def resolve_epochs(cfg, num_images):
     """
     before = cfg.SOLVER.MAX_ITER
     per_epoch = num_images / cfg.SOLVER.IMS_PER_BATCH
-    for epoch_key, iteration_key in _EPOCH_KEYS:
+    for epoch_key, iteration_key in EPOCH_KEYS:
         epochs = _value(cfg, epoch_key)
         if epochs < 0:
             raise ValueError(f"{epoch_key} is {epochs}; it must not be negative.")
