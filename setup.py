@@ -54,6 +54,8 @@ setup(
         "timm": ["timm>=1.0.9"],
         "lars": ["timm>=1.0.9"],
         "weights": ["safetensors"],
+        "wandb": ["wandb"],
+        "mlflow": ["mlflow"],
         "cityscapes": ["cityscapesscripts>=2.2", "shapely>=2.0"],
         "probe": ["scikit-learn"],
         "compare": ["pandas>=2.2", "scipy"],

@@ -128,12 +128,16 @@ def check_lightly():
         )
 
 
-def program_rates(*command):
-    """Run a Python program and return the rates it prints; exit with its output if it fails."""
+def program_rates(*command, log=None):
+    """Run a Python program and return the rates in its output, or in the file ``log``.
+
+    Exits with the output if it fails.
+    """
     result = subprocess.run(
         [sys.executable, *map(str, command)], cwd=ROOT, capture_output=True, text=True
     )
-    rates = [float(x) for x in re.findall(r"([\d.]+) img/s", result.stdout)]
+    text = log.read_text() if log and log.is_file() else result.stdout
+    rates = [float(x) for x in re.findall(r"([\d.]+) img/s", text)]
     if result.returncode or not rates:
         raise SystemExit(f"{command[0]} failed:\n{result.stdout[-2000:]}{result.stderr[-4000:]}")
     return rates
@@ -149,7 +153,7 @@ def run_dense_ssl(folder, cfg, iterations):
             "SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH,
             "SOLVER.EPOCHS", 0, "SOLVER.WARMUP_EPOCHS", 0, "SOLVER.CHECKPOINT_EPOCHS", 0,
             "SOLVER.MAX_ITER", WARM_UP + iterations + 1, "SOLVER.WARMUP_ITERS", WARM_UP,
-            "SOLVER.CHECKPOINT_PERIOD", 1_000_000,
+            "SOLVER.CHECKPOINT_PERIOD", 1_000_000, log=Path(output, "log.txt"),
         )  # fmt: skip
     return len(rates) / sum(1 / x for x in rates)
 

@@ -129,12 +129,45 @@ def test_every_tensor_arrives_and_is_counted(runs, log, route):
         message = f"loaded {len(pairs)} of {len(pairs) + len(rest)} backbone tensors from "
         assert message + str(folder / file) in log
         assert len([x for x in log if x.startswith("loaded")]) == 1
-        named = any("still randomly initialised" in x and missing in x for x in log if missing)
-        assert named == (missing is not None)
+        # a head is new in every detector, and no reason for a warning
+        (new,) = [x for x in log if "start randomly" in x]
+        assert ("backbone." in new) == (missing is not None)
+        assert (missing or "").strip("_") in new
+        assert not any("not in the file" in x for x in log)
     stock, _ = detector(config)
     DetectionCheckpointer(stock).load(str(folder / "backbone.pkl"))
     for (name, a), b in zip(state.items(), stock.state_dict().values()):
         assert torch.equal(a, b), name
+
+
+def test_a_lost_tensor_is_a_warning(runs, log, tmp_path):
+    """Of the network, of an FPN of which the rest is there, and of a detector's own head."""
+    _, folder = runs["fpn"]
+    for lost in ("backbone.bottom_up.res3.0.conv1.weight", "backbone.fpn_lateral4.weight"):
+        data = torch.load(folder / "model_final.pth", weights_only=True)
+        del data["model"][lost]
+        torch.save(data, tmp_path / "model.pth")
+        del log[:]
+        detector()[1].load(str(tmp_path / "model.pth"))
+        assert any("still randomly initialised" in x for x in log), lost
+    _, own = detector(seed=5)
+    own.save_dir = str(tmp_path)
+    own.save("model_final")
+    data = torch.load(tmp_path / "model_final.pth", weights_only=True)
+    del data["model"]["roi_heads.box_predictor.cls_score.weight"]
+    torch.save(data, tmp_path / "model.pth")
+    del log[:]
+    with recorded_log("fvcore.common.checkpoint", logging.WARNING) as warnings:
+        detector()[1].load(str(tmp_path / "model.pth"))
+    assert len(warnings) == 1 and "box_predictor.cls_score" in warnings[0]
+    assert not any("start randomly" in x for x in log)
+
+
+def test_weights_for_both_encoders_give_no_warning(runs, log, tmp_path):
+    with recorded_log("fvcore.common.checkpoint", logging.WARNING) as warnings:
+        pretrainer(tmp_path)[1].load(str(runs["resnet"][1] / "backbone.pkl"))
+    assert warnings == []
+    assert any("start randomly" in x and "objectives" in x for x in log)
 
 
 def test_a_detector_loads_its_own_checkpoint_whole(runs, log, tmp_path):

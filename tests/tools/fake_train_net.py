@@ -38,7 +38,7 @@ text = Path(weights).read_text().split()[0] if weights else "10"
 if text == "rate":
     text = str(20 - 100 * abs(float(options.get("SOLVER.BASE_LR", "0.05")) - 0.02))
 (folder / "last_checkpoint").write_text("model_0000001.pth")
-print(f"[06/01 12:00:00 d2.utils.events]:  eta: 0:00:01  iter: 1  total_loss: 2.5  lr: {last}")
+print(f"iter 1/{last}  loss 2.5  lr 0.01  eta 0:00:01")
 if text == "crash":
     raise SystemExit("RuntimeError: the network has exploded")
 while text == "stuck" and Path(weights).with_name("held").exists():

@@ -17,6 +17,7 @@ from torch import nn
 from ..data.image_io import read_image
 from ..modeling.backbones import extract_features, feature_shapes, require_feature
 from ..modeling.geometry.boxes import pool_boxes
+from ..utils.progress import progress
 
 
 class BoxFeatures(nn.Module):
@@ -83,7 +84,7 @@ def collect(model, dataset_dicts):
     """Return features (K, C) and labels (K,) of all boxes of a data set, as numpy arrays."""
     model.eval()
     features, labels = [], []
-    for dataset_dict in dataset_dicts:
+    for dataset_dict in progress(dataset_dicts, "Features of boxes"):
         classes = [x["category_id"] for x in counted(dataset_dict)]
         if classes:
             features.append(model(dataset_dict).float().cpu().numpy())
@@ -113,7 +114,8 @@ def roi_linear(model, train, test, norm_images=200):
     dicts = [x for x in DatasetCatalog.get(train) if counted(x)]
     model.train()
     count = min(norm_images, len(dicts))
-    update_bn_stats(model, dicts[:count], count)
+    images = progress(dicts[:count], "Estimating batch norm statistics")
+    update_bn_stats(model, images, count)
     x, y = collect(model, dicts)
     x_test, y_test = collect(model, DatasetCatalog.get(test))
     known = np.isin(y_test, y)

@@ -14,6 +14,7 @@ from .handover import (
     backbone_names,
     check_settings,
     export_backbone,
+    new_parts,
     shape_keys,
     strip_backbone,
     summarise,
@@ -65,6 +66,7 @@ class Checkpointer(DetectionCheckpointer):
         self.stock = stock
         self._path = None
         self.loaded = (0, 0)
+        self._filled_otherwise = ()
 
     def save(self, name, *, is_last=True, **extra):
         """Write ``name``.pth (and ``backbone.pkl``) to the output folder.
@@ -102,6 +104,7 @@ class Checkpointer(DetectionCheckpointer):
 
     def load(self, path, *args, **kwargs):
         self._path = path
+        self._filled_otherwise = (_COUNTER,)
         try:
             return super().load(path, *args, **kwargs)
         finally:
@@ -143,6 +146,7 @@ class Checkpointer(DetectionCheckpointer):
         )
         incompatible = super()._load_model({"model": matched})
         self.model.target_backbone.load_state_dict(self.model.backbone.state_dict())
+        self._filled_otherwise += ("target_backbone.",)
         return incompatible
 
     def _report(self, names, incompatible):
@@ -158,8 +162,10 @@ class Checkpointer(DetectionCheckpointer):
         found = len(targets) - len(missing)
         self.loaded = (found, len(targets))
         logger.info("loaded %d of %d backbone tensors from %s", found, len(targets), self._path)
-        if missing and found:
-            logger.warning("not in the file, so still randomly initialised: %s", summarise(missing))
+        by_design = new_parts(self.model.state_dict(), absent)
+        lost = [x for x in missing if x not in by_design]
+        if lost and found:
+            logger.warning("not in the file, so still randomly initialised: %s", summarise(lost))
         if self.check:
             self._check_fit(targets, missing, found, names)
         if self.needed == "model":
@@ -170,6 +176,18 @@ class Checkpointer(DetectionCheckpointer):
                 f"{self.needed} is needed. {summarise(missing)} is missing or has another shape: "
                 "is the file from another model?"
             )
+
+    def _log_incompatible_keys(self, incompatible):
+        """One line on the parts that are new in this model, fvcore's warnings on all else."""
+        absent = [
+            x for x in incompatible.missing_keys if not any(y in x for y in self._filled_otherwise)
+        ]
+        by_design = new_parts(self.model.state_dict(), set(absent))
+        if by_design:
+            logger.info("%d tensors start randomly, as the file holds a backbone only: %s",
+                        len(by_design), ", ".join(dict.fromkeys(by_design.values())))  # fmt: skip
+        rest = [x for x in absent if x not in by_design]
+        super()._log_incompatible_keys(incompatible._replace(missing_keys=rest))
 
     def _check_fit(self, targets, missing, found, names):
         # the names exist in the file, so only the shape can differ

@@ -143,6 +143,40 @@ def backbone_names(state_dict):
     ]
 
 
+def new_parts(state_dict, absent):
+    """Return {tensor: its part} of the parts of a model that a backbone's file does not have.
+
+    They are what lies outside of the backbone, and whole parts around its network, such as an FPN;
+    nothing where the network itself is incomplete, or where some tensor of a part was filled.
+
+    Args:
+        state_dict: of a detector or of a pre-training.
+        absent: set of the names that loading has not filled.
+    """
+    backbone, parts = set(backbone_names(state_dict)), {}
+    for name in state_dict:
+        if not name.endswith("num_batches_tracked") and not name.startswith("target_backbone."):
+            part = _pyramid_part(name) if name in backbone else "heads"
+            parts.setdefault(part, []).append(name)
+    if any(name in absent for name in parts.pop("", ())):
+        return {}
+    return {
+        name: name.split(".")[0] if part == "heads" else f"backbone.{part}"
+        for part, names in parts.items()
+        for name in names
+        if absent.issuperset(names)
+    }
+
+
+def _pyramid_part(name):
+    """Return "fpn" or "top_block" of a tensor around the network of a pyramid, "" of its own."""
+    name = name.removeprefix("backbone.")
+    first = name.split(".")[0]
+    if first.startswith(("fpn_", "simfp_")):
+        return "fpn"
+    return first if first == "top_block" else ""
+
+
 def summarise(names):
     """Return the module names of tensors, each once: 'fpn_lateral2, fpn_output2, ...'."""
     names = [x[len("backbone.") :] if x.startswith("backbone.") else x for x in names]

@@ -4,6 +4,7 @@ from detectron2.config import CfgNode, get_cfg
 
 from .backbones import add_backbone_config
 from .data import add_data_config, add_view_config
+from .log import add_log_config
 from .model import add_model_config, add_segmentation_config
 from .node import Config
 from .objectives import add_objective_config
@@ -24,6 +25,7 @@ def add_dense_ssl_config(cfg):
     if type(cfg) is CfgNode:
         object.__setattr__(cfg, "__class__", Config)  # as an attribute it would be a key
     add_run_config(cfg)
+    add_log_config(cfg)
     add_data_config(cfg)
     add_view_config(cfg)
     add_model_config(cfg)

@@ -8,15 +8,15 @@ from .imports import entries_of, import_modules, imports_of_yaml
 from .lengths import prefer_stated_iterations
 from .objectives import add_objective_config
 
-# Data sets: one of them may be given without a tuple around it.
-_LISTS = ("DATASETS.TRAIN", "DATASETS.TEST")
+# Lists of names: a single one may be given without a tuple around it.
+_LISTS = ("DATASETS.TRAIN", "DATASETS.TEST", "LOG.WRITERS")
 
 
 class Config(CfgNode):
     """detectron2's config node, with additions, in a yaml and on the command line.
 
     The modules in IMPORTS are imported before the other keys are read, so that the keys of their
-    objectives are known. DATASETS.TRAIN and DATASETS.TEST may be a plain string:
+    objectives are known. DATASETS.TRAIN, DATASETS.TEST and LOG.WRITERS may be a plain string:
     ``DATASETS.TRAIN folder:/x`` means ``DATASETS.TRAIN "('folder:/x',)"``. On the command line,
     iterations replace the epochs of a yaml (:mod:`.lengths`).
     """

@@ -5,14 +5,16 @@ import re
 from ..utils.checks import value_of
 from ..utils.packages import REQUIREMENTS, what_is_wrong
 
-# Key; pattern of the values that need a module; the module; what else helps. LARS is only needed
-# for training.
+# Key; pattern of the values that need a module; the module; what else helps. Those of SOLVER and
+# LOG are only needed for training.
 _NEEDS = (
     ("SOLVER.OPTIMIZER", "LARS", "timm", "set SOLVER.OPTIMIZER to 'SGD' or 'AdamW'"),
     ("MODEL.BACKBONE.NAME", "build_(retinanet_)?(timm|vit)(_fpn)?_backbone", "timm",
      "choose a ResNet of detectron2, such as build_resnet_fpn_backbone"),
     ("MODEL.META_ARCHITECTURE", "Distillation", "timm", "choose another method"),
     ("MODEL.SSL.OBJECTIVES", r"DistillationObjective(@.*)?", "timm", "leave that objective out"),
+    ("LOG.WRITERS", "wandb", "wandb", "leave it out of LOG.WRITERS"),
+    ("LOG.WRITERS", "mlflow", "mlflow", "leave it out of LOG.WRITERS"),
     ("MODEL.WEIGHTS", r".*\.safetensors", "safetensors", "convert the file where it is installed"),
 )  # fmt: skip
 
@@ -26,7 +28,7 @@ def check_packages(cfg, eval_only=False):
     """
     wrong = []
     for key, pattern, module, otherwise in _NEEDS:
-        if eval_only and key.startswith("SOLVER."):
+        if eval_only and key.startswith(("SOLVER.", "LOG.")):
             continue
         value = value_of(cfg, key)
         values = [value] if isinstance(value, str) else value

@@ -10,6 +10,7 @@ from detectron2.utils.events import EventStorage
 from fvcore.nn.precise_bn import get_bn_modules
 
 from ..losses.precision import at_least_float32
+from ..utils.progress import progress
 
 
 @torch.no_grad()
@@ -32,7 +33,8 @@ def estimate_statistics(model, batches, num_iter, norms=None):
     handles = [x.register_forward_pre_hook(y.add) for x, y in zip(norms, moments)]
     try:
         with EventStorage():  # what the model logs meanwhile is not training
-            for batch in islice(batches, num_iter):
+            batches = islice(batches, num_iter)
+            for batch in progress(batches, "Estimating batch norm statistics", num_iter):
                 model(batch)
     finally:
         for handle in handles:

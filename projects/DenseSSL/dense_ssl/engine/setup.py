@@ -1,5 +1,6 @@
 """From the command line to a frozen config that suits the machine."""
 
+import logging
 import os
 
 import torch
@@ -7,7 +8,6 @@ from detectron2.engine import default_setup
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
-from detectron2.utils.logger import setup_logger
 
 from ..config import detect_device, read_config
 from ..config.imports import import_modules
@@ -24,6 +24,10 @@ from ..modeling.detectors.window_segmentor import WindowSegmentor
 from ..solver import resolve_epochs
 from ..utils.allocator import tune_allocator
 from ..utils.checks import value_of
+from .console import announce, setup_console
+from .trackers import check_trackers
+
+logger = logging.getLogger(__name__)
 
 _SYNC_BN = "SyncBN"
 _PER_LEVEL = "MODEL.RETINANET.NORM"
@@ -49,9 +53,10 @@ def setup(args):
         frozen config.
     """
     cfg = _config_of(args)
+    check_trackers(cfg)
     check_packages(cfg, args.eval_only)
     # before anything is logged, so that log.txt has the package's own log from the start
-    logger = setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="dense_ssl")
+    setup_console(cfg.OUTPUT_DIR)
     detected = resolve_device(cfg, logger)
     resolve_norms(cfg, logger)
     if is_pretraining(cfg):
@@ -65,10 +70,15 @@ def setup(args):
         check_evaluators(cfg)
         check_finetuning(cfg)
         if not args.eval_only:  # which needs no training images
-            resolve_epochs(cfg, count_training_images(cfg))
+            num_images = count_training_images(cfg)
+            logger.info(
+                "Fine-tuning on %d labelled images: %s", num_images, ", ".join(cfg.DATASETS.TRAIN)
+            )
+            resolve_epochs(cfg, num_images)
             check_best_metric(cfg)
     cfg.freeze()
     default_setup(cfg, args)
+    announce(cfg, getattr(args, "config_file", ""))
     if detected:
         _leave_out_device(cfg)
     if cfg.TUNE_ALLOCATOR and cfg.MODEL.DEVICE == "cpu":

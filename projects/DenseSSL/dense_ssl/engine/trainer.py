@@ -28,14 +28,18 @@ from ..modeling.detectors.freeze import freeze_parameters
 from ..modeling.pretrainer import Pretrainer
 from ..solver import build_lr_scheduler, build_optimizer
 from ..utils.events import LOG_PERIOD
+from ..utils.progress import progress
 from .best import EarlyStop, EvaluateAndChoose
+from .console import announce_model
 from .guards import CheckStart
 from .health import WatchForCollapse
 from .hooks import FreezeBackbone, ReseedEveryStep, UpdateTarget
 from .motion import WatchBackbone
 from .norm_statistics import RestartedPreciseBN
+from .reports import DrawCurves, Reports
+from .trackers import build_trackers
 from .train_step import TrainStep, amp_dtype
-from .writers import PictureWriter, PretrainPrinter
+from .writers import PictureWriter, ReportPrinter
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +128,8 @@ class Trainer(DefaultTrainer):
 
     def build_hooks(self):
         model = _unwrap(self.model)
-        result = [CheckStart(), ReseedEveryStep(), hooks.IterationTimer()]
+        # the first step takes longer, so it is not timed
+        result = [CheckStart(), ReseedEveryStep(), hooks.IterationTimer(warmup_iter=2)]
         if self.is_pretraining:
             node = self.cfg.MODEL.SSL.MOMENTUM
             result.append(UpdateTarget(model, node.BASE, node.SCHEDULE))
@@ -148,21 +153,23 @@ class Trainer(DefaultTrainer):
                 )
             )
         if comm.is_main_process():
-            result.append(hooks.PeriodicWriter(self.build_writers(), period=LOG_PERIOD))
+            result.append(Reports(self.build_writers(), period=LOG_PERIOD))
+            result.append(DrawCurves(self.cfg.OUTPUT_DIR, self.cfg.SOLVER.CHECKPOINT_PERIOD))
         if self.is_pretraining:  # last, so that a run that ends here is written down
             result.append(WatchForCollapse(self.cfg.MODEL.SSL.ON_COLLAPSE))
         return result
 
     def build_writers(self):
         cfg = self.cfg
-        if not self.is_pretraining:
-            return super().build_writers()
-        num_images = len(self.data_loader.dataset)
+        # detectron2's own loader, which other samplers get, does not know its length
+        is_sized = getattr(self.data_loader, "batch_sampler", None) is not None
+        num_images = len(self.data_loader.dataset) if is_sized else None
         return [
-            PretrainPrinter(self.max_iter, cfg.SOLVER.IMS_PER_BATCH, num_images),
+            ReportPrinter(self.max_iter, cfg.SOLVER.IMS_PER_BATCH, num_images),
             JSONWriter(os.path.join(cfg.OUTPUT_DIR, "metrics.json")),
-            PictureWriter(os.path.join(cfg.OUTPUT_DIR, "pictures")),
-            TensorboardXWriter(cfg.OUTPUT_DIR),
+            *([PictureWriter(os.path.join(cfg.OUTPUT_DIR, "pictures"))] * self.is_pretraining),
+            *build_trackers(cfg),
+            TensorboardXWriter(cfg.OUTPUT_DIR),  # last: it empties the pictures of the storage
         ]
 
     def state_dict(self):
@@ -177,6 +184,7 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg):
         model = super().build_model(cfg)
+        announce_model(cfg, model)
         if cfg.MODEL.CHANNELS_LAST:
             model = model.to(memory_format=torch.channels_last)
             head = getattr(getattr(model, "roi_heads", None), "keypoint_head", None)
@@ -201,7 +209,8 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name):
-        return build_evaluation_loader(cfg, dataset_name)
+        loader = build_evaluation_loader(cfg, dataset_name)
+        return progress(loader, f"Evaluating on {dataset_name}")
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name, output_folder=None):

@@ -26,7 +26,7 @@ def progress(iterable, description, total=None):
         total: number of items; default: the length of ``iterable``, unknown if it has none.
 
     Returns:
-        iterable of the same items.
+        iterable of the same items; it has a length if ``iterable`` has one.
     """
     if not comm.is_main_process():
         return iterable
@@ -34,17 +34,28 @@ def progress(iterable, description, total=None):
         total = len(iterable)
     if sys.stderr.isatty():
         return tqdm(iterable, desc=description, total=total, leave=False, dynamic_ncols=True)
-    return _with_lines(iterable, description, total)
+    return _Lines(iterable, description, total)
 
 
-def _with_lines(iterable, description, total):
-    start = last = time.monotonic()
-    for done, item in enumerate(iterable):  # done: before this one
-        now = time.monotonic()
-        if now - last >= SECONDS_PER_LINE:
-            last = now
-            _print(_line(description, done, total, now - start))
-        yield item
+class _Lines:
+    """Iterates over items, as long as they are, and prints lines."""
+
+    def __init__(self, iterable, description, total):
+        self.iterable = iterable
+        self.description = description
+        self.total = total
+
+    def __len__(self):
+        return len(self.iterable)
+
+    def __iter__(self):
+        start = last = time.monotonic()
+        for done, item in enumerate(self.iterable):  # done: before this one
+            now = time.monotonic()
+            if now - last >= SECONDS_PER_LINE:
+                last = now
+                _print(_line(self.description, done, self.total, now - start))
+            yield item
 
 
 def _line(description, done, total, seconds):

@@ -5,9 +5,9 @@ import re
 import subprocess
 from collections import deque
 
-# detectron2's CommonMetricPrinter gives no eta in its first line; PretrainPrinter writes "eta n/a".
-_TRAINING = re.compile(r"(?:(eta:? \S.*?)  )?iter: (\S+).*?total_loss: (\S+)")
-_EVALUATION = re.compile(r"Inference done (\d+/\d+)\b.*?\bETA=(\S+)")
+# The lines of ReportPrinter and of progress(). The first step of a run has no eta.
+_TRAINING = re.compile(r"iter (\d+/\d+)  loss (\S+)(?:.*?  (eta \S.*?)(?:  |$))?")
+_EVALUATION = re.compile(r"Evaluating on .*: (\d+) of (\d+) .*?\beta (\S.*)")
 TAIL_LINES = 60
 
 
@@ -15,15 +15,15 @@ def parse_progress(line):
     """What a line of train_net.py's output says of the progress.
 
     Returns:
-        such as "iteration 39  loss 1.283  eta: 0:01:20" or "evaluation 11/300  eta: 0:00:05"; None
+        such as "iteration 40/90  loss 1.283  eta 0:01:20" or "evaluation 11/300  eta 0:00:05"; None
         for all other lines.
     """
     found = _TRAINING.search(line)
     if found:
-        return f"iteration {found[2]}  loss {found[3]}" + (f"  {found[1]}" if found[1] else "")
+        return f"iteration {found[1]}  loss {found[2]}" + (f"  {found[3]}" if found[3] else "")
     found = _EVALUATION.search(line)
     if found:
-        return f"evaluation {found[1]}  eta: {found[2]}"
+        return f"evaluation {found[1]}/{found[2]}  eta {found[3]}"
     return None
 
 

@@ -4,6 +4,7 @@ import functools
 import os
 from collections import Counter
 
+from ...utils.progress import progress
 from .paths import located
 
 IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff"})
@@ -32,7 +33,7 @@ def list_image_folder(path):
     folder = os.path.expanduser(path)
     check_folder(folder, "a folder of images")
     others = Counter()
-    names = list(_image_files(folder, frozenset(), others))
+    names = list(progress(_image_files(folder, frozenset(), others), f"Listing {path}"))
     if not names:
         seen = ", ".join(f"{n} x .{x}" if x else f"{n} without" for x, n in others.most_common(8))
         raise ValueError(

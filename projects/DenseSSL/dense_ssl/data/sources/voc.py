@@ -10,6 +10,7 @@ from detectron2.data.datasets.pascal_voc import CLASS_NAMES
 from detectron2.structures import BoxMode
 from PIL import Image
 
+from ...utils.progress import progress
 from .folder import IMAGE_EXTENSIONS, check_folder
 from .paths import located
 
@@ -121,7 +122,7 @@ def _names_by_image(root):
     logger.info("Reading the classes of %d files in %s; %s would avoid it", len(paths), folder,
                 os.path.join(root, "classes.txt"))  # fmt: skip
     found = {}
-    for path in paths:
+    for path in progress(paths, f"Reading {folder}"):
         try:
             tree = ElementTree.parse(path).getroot()
         except ElementTree.ParseError:
@@ -173,7 +174,8 @@ def image_file(root, image_id):
 
 
 def _load(root, split, classes):
-    return [_load_image(root, x, classes) for x in read_split(root, split)]
+    ids = progress(read_split(root, split), f"Reading the annotations of {root}")
+    return [_load_image(root, x, classes) for x in ids]
 
 
 def _load_image(root, image_id, classes):
