@@ -257,7 +257,8 @@ def test_composition_of_two_objectives_shares_passes(pretrain_config, monkeypatc
         passes, "extract_features", lambda b, x: calls.append(len(x)) or original(b, x)
     )
     options = ("MODEL.SSL.OBJECTIVES", ("BYOLObjective", "SCRLObjective"),
-               "MODEL.SSL.OBJECTIVE_WEIGHTS", (1.0, 0.5), "SOLVER.MAX_ITER", 1)  # fmt: skip
+               "MODEL.SSL.OBJECTIVE_WEIGHTS", (1.0, 0.5), "SOLVER.MAX_ITER", 1,
+               "GUARDS.MEMORY", 0.0)  # no pass to estimate it  # fmt: skip
     trainer = train(pretrain_config("MultiObjective", *options))
     assert calls == [8] * 4  # two views, online and target
     names = trainer.storage.histories()
