@@ -23,9 +23,9 @@ QUICK = {
     "SOLVER.EPOCHS": 0, "SOLVER.WARMUP_EPOCHS": 0, "SOLVER.CHECKPOINT_EPOCHS": 0,
     "SOLVER.MAX_ITER": 2, "SOLVER.WARMUP_ITERS": 1, "SOLVER.STEPS": (), "SOLVER.IMS_PER_BATCH": 2,
     "SOLVER.AMP.ENABLED": False, "DATALOADER.NUM_WORKERS": 0, "SEED": 1, "MODEL.DEVICE": "cpu",
-    "TEST.PRECISE_BN.NUM_ITER": 1, "TEST.EVAL_PERIOD": 0, "INPUT.VIEWS.SIZE": (64,),
+    "TEST.PRECISE_BN.NUM_ITER": 1, "TEST.EVAL_EPOCHS": 1, "INPUT.VIEWS.SIZE": (64,),
     "INPUT.MIN_SIZE_TRAIN": (64,), "INPUT.MIN_SIZE_TEST": 64, "VIS_PERIOD": 0,
-    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.0,
+    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.0, "MODEL.ROI_BOX_HEAD.FC_DIM": 16,
 }  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("restore_catalogs", "restore_process")
@@ -59,8 +59,11 @@ def journey(folder):
 
 def test_the_ten_lines_of_the_page(journey, folder):
     assert journey["weights"] == "output/scrl/backbone.pkl"
-    assert {k: tuple(x.shape) for k, x in journey["maps"].items()} == {"res5": (2, 512, 7, 7)}
-    assert not journey["maps"]["res5"].requires_grad
+    shapes = {k: tuple(x.shape) for k, x in journey["maps"].items()}
+    pyramid = {f"p{i}": (2, 256, n, n) for i, n in ((3, 28), (4, 14), (5, 7), (6, 4))}
+    below = {f"res{i}": (2, 2 ** (i + 4), n, n) for i, n in ((3, 28), (4, 14), (5, 7))}
+    assert shapes == {**pyramid, **below}
+    assert not journey["maps"]["p3"].requires_grad
     assert journey["detector"] == "output/cells/model_final.pth"
     assert (folder / journey["detector"]).is_file() and (folder / journey["weights"]).is_file()
     assert {"AP", "AP50", "AP-RBC", "AP-WBC", "AP-Platelets"} <= set(journey["scores"]["bbox"])
@@ -85,7 +88,7 @@ def test_the_command_line_gives_the_same_weights(journey, folder, tmp_path, monk
     monkeypatch.chdir(folder)
     pairs = {**QUICK, "DATASETS.TRAIN": "folder:BCCD/JPEGImages", "OUTPUT_DIR": str(tmp_path)}
     command = [sys.executable, str(ROOT / "train_net.py"), "--config-file",
-               str(CONFIGS / "mini/pretrain/scrl_R_18.yaml")]  # fmt: skip
+               str(CONFIGS / "small/pretrain/300/scrl.yaml")]  # fmt: skip
     command += [str(x) for pair in pairs.items() for x in pair]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -103,7 +106,7 @@ def test_the_backbone_has_the_weights_and_the_colours(journey, folder):
     file = folder / "BCCD/JPEGImages/1.jpg"
     image = Image.open(file)
     array = np.asarray(image)
-    maps = [backbone(x)["res5"] for x in (str(file), file, image, array)]
+    maps = [backbone(x)["p3"] for x in (str(file), file, image, array)]
     assert all(torch.equal(x, maps[0]) for x in maps)
     pixels = torch.from_numpy(array.copy()).permute(2, 0, 1).float()
 
@@ -111,7 +114,8 @@ def test_the_backbone_has_the_weights_and_the_colours(journey, folder):
     mean, std = (torch.tensor(x)[:, None, None] for x in (node.PIXEL_MEAN, node.PIXEL_STD))
     assert backbone.cfg.INPUT.FORMAT == "RGB"
     with torch.no_grad():
-        expected = backbone.backbone(((pixels - mean) / std)[None])["res5"]
+        padded = torch.nn.functional.pad((pixels - mean) / std, (0, 6, 0, 26))  # 96 x 96
+        expected = backbone.backbone(padded[None])["p3"]
     torch.testing.assert_close(maps[0], expected)
 
 
@@ -129,7 +133,7 @@ def test_weights_alone_need_a_config(journey, folder, tmp_path):
     shutil.copy(folder / "output/scrl/backbone.pkl", tmp_path)
     with pytest.raises(FileNotFoundError, match="no config.yaml beside .*second argument"):
         dense_ssl.load_backbone(tmp_path / "backbone.pkl")
-    loaded = dense_ssl.load_backbone(tmp_path / "backbone.pkl", "mini/pretrain/scrl_R_18",
+    loaded = dense_ssl.load_backbone(tmp_path / "backbone.pkl", "small/pretrain/300/scrl",
                                      {"MODEL.DEVICE": "cpu"})  # fmt: skip
     target = journey["backbone"].state_dict()
     assert all(torch.equal(x, target[name]) for name, x in loaded.state_dict().items())
