@@ -110,8 +110,9 @@ def needs(method):
 
 
 def base_config(*options):
-    """detectron2's and DenseSSL's defaults with yacs pairs on top."""
+    """detectron2's and DenseSSL's defaults with yacs pairs on top, for CPUs."""
     cfg = default_config()
+    cfg.MODEL.DEVICE = "cpu"  # yamls do not state one
     cfg.merge_from_list(list(options))
     return cfg
 

@@ -70,7 +70,7 @@ def test_maps_are_those_of_pre_training(tmp_path):
     (expected,) = model([{"views": [{"image": view, "affine": torch.tensor([1.0, 0, 1, 0])}]}])
     assert list(found) == ["p2", "p3", "p4", "p5", "p6"]
     for key, x in found.items():
-        torch.testing.assert_close(x[0], expected["features"][key])
+        torch.testing.assert_close(x[0], expected["features"][key], rtol=1e-2, atol=1e-3)
 
 
 def test_the_description(source, tmp_path):

@@ -91,7 +91,7 @@ def classes_of_annotations(root, ids, split):
         ids: image ids of the split, for the message about classes that it does not have.
         split: its name.
     """
-    by_image = _names_by_image(root)
+    by_image = _names_by_image(os.path.abspath(root))
     found = set().union(*by_image.values())
     if found <= set(CLASS_NAMES):
         if len(found) < len(CLASS_NAMES):
