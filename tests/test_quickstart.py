@@ -142,4 +142,4 @@ def test_the_job_script_is_a_script():
 
 def test_the_reasons_are_all_in_use():
     assert all(any(part in x for x in PARSED) for part in NOT_RUN)
-    assert len(PARSED) == 5 and len(BLOCKS) == 13
+    assert len(PARSED) == 5 and len(BLOCKS) == 14

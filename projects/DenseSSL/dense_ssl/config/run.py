@@ -6,8 +6,8 @@ from detectron2.config import CfgNode as CN
 def add_guard_config(cfg):
     """What a run warns of before its first step; the numbers are ours, from our own short runs."""
     guards = cfg.GUARDS = CN()
-    # Fewer steps of pre-training. 600 steps of 16 images with LARS turn a small network by 7 degrees
-    # (MODEL.SSL.MIN_ANGLE), 100 by 3.
+    # Fewer steps of pre-training. 600 steps of 16 images with LARS turn a small network by 7
+    # degrees (MODEL.SSL.MIN_ANGLE), 100 by 3.
     guards.MIN_PRETRAIN_STEPS = 500
     # Fewer steps of fine-tuning. 300 steps of 8 images trained a small segmentor, 600 a small
     # detector; after 20 a detector finds nothing.
