@@ -7,6 +7,8 @@ import sys
 
 from detectron2.config import CfgNode
 
+from .layers import yaml_layers
+
 
 def import_modules(modules):
     """Import modules of IMPORTS, files by their paths."""
@@ -16,20 +18,13 @@ def import_modules(modules):
 
 def imports_of_yaml(config_file):
     """Return the modules that a yaml and its ``_BASE_`` name in IMPORTS, the base's first."""
-    found = []
-
-    class Reader(CfgNode):
-        @classmethod
-        def load_yaml_with_base(cls, filename, allow_unsafe=False):
-            # called for each _BASE_ as well, before its values are merged
-            values = super().load_yaml_with_base(filename, allow_unsafe)
-            found.extend(
-                entries_of(values.pop("IMPORTS", ()), os.path.dirname(filename), f"in {filename}")
-            )
-            return values
-
-    Reader.load_yaml_with_base(config_file, allow_unsafe=True)
-    return found
+    return [
+        entry
+        for filename, values in yaml_layers(config_file)
+        for entry in entries_of(
+            values.get("IMPORTS", ()), os.path.dirname(filename), f"in {filename}"
+        )
+    ]
 
 
 def entries_of(value, folder, source):
