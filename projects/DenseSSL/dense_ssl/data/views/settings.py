@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Tuple
 
-from ...utils.checks import require_one_of
+from ...utils.checks import require_one_of, value_of
 from .crops import SAMPLERS
 from .photometry import PhotometrySettings
 
@@ -39,6 +39,24 @@ class ViewSettings(PhotometrySettings):
 def entry_of_view(values, view):
     """Return what a key of INPUT.VIEWS says of a view: its own entry, or the one for all."""
     return values[view] if len(values) > max(view, 1) else values[0]
+
+
+def require_even_cells(cfg, view, stride, key, least=1):
+    """Raise where the cells of a map do not divide a view evenly: their places would be wrong.
+
+    Args:
+        cfg: config. view: its number.
+        stride: of the map, in pixels.
+        key: config key that names the map.
+        least: cells along a side that a proposed size has at least.
+    """
+    size = entry_of_view(cfg.INPUT.VIEWS.SIZE, view)
+    if size % stride:
+        raise ValueError(
+            f"INPUT.VIEWS.SIZE is {size} for view {view}, no multiple of the stride {stride} of "
+            f"{key} {value_of(cfg, key)!r}: make it {max(round(size / stride), least) * stride}, "
+            "so that cells divide it evenly."
+        )
 
 
 def view_settings(node):

@@ -13,7 +13,7 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
-from ...data.views.settings import entry_of_view
+from ...data.views.settings import entry_of_view, require_even_cells
 from ...losses import cosine_distance
 from ...utils.events import is_logged, log_feature_std, put_scalar
 from ...utils.maps import rows_of_cells
@@ -177,13 +177,7 @@ def _check(cfg, shapes):
         )
     stride = math.lcm(*(shapes[x].stride for x in node.IN_FEATURES))
     for view in node.VIEWS:
-        side = entry_of_view(cfg.INPUT.VIEWS.SIZE, view)
-        if side % stride:
-            raise ValueError(
-                f"INPUT.VIEWS.SIZE is {side} for view {view}, no multiple of the stride {stride} "
-                f"of MODEL.DISTILLATION.IN_FEATURES {tuple(node.IN_FEATURES)}: make it "
-                f"{max(round(side / stride), 1) * stride}, so that cells divide it evenly."
-            )
+        require_even_cells(cfg, view, stride, "MODEL.DISTILLATION.IN_FEATURES")
 
 
 @META_ARCH_REGISTRY.register()

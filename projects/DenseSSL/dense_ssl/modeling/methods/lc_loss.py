@@ -8,7 +8,7 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
-from ...data.views.settings import entry_of_view
+from ...data.views.settings import entry_of_view, require_even_cells
 from ...losses import cosine_distance, local_contrast, read_cells
 from ...losses.precision import full_precision
 from ...utils.checks import require_one_of, require_positive
@@ -177,7 +177,8 @@ def _check(cfg, stride):
             f"other than MODEL.LC_LOSS.WHOLE_VIEW {node.WHOLE_VIEW}."
         )
     _check_whole(cfg, node.WHOLE_VIEW)
-    _check_sizes(cfg, (node.WHOLE_VIEW, *node.CROP_VIEWS), stride)
+    for view in (node.WHOLE_VIEW, *node.CROP_VIEWS):
+        require_even_cells(cfg, view, stride, "MODEL.LC_LOSS.IN_FEATURE", least=2)
 
 
 def _check_whole(cfg, view):
@@ -189,18 +190,6 @@ def _check_whole(cfg, view):
             f"{tuple(cfg.INPUT.VIEWS.CROP)}: make entry {view} 'whole' (and its FLIP_PROB 0, now "
             f"{flip})."
         )
-
-
-def _check_sizes(cfg, views, stride):
-    """Raise where the cells of a view do not divide it evenly: their places would be wrong."""
-    for view in views:
-        size = entry_of_view(cfg.INPUT.VIEWS.SIZE, view)
-        if size % stride:
-            raise ValueError(
-                f"INPUT.VIEWS.SIZE is {size} for view {view}, no multiple of the stride {stride} "
-                f"of MODEL.LC_LOSS.IN_FEATURE {cfg.MODEL.LC_LOSS.IN_FEATURE!r}: make it "
-                f"{max(round(size / stride), 2) * stride}, so that cells divide it evenly."
-            )
 
 
 @META_ARCH_REGISTRY.register()
