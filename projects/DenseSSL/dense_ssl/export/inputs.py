@@ -6,6 +6,7 @@ from detectron2.data import transforms as T
 
 from ..data.image_io import read_image
 from ..data.sources.folder import list_image_folder
+from ..engine.inference import as_tensor
 from ..scenes import SceneSpec, draw_scene
 
 NUM_IMAGES = 3
@@ -29,11 +30,9 @@ def read_images(cfg, kind, folder="", size=None):
     else:
         spec = SceneSpec(size=_SCENE)
         images = [draw_scene(spec, "val", i)[0] for i in range(NUM_IMAGES)]
-    if cfg.INPUT.FORMAT == "BGR":
-        images = [x[:, :, ::-1] for x in images]
     resize = _resize(cfg, kind, size)
-    arrays = [resize.get_transform(x).apply_image(np.ascontiguousarray(x)) for x in images]
-    return [torch.from_numpy(np.ascontiguousarray(x.transpose(2, 0, 1))) for x in arrays]
+    arrays = [resize.get_transform(x).apply_image(x) for x in images]
+    return [as_tensor(x, cfg.INPUT.FORMAT) for x in arrays]
 
 
 def _resize(cfg, kind, size):

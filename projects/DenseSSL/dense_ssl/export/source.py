@@ -3,7 +3,6 @@
 import os
 
 from .. import api
-from ..checkpoint.labels import read_labels
 from ..engine.setup import is_pretraining
 from .errors import ExportError
 from .modules import BackboneMaps, traceable
@@ -21,7 +20,7 @@ def load_source(weights, config=None, overrides=None):
         overrides: {key: value} on top.
 
     Returns:
-        (config, module of :mod:`.modules`, list of names or None where the weights have none).
+        (config, module of :mod:`.modules`, list of names or None where they are not known).
 
     Raises:
         ExportError: no weights or no config there, or a model that cannot be exported.
@@ -41,12 +40,7 @@ def load_source(weights, config=None, overrides=None):
         found, names = api.load_backbone(weights, cfg), None
         module = BackboneMaps(found.backbone, found.mean, found.std)
     else:
-        found, names = api.load_detector(weights, cfg), _class_names(weights)
+        found = api.load_detector(weights, cfg)
+        names = found.labels.get("thing_classes") or found.labels.get("stuff_classes")
         module = traceable(found.model)
-    return found.cfg, module.eval().requires_grad_(False), names
-
-
-def _class_names(weights):
-    labels = read_labels(api.last_checkpoint(weights) if os.path.isdir(weights) else weights)
-    names = labels.get("thing_classes") or labels.get("stuff_classes")
-    return list(names) if names else None
+    return found.cfg, module.eval().requires_grad_(False), list(names) if names else None
