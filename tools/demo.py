@@ -133,6 +133,7 @@ class Demo:
 
     def _train(self, name, config, options):
         """Run train_net.py in its own process and print its progress."""
+        from dense_ssl.utils.cores import available_cores
         from dense_ssl.utils.training_process import run_training
 
         folder, begin = self.output / name, time.time()
@@ -145,7 +146,7 @@ class Demo:
             command,
             lambda text: print(f"     [{name}] {text}", flush=True),
             cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": str(max(num_cores() // 2, 1))},
+            env={**os.environ, "OMP_NUM_THREADS": str(max(available_cores() // 2, 1))},
         )
         if status:
             raise SystemExit(f"{tail}\nThe demo stopped: {' '.join(command)} failed, see above.")
@@ -240,15 +241,11 @@ def shortened(factor, pretraining):
     return options
 
 
-def num_cores():
-    """Return the number of cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-    return len(affinity(0))
-
-
 def together(*lanes):
     """Run lists of functions, the lists at the same time if there are two cores."""
-    with ThreadPoolExecutor(len(lanes) if num_cores() > 1 else 1) as pool:
+    from dense_ssl.utils.cores import available_cores
+
+    with ThreadPoolExecutor(len(lanes) if available_cores() > 1 else 1) as pool:
         for done in [pool.submit(lambda jobs=jobs: [job() for job in jobs]) for jobs in lanes]:
             done.result()
 

@@ -30,6 +30,7 @@ from dense_ssl.analysis.roi_probe import BoxFeatures
 from dense_ssl.api import load_backbone
 from dense_ssl.modeling.backbones import bottom_up_of
 from dense_ssl.prediction.images import find_images, read_images
+from dense_ssl.utils.command_line import parse_with_config
 from dense_ssl.visualization.neighbours import draw_neighbours
 
 STATUS_SKIPPED = 3
@@ -42,23 +43,20 @@ def main(arguments=None):
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("fvcore").setLevel(logging.ERROR)  # the heads of a detector are not used
     try:
-        wanted = _wanted(args)
-        overrides = dict(zip(args.opts[::2], args.opts[1::2]))
-        if args.device:
-            overrides["MODEL.DEVICE"] = args.device
-        maps = load_backbone(args.weights, args.config_file or None, overrides)
+        box_list = _box_list(args)
+        maps = load_backbone(args.weights, args.config_file or None, args.overrides)
         level, cfg = args.level or _last_map(maps.backbone), maps.cfg
         model = BoxFeatures(maps.backbone, level, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD,
                             args.side, cfg.INPUT.FORMAT, "--level")  # fmt: skip
         broken = []
-        images = read_images(wanted.root, wanted.names, broken, "Embedding")
-        embedding = embed(model.to(cfg.MODEL.DEVICE), images, wanted, level)
+        images = read_images(box_list.root, box_list.names, broken, "Embedding")
+        embedding = embed(model.to(cfg.MODEL.DEVICE), images, box_list, level)
         write(embedding, args)
     except (ImportError, KeyError, OSError, ValueError) as error:
         print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
         return 1
     if broken:
-        print(f"{len(broken)} of {len(wanted.names)} files could not be read (exit status "
+        print(f"{len(broken)} of {len(box_list.names)} files could not be read (exit status "
               f"{STATUS_SKIPPED}): {', '.join(broken[:5])}")  # fmt: skip
     return STATUS_SKIPPED if broken else 0
 
@@ -77,28 +75,21 @@ def parse_arguments(arguments):
                         help="features of boxes: a labelled entry of DATASETS, or a COCO json with "
                         "the folder of its images as --input")  # fmt: skip
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
-    parser.add_argument("--config-file", default="",
-                        help="default: config.yaml in the folder of the weights")  # fmt: skip
     parser.add_argument("--level", default="",
                         help="feature map, such as res4 or p3; default: the last one")  # fmt: skip
     parser.add_argument("--side", type=int, default=224,
                         help="images are resized to squares of this side; default 224")  # fmt: skip
     parser.add_argument("--neighbours", type=int, default=0, metavar="N",
                         help="also a picture of the N nearest of some images or boxes")  # fmt: skip
-    parser.add_argument("--device", default="", help="cpu, cuda, cuda:1; default: a GPU, if any")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE",
-                        help="config keys and values; last")  # fmt: skip
-    args = parser.parse_args(arguments)
+    args = parse_with_config(parser, arguments)
     if not args.input and not args.boxes:
         parser.error("give images by --input, or a labelled data set by --boxes")
     if args.side < 32 or args.neighbours < 0:
         parser.error("--side must be at least 32, and --neighbours not negative")
-    if len(args.opts) % 2:
-        parser.error(f"config keys and values must come in pairs, not as {' '.join(args.opts)}")
     return args
 
 
-def _wanted(args):
+def _box_list(args):
     """Return the :class:`BoxList` of the command line."""
     if not args.boxes:
         return BoxList(*find_images(args.input))

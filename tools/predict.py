@@ -14,6 +14,7 @@ import sys
 
 from dense_ssl.api import load_detector
 from dense_ssl.prediction import find_images, predict_images
+from dense_ssl.utils.command_line import parse_with_config
 
 # Below it a detector of detectron2 finds nothing (the default of its SCORE_THRESH_TEST).
 _SCORE_KEYS = ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "MODEL.RETINANET.SCORE_THRESH_TEST")
@@ -25,11 +26,7 @@ def main(arguments=None):
     """Predict, and print what was found; return the exit status."""
     args = parse_arguments(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    overrides = dict(zip(args.opts[::2], args.opts[1::2]))
-    for key in _SCORE_KEYS:
-        overrides.setdefault(key, min(args.threshold, _LOWEST))
-    if args.device:
-        overrides["MODEL.DEVICE"] = args.device
+    overrides = {**dict.fromkeys(_SCORE_KEYS, min(args.threshold, _LOWEST)), **args.overrides}
     try:
         root, names = find_images(args.input)
         detector = load_detector(args.weights, args.config_file or None, overrides)
@@ -56,20 +53,12 @@ def parse_arguments(arguments):
     parser.add_argument("--input", required=True, nargs="+", metavar="IMAGES",
                         help="files, folders (with sub-folders) or quoted patterns")  # fmt: skip
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
-    parser.add_argument("--config-file", default="",
-                        help="default: config.yaml in the folder of the weights")  # fmt: skip
     parser.add_argument("--threshold", type=float, default=0.5,
                         help="lowest score that a detection may have; default 0.5")  # fmt: skip
     parser.add_argument("--batch-size", type=positive, default=1,
                         help="images at a time; default 1, as in the evaluation")  # fmt: skip
-    parser.add_argument("--device", default="", help="cpu, cuda, cuda:1; default: a GPU, if any")
     parser.add_argument("--no-pictures", action="store_true", help="write the json and csv only")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE",
-                        help="config keys and values; last")  # fmt: skip
-    args = parser.parse_args(arguments)
-    if len(args.opts) % 2:
-        parser.error(f"config keys and values must come in pairs, not as {' '.join(args.opts)}")
-    return args
+    return parse_with_config(parser, arguments)
 
 
 def positive(text):

@@ -79,13 +79,13 @@ def labelled_boxes(entry):
 
 
 @torch.no_grad()
-def embed(model, images, wanted, level):
+def embed(model, images, box_list, level):
     """Compute the features of images or of their boxes.
 
     Args:
         model: :class:`~.roi_probe.BoxFeatures`.
         images: iterable of (name, uint8 (H, W, 3) in RGB).
-        wanted: :class:`BoxList`.
+        box_list: :class:`BoxList`.
         level: name of the map that the model pools from.
 
     Returns:
@@ -95,16 +95,17 @@ def embed(model, images, wanted, level):
     features, names, boxes, classes = [], [], [], []
     for name, image in images:
         height, width = image.shape[:2]
-        here = wanted.boxes[name] if wanted.boxes else [(0.0, 0.0, width, height)]
+        here = box_list.boxes[name] if box_list.boxes else [(0.0, 0.0, width, height)]
         features.append(model.pool(image, here).float().cpu().numpy())
         names += [name] * len(here)
         boxes += here
-        classes += wanted.classes[name] if wanted.classes else [-1] * len(here)
+        classes += box_list.classes[name] if box_list.classes else [-1] * len(here)
     if not features:
         raise ValueError("no image could be read, so nothing is embedded.")
     return Embedding(
         np.concatenate(features), np.array(names), np.array(boxes, np.float32),
-        np.array(classes, np.int64), np.array(wanted.class_names, dtype=str), level, wanted.root,
+        np.array(classes, np.int64), np.array(box_list.class_names, dtype=str), level,
+        box_list.root,
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ import pycocotools.mask
 from PIL import Image
 from tqdm import tqdm
 
+from ..utils.cores import available_cores
 from .scene import draw_scene
 from .spec import SPLITS
 
@@ -113,8 +114,7 @@ def begin(output, manifest):
 def run(function, jobs, processes):
     """Yield ``function(job)`` for each job, in order, computed by several processes."""
     if processes is None:
-        affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-        processes = min(len(affinity(0)), 1 + len(jobs) // SCENES_PER_PROCESS)
+        processes = min(available_cores(), 1 + len(jobs) // SCENES_PER_PROCESS)
     if processes <= 1:
         yield from map(function, jobs)
         return
