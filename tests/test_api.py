@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from dataset_files import make_voc
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from helpers import CONFIGS, ROOT, photo
 from PIL import Image
 
@@ -51,6 +52,8 @@ def journey(folder):
     names = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        for catalog in (DatasetCatalog, MetadataCatalog):  # "BCCD" is another folder elsewhere
+            patch.setattr(catalog, "data", dict(catalog.data))
         plain = api._options
         patch.setattr(api, "_options", lambda x: plain({**QUICK, **(x or {})}))
         exec(compile(block, "docs/python.md", "exec"), names)
