@@ -76,6 +76,10 @@ class _Factories(TorchFunctionMode):
             return Elsewhere(torch.tensor(args[1], **kwargs))
         if function is torch.Tensor.tolist and isinstance(args[0], Elsewhere):
             return args[0].inner.tolist()
+        if function is torch.Tensor.__getitem__ and isinstance(args[0], Elsewhere):
+            parts = args[1] if isinstance(args[1], tuple) else (args[1],)
+            if any(isinstance(x, list) for x in parts):  # DEVICE would give it no numbers
+                raise TypeError("a list as an index is copied from the CPU at every call")
         if function is torch.Tensor.numpy and isinstance(args[0], Elsewhere):
             raise TypeError("can't convert a tensor of another device to numpy")
         if function is torch.tensor and "device" in kwargs:

@@ -15,14 +15,14 @@ from dense_ssl.utils.events import LOG_PERIOD
 
 
 def two_steps(model, method):
-    """Losses and gradients of two steps, and the state after them, on the CPU.
+    """Losses, gradients of two steps, the state after them and the pictures, on the CPU.
 
     The first one is logged and drawn.
     """
-    losses, gradients = [], []
+    losses, gradients, storage = [], [], EventStorage(LOG_PERIOD - 1)
     for step in range(2):
         model.zero_grad()
-        with EventStorage(LOG_PERIOD - 1) if step == 0 else nullcontext():
+        with storage if step == 0 else nullcontext():
             found = model(batch_for(method, 4))
         total = sum(found.values())
         assert total.device.type == model.device.type
@@ -34,7 +34,8 @@ def two_steps(model, method):
                 if x.grad is not None:
                     x.sub_(x.grad, alpha=1e-3)
         model.after_step(0.9)
-    return losses, gradients, {key: on_cpu(x) for key, x in model.state_dict().items()}
+    pictures = {name: picture for name, picture, _ in storage._vis_data}
+    return losses, gradients, {key: on_cpu(x) for key, x in model.state_dict().items()}, pictures
 
 
 def on_cpu(tensor):
@@ -60,6 +61,9 @@ def test_the_device_changes_nothing(method, device):
         assert all((x - y).abs().max() <= 1e-6 * scale for x, y in zip(a, b))
     for key, value in expected[2].items():
         assert torch.allclose(found[2][key].double(), value.double(), atol=1e-6), key
+    assert found[3].keys() == expected[3].keys() and found[3]
+    for name, picture in expected[3].items():
+        assert (found[3][name] == picture).all(), name
 
 
 def test_a_mistake_is_seen():
@@ -70,3 +74,5 @@ def test_a_mistake_is_seen():
                       lambda: torch.ones(3).add_(x)):  # fmt: skip
             with pytest.raises(RuntimeError, match="mixes devices"):
                 wrong()
+        with pytest.raises(TypeError, match="a list as an index"):
+            x[None, [0, 1]]

@@ -156,7 +156,7 @@ def split_boxes(boxes, size):
     y, x = (z.flatten() for z in torch.meshgrid(steps, steps, indexing="ij"))
     cell = torch.stack([x, y, x + 1, y + 1], dim=1) / size  # (size^2, 4), in units of the box
     sides = boxes[:, 2:] - boxes[:, :2]
-    return boxes[:, None, [0, 1, 0, 1]] + cell * sides[:, None].repeat(1, 1, 2)
+    return boxes[:, None, :2].repeat(1, 1, 2) + cell * sides[:, None].repeat(1, 1, 2)
 
 
 def pairwise_iou(first, second):
