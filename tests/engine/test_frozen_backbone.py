@@ -14,9 +14,9 @@ from helpers import DETECTOR, base_config, final_weights, recorded_log
 
 from dense_ssl import engine
 from dense_ssl.checkpoint.handover import backbone_names
-from dense_ssl.engine.norm_statistics import estimate_statistics
 from dense_ssl.engine.setup import check_finetuning
 from dense_ssl.modeling.detectors.freeze import frozen_modules
+from dense_ssl.modeling.norm_statistics import estimate_statistics
 
 HOOKS = "dense_ssl.engine.hooks"
 LEVELS = ["res3", "res4", "res5"]

@@ -10,9 +10,9 @@ from fvcore.nn.precise_bn import get_bn_modules
 
 from ..modeling.detectors.freeze import frozen_modules, hold_frozen
 from ..modeling.momentum import momentum_at
+from ..modeling.norm_statistics import estimate_statistics
 from ..utils.checks import require_one_of
 from ..utils.events import put_scalar
-from .norm_statistics import estimate_statistics
 
 logger = logging.getLogger(__name__)
 

@@ -1,75 +1,8 @@
-"""Batch norm statistics, estimated again with fixed weights ("precise" batch norm)."""
+"""detectron2's hook for batch norm statistics, on the same images each time."""
 
-from itertools import islice
-
-import torch
-import torch.distributed as dist
 from detectron2.engine import hooks
-from detectron2.utils import comm
-from detectron2.utils.events import EventStorage
-from fvcore.nn.precise_bn import get_bn_modules
 
-from ..losses.precision import at_least_float32
-from ..utils.progress import progress
-
-
-@torch.no_grad()
-def estimate_statistics(model, batches, num_iter, norms=None):
-    """Set the running statistics of batch norms to the mean and variance of what they get.
-
-    The population is every value that a layer gets in ``num_iter`` batches of every process. It is
-    the same for "BN", "SyncBN" and "naiveSyncBN", and the same in all processes. fvcore's
-    ``update_bn_stats`` computes it from the running statistics of one process, which are its own
-    for "BN" and biased for "naiveSyncBN".
-
-    Args:
-        model: in training mode.
-        batches: iterable of the model's inputs, at least ``num_iter``.
-        num_iter: number of batches of each process.
-        norms: the layers to set; default: every batch norm of the model in training mode.
-    """
-    norms = get_bn_modules(model) if norms is None else norms
-    moments = [_Moments(norm) for norm in norms]
-    handles = [x.register_forward_pre_hook(y.add) for x, y in zip(norms, moments)]
-    try:
-        with EventStorage():  # what the model logs meanwhile is not training
-            batches = islice(batches, num_iter)
-            for batch in progress(batches, "Estimating batch norm statistics", num_iter):
-                model(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
-    for norm, moment in zip(norms, moments):
-        moment.write(norm)
-
-
-class _Moments:
-    """Count, sum and sum of squares of the values of each channel, in float64."""
-
-    def __init__(self, norm):
-        shape = (3, *norm.running_mean.shape)
-        self.sums = torch.zeros(shape, dtype=torch.float64, device=norm.running_mean.device)
-
-    def add(self, _, inputs):
-        """A forward pre-hook: add the input (N, C, ...)."""
-        (x,) = inputs
-        if x.numel():  # not without any region
-            axes = [axis for axis in range(x.dim()) if axis != 1]
-            variance, mean = torch.var_mean(at_least_float32(x), axes, correction=0)
-            mean, variance = mean.double(), variance.double()
-            count = x.numel() // x.shape[1]
-            rows = torch.ones_like(mean), mean, variance + mean**2
-            self.sums += count * torch.stack(rows)
-
-    def write(self, norm):
-        """Set the running statistics, unless no process used the layer."""
-        if comm.get_world_size() > 1:
-            dist.all_reduce(self.sums)
-        count, total, squares = self.sums
-        if count.min() > 0:
-            mean = total / count
-            norm.running_mean.copy_(mean)
-            norm.running_var.copy_((squares / count - mean**2).clamp(min=0))
+from ..modeling.norm_statistics import estimate_statistics
 
 
 class RestartedPreciseBN(hooks.PreciseBN):
