@@ -1,0 +1,105 @@
+"""The images that analyses look at: drawn by seed, read when they are needed, with their labels."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from ..data.image_io import BrokenImageError, read_image
+from ..data.sources.entries import resolve_dataset
+from ..utils.progress import progress
+from .roi_probe import boxes_of, counted
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Sample:
+    """One image.
+
+    Attributes:
+        item: detectron2's dict.
+        image: uint8 (H, W, 3) in RGB.
+        rng: numpy Generator for whatever is drawn for this image; it starts anew for each backbone.
+    """
+
+    item: dict
+    image: np.ndarray
+    rng: np.random.Generator
+
+    @property
+    def boxes(self):
+        """(K, 4) float64, ground truth (x1, y1, x2, y2) in image pixels; no crowds."""
+        return np.array(boxes_of(self.item), np.float64).reshape(-1, 4)
+
+    @property
+    def classes(self):
+        """(K,) class number of each box."""
+        return np.array([x["category_id"] for x in counted(self.item)], np.int64)
+
+
+class Samples:
+    """Images of a data set; iterating yields a :class:`Sample` for each that can be read.
+
+    Attributes:
+        entry: as in DATASETS.
+        items: detectron2's dicts of the images, in the order of the data set.
+        available: how many images the data set has with what is needed.
+        broken: names of files that could not be read.
+        metadata: detectron2's metadata of the data set.
+    """
+
+    def __init__(self, entry, count, seed=0, needs="images"):
+        """
+        Args:
+            entry: of DATASETS, such as ``voc:VOC2012:test`` or ``folder:PHOTOS``.
+            count: images that are drawn; all, if there are fewer.
+            seed: of the draw, and of whatever is drawn for each image.
+            needs: "images", "boxes" or "masks".
+        """
+        self.entry, self.seed = resolve_dataset(entry, "--data"), seed
+        items = [x for x in DatasetCatalog.get(self.entry) if _HAS[needs](x)]
+        if not items:
+            raise ValueError(f"--data: {entry!r} has no image with {needs}.")
+        self.available = len(items)
+        chosen = np.random.default_rng(seed).permutation(len(items))[:count]
+        self.items = [items[i] for i in sorted(chosen)]
+        self.broken = []
+        self.metadata = MetadataCatalog.get(self.entry)
+
+    def __len__(self):
+        return len(self.items)
+
+    def __iter__(self):
+        return iter(progress(self.read(), "Analysing images", len(self)))
+
+    def read(self):
+        """Yield the samples without showing progress."""
+        self.broken = []
+        for i, item in enumerate(self.items):
+            try:
+                image = read_image(item["file_name"])
+            except BrokenImageError as error:
+                self.broken.append(item["file_name"])
+                logger.warning("skipped: %s", error)
+            else:
+                yield Sample(item, image, np.random.default_rng((self.seed, i)))
+
+    def record(self):
+        """Return what the json says of the data."""
+        return {"entry": self.entry, "images": len(self.items) - len(self.broken),
+                "available": self.available, "broken": self.broken}  # fmt: skip
+
+
+def _has_boxes(item):
+    return bool("annotations" in item and counted(item))
+
+
+def _has_masks(item):
+    if "sem_seg_file_name" in item:
+        return True
+    return _has_boxes(item) and any("segmentation" in x for x in counted(item))
+
+
+_HAS = {"images": lambda item: True, "boxes": _has_boxes, "masks": _has_masks}
