@@ -14,10 +14,11 @@
 #   bash docs/examples/journey.sh BCCD/JPEGImages voc:BCCD:train_15pct_seed0 voc:BCCD:val voc:BCCD:test out
 #
 # Lengths, from the environment: PRETRAIN_EPOCHS and FINETUNE_EPOCHS; without them those of the recipes.
-# METHOD is that of configs/small/pretrain/300, SEEDS are the seeds of the comparison.
+# METHOD is that of configs/small/pretrain/300, SEEDS are the seeds of the comparison, PYTHON is one that
+# has the packages; without it .venv is made.
 set -euo pipefail
 
-[ $# -ge 5 ] || { sed -n '2,19s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -ge 5 ] || { sed -n '2,20s/^# \{0,1\}//p' "$0"; exit 2; }
 photos=$1 train=$2 val=$3 test=$4 output=$5
 shift 5
 opts=("$@")
@@ -66,7 +67,9 @@ step "features, and the nearest photos"
     --neighbours 6
 
 step "export, each compared with the model on the photos"
-for format in torchscript onnx; do
+formats=torchscript
+if "$PYTHON" -c 'import onnx, onnxruntime' 2> /dev/null; then formats+=" onnx"; fi
+for format in $formats; do
     "$PYTHON" tools/export.py --weights "$output/pretraining" --format "$format" --images "$photos" \
         --output "$output/exported/$format"
 done

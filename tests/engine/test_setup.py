@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+import yaml
 from detectron2.utils import comm
 from helpers import CONFIGS, base_config, tiny_config
 
@@ -49,7 +50,10 @@ class Log:
 
 def arguments(config, *options):
     return argparse.Namespace(
-        config_file=str(CONFIGS / config), opts=[str(x) for x in options], eval_only=False
+        config_file=str(CONFIGS / config),
+        opts=[str(x) for x in options],
+        eval_only=False,
+        resume=False,
     )
 
 
@@ -338,3 +342,20 @@ def test_the_warm_up_of_distillation_is_given_in_epochs(image_folder, tmp_path):
                           (f"folder:{image_folder}",), "OUTPUT_DIR", tmp_path,
                           "SOLVER.IMS_PER_BATCH", 8))  # fmt: skip
     assert cfg.MODEL.PLRC.WARMUP_ITERS == 6 * 24 // 8
+
+
+@pytest.mark.usefixtures("restore_process")
+def test_a_drawn_seed_is_stated_and_kept(image_folder, tmp_path, caplog):
+    def seed(*options, resume=False):
+        args = arguments("mini/pretrain/byol_R_18.yaml", "DATASETS.TRAIN",
+                         (f"folder:{image_folder}",), "OUTPUT_DIR", tmp_path, *options)  # fmt: skip
+        args.resume = resume
+        setup(args)
+        return yaml.safe_load((tmp_path / "config.yaml").read_text())["SEED"]
+
+    first = seed("SEED", -1)
+    assert first >= 0 and seed("SEED", -1) != first
+    last = seed("SEED", -1)
+    assert seed("SEED", -1, resume=True) == last
+    assert seed("SEED", 3, resume=True) == 3
+    assert "generated random seed" not in caplog.text

@@ -38,6 +38,8 @@ def setup_console(output_dir):
         output_dir: OUTPUT_DIR.
     """
     rank = comm.get_rank()
+    # of a machine with nvcc but no GPU; detectron2 imports it to describe the environment
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     # in the very form of detectron2's default_setup, which then gets the same loggers
     loggers = [
         setup_logger(output_dir, distributed_rank=rank, name="fvcore"),

@@ -4,6 +4,7 @@ import logging
 import os
 
 import torch
+import yaml
 from detectron2.engine import default_setup
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
@@ -76,6 +77,7 @@ def setup(args):
             )
             resolve_epochs(cfg, num_images)
             check_best_metric(cfg)
+    resolve_seed(cfg, args)
     cfg.freeze()
     default_setup(cfg, args)
     announce(cfg, getattr(args, "config_file", ""))
@@ -145,6 +147,24 @@ def _leave_out_device(cfg):
         del cfg.MODEL["DEVICE"]
         with PathManager.open(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), "w") as file:
             file.write(cfg.dump())
+
+
+def resolve_seed(cfg, args):
+    """Draw SEED where it is negative: one for all processes, which config.yaml then states.
+
+    A resumed run takes that of its config.yaml; what its checkpoint needs is in the checkpoint.
+    """
+    if cfg.SEED >= 0:
+        return
+    seed = comm.shared_random_seed()
+    path = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
+    if args.resume and cfg.OUTPUT_DIR and PathManager.isfile(path):
+        with PathManager.open(path) as file:
+            stated = (yaml.safe_load(file) or {}).get("SEED", -1)
+        seed = stated if stated >= 0 else seed
+    cfg.SEED = comm.all_gather(seed)[0]  # the folder need not be on all machines
+    if not args.eval_only:
+        logger.info("SEED %d, drawn as none is stated", cfg.SEED)
 
 
 def resolve_norms(cfg, logger):
