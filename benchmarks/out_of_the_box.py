@@ -1,6 +1,6 @@
 """Images per second of BYOL with DenseSSL's train_net.py and with lightly, as users get them.
 
-    DenseSSL     train_net.py with configs/mini/pretrain/byol_R_18.yaml, unchanged
+    DenseSSL     train_net.py with configs/mini/pretrain/byol_R_18.yaml, with SGD as below
     lightly      BYOL as in lightly's documentation: its heads, loss, transform and data set,
                  torchvision's ResNet-18, SGD, float32
     lightly+     the same with bfloat16 autocast and channels-last added by hand
@@ -149,6 +149,7 @@ def run_dense_ssl(folder, cfg, iterations):
         # one extra iteration, not counted: the last one also writes the final checkpoint
         *rates, _ = program_rates(
             ROOT / "train_net.py", "--config-file", CONFIG, "OUTPUT_DIR", output,
+            "SOLVER.OPTIMIZER", "SGD", "SOLVER.BASE_LR", "0.06",
             "DATASETS.TRAIN", f"('folder:{folder}',)",
             "SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH,
             "SOLVER.EPOCHS", 0, "SOLVER.WARMUP_EPOCHS", 0, "SOLVER.CHECKPOINT_EPOCHS", 0,
