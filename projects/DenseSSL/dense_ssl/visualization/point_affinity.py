@@ -1,0 +1,40 @@
+"""Maps of what is similar to a point, as PLRC's Fig. 3 to 5."""
+
+from matplotlib.figure import Figure
+
+
+def draw_point_affinity(examples):
+    """Draw images with a point, and for each backbone the cosine with it: bright is similar.
+
+    Args:
+        examples: {name: list of (image, points as shares of width and height, maps (P, h, w),
+            Jaccard index of the object or None)}, of the same images for all.
+
+    Returns:
+        matplotlib Figure: a row for each point of each image.
+    """
+    first = next(iter(examples.values()))
+    rows = [(i, p) for i, x in enumerate(first) for p in range(len(x[1]))]
+    columns = 1 + len(examples)
+    figure = Figure(figsize=(2.2 * columns, 1.9 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for row, (i, p) in enumerate(rows):
+        image, points = first[i][:2]
+        height, width = image.shape[:2]
+        _show(axes[row, 0], image, points[p], (height, width))
+        for axis, (_, others) in zip(axes[row, 1:], examples.items()):
+            values, score = others[i][2][p], others[i][3]
+            _show(axis, values, points[p], (height, width), cmap="viridis")
+            if score is not None:
+                axis.set_xlabel(f"Jaccard {100 * score:.0f}", fontsize=8)
+    for axis, title in zip(axes[0], ["point", *examples]):
+        axis.set_title(title, fontsize=9)
+    return figure
+
+
+def _show(axis, pixels, point, size, **style):
+    height, width = size
+    axis.imshow(pixels, extent=(0, width, height, 0), **style)
+    axis.plot(point[0] * width, point[1] * height, "o", ms=7, mfc="none", mec="red", mew=1.5)
+    axis.set_xticks([])
+    axis.set_yticks([])
