@@ -14,3 +14,6 @@ def add_log_config(cfg):
     log.PROJECT = "dense-ssl"
     # Name of the run there; empty: the last part of OUTPUT_DIR.
     log.NAME = ""
+    # Write run.json (command, versions, device, data) at the start and report.html at the end of a
+    # run: docs/report.md. `tools/report.py` writes a report at any time.
+    log.REPORT = True

@@ -58,7 +58,7 @@ def announce(cfg, config_file):
     logger.info(
         "torch %s, detectron2 %s, Python %s on %s%s",
         torch.__version__, detectron2.__version__, platform.python_version(),
-        _device(cfg.MODEL.DEVICE), log,
+        describe_device(cfg.MODEL.DEVICE), log,
     )  # fmt: skip
     if cfg.OUTPUT_DIR:
         logger.info(
@@ -74,7 +74,8 @@ def announce_model(cfg, model):
                 cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.BACKBONE.NAME, count / 1e6)  # fmt: skip
 
 
-def _device(device):
+def describe_device(device):
+    """Return a device in words, such as "cpu, 2 threads"; with the processes, if several."""
     processes = f", {comm.get_world_size()} processes" if comm.get_world_size() > 1 else ""
     if device.startswith("cuda"):
         memory = torch.cuda.get_device_properties(device).total_memory / 2**30

@@ -11,6 +11,7 @@ from detectron2.engine import DefaultTrainer
 from detectron2.utils.file_io import PathManager
 
 from ..config import default_config, load_config
+from ..config.flat import flatten
 from ..engine.setup import is_pretraining
 
 WEIGHTS = "MODEL.WEIGHTS"
@@ -78,7 +79,7 @@ def run_settings(cfg):
     Returns:
         {"SOLVER.MAX_ITER": 90000, ...}, as json reads them; MODEL.WEIGHTS is the fingerprint.
     """
-    settings = {key: value for key, value in _flatten(cfg) if key not in FREE_KEYS}
+    settings = {key: value for key, value in flatten(cfg) if key not in FREE_KEYS}
     settings[WEIGHTS] = fingerprint(cfg.MODEL.WEIGHTS)
     return json.loads(json.dumps(settings))
 
@@ -109,7 +110,7 @@ def differences(old, new, ignore=()):
     Returns:
         ["KEY: old value, now new value", ...].
     """
-    defaults = json.loads(json.dumps(dict(_flatten(default_config()))))
+    defaults = json.loads(json.dumps(dict(flatten(default_config()))))
     lines = []
     for key in sorted({*old, *new} - {*ignore, *FREE_KEYS}):
         before, after = (x.get(key, defaults.get(key)) for x in (old, new))
@@ -117,11 +118,3 @@ def differences(old, new, ignore=()):
         if before != after and json.dumps(before) != json.dumps(after):
             lines.append(f"{key}: {before!r}, now {after!r}")
     return lines
-
-
-def _flatten(node, prefix=""):
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value

@@ -2,11 +2,13 @@
 
 import functools
 import random
+from collections import Counter
 
 import numpy as np
 import torch
 from detectron2.data import (
     DatasetMapper,
+    MetadataCatalog,
     build_detection_test_loader,
     build_detection_train_loader,
     get_detection_dataset_dicts,
@@ -53,6 +55,15 @@ def build_evaluation_loader(cfg, dataset_name):
 def count_training_images(cfg):
     """Return how many images of DATASETS.TRAIN are trained on: an epoch."""
     return len(_training_dicts(cfg))
+
+
+def count_training_objects(cfg):
+    """Return {class: number of labelled objects} of DATASETS.TRAIN, {} for label maps."""
+    counts = Counter(
+        y["category_id"] for x in _training_dicts(cfg) for y in x.get("annotations", ())
+    )
+    classes = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes", ()) if counts else ()
+    return {name: counts[k] for k, name in enumerate(classes)}
 
 
 def _training_data(cfg):

@@ -1,0 +1,46 @@
+"""run.json: what a run was started with. The report shows it; nothing else depends on it."""
+
+import json
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from ..checkpoint.files import atomic_file
+from .run_origin import run_origin
+
+RECORD = "run.json"
+
+
+def record_start(folder, iteration, device, processes, data):
+    """Add a start to the RECORD of a run.
+
+    Args:
+        folder: OUTPUT_DIR.
+        iteration: where the run starts; 0 begins a new record.
+        device: in words. processes: their number.
+        data: {"train": entries, "test": entries, "images": number, "objects": {class: number}}.
+    """
+    record = read_record(folder) if iteration else {}
+    start = {
+        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "iteration": iteration,
+        "command": shlex.join(["python", *sys.argv]),
+        "folder": os.getcwd(),
+        "device": device,
+        "processes": processes,
+        **run_origin(),
+    }
+    record = {"starts": [*record.get("starts", []), start], "data": data}
+    with atomic_file(Path(folder) / RECORD) as file:
+        file.write((json.dumps(record, indent=1) + "\n").encode())
+
+
+def read_record(folder):
+    """Return the RECORD of a run, {} without one or where it is not whole."""
+    try:
+        found = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
