@@ -33,6 +33,7 @@ setup(
     python_requires=">=3.9",
     package_dir={"": PACKAGES},
     packages=find_packages(PACKAGES, include=["dense_ssl", "dense_ssl.*"]),
+    package_data={"dense_ssl.reports.html": ["assets/*"]},
     cmdclass={"build_py": BuildWithConfigs},
     # torch, torchvision and detectron2 are the user's: builds differ by platform, and detectron2
     # has no package of its own name. `import dense_ssl` says how to get what is missing.
@@ -46,6 +47,9 @@ setup(
         "tqdm>4.29",
         "packaging",
         "tabulate",
+        # The report of a run: templates (torch needs jinja2 too) and charts.
+        "jinja2",
+        "plotly>=5.24",
     ],
     # What each is for: docs/install.md.
     extras_require={
@@ -64,6 +68,7 @@ setup(
         "dev": [
             "pytest",
             "pytest-xdist",
+            "playwright",
             "ruff",
             "scipy",
             "scikit-learn",

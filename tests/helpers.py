@@ -113,6 +113,7 @@ def base_config(*options):
     """detectron2's and DenseSSL's defaults with yacs pairs on top, for CPUs."""
     cfg = default_config()
     cfg.MODEL.DEVICE = "cpu"  # yamls do not state one
+    cfg.LOG.REPORT = False  # it takes longer than many of the tests
     cfg.merge_from_list(list(options))
     return cfg
 

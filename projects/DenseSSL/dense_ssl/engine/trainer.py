@@ -37,6 +37,7 @@ from .hooks import FreezeBackbone, ReseedEveryStep, UpdateTarget
 from .motion import WatchBackbone
 from .norm_statistics import RestartedPreciseBN
 from .reports import DrawCurves, Reports
+from .run_report import RunReport
 from .trackers import build_trackers
 from .train_step import TrainStep, amp_dtype
 from .writers import PictureWriter, ReportPrinter
@@ -155,6 +156,8 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             result.append(Reports(self.build_writers(), period=LOG_PERIOD))
             result.append(DrawCurves(self.cfg.OUTPUT_DIR, self.cfg.SOLVER.CHECKPOINT_PERIOD))
+            if self.cfg.LOG.REPORT:
+                result.append(RunReport(self.cfg, self.num_images, self.is_pretraining))
         if self.is_pretraining:  # last, so that a run that ends here is written down
             result.append(WatchForCollapse(self.cfg.MODEL.SSL.ON_COLLAPSE))
         return result
