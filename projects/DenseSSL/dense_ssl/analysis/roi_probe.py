@@ -57,14 +57,18 @@ class BoxFeatures(nn.Module):
                 over the map.
         """
         height, width = image.shape[:2]
-        if self.input_format == "BGR":
-            image = image[:, :, ::-1]
-        image = cv2.resize(image, (self.side, self.side), interpolation=cv2.INTER_AREA)
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).to(self.mean)
+        pixels = as_square(image, self.side, self.input_format).to(self.mean)
         features = extract_features(self.backbone, ((pixels - self.mean) / self.std)[None])
         boxes = torch.tensor(boxes, dtype=torch.float32).view(1, -1, 4)
         boxes = boxes * boxes.new_tensor([self.side / width, self.side / height] * 2)
         return pool_boxes(self.pooler, features[self.in_feature], boxes.to(self.mean.device))
+
+
+def as_square(image, side, input_format):
+    """Return an image, uint8 (H, W, 3) in RGB, resized to a square: uint8 (3, side, side)."""
+    image = image[:, :, ::-1] if input_format == "BGR" else image
+    image = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
 
 
 def counted(dataset_dict):

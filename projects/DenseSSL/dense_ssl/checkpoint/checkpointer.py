@@ -91,12 +91,23 @@ class Checkpointer(DetectionCheckpointer):
         with atomic_file(path) as file:
             torch.save(data, file)
         if self._is_pretraining():
-            backbone = os.path.join(self.save_dir, "backbone.pkl")
-            export_backbone(self.model, backbone, self.settings, **extra)
-            if self.stock:
-                write_stock_yaml(self.stock, backbone)
+            self.save_backbone("backbone", **extra)
         if is_last:
             self.tag_last_checkpoint(os.path.basename(path))
+
+    def save_backbone(self, name, **extra):
+        """Write the online backbone of a pre-training as ``name``.pkl to the output folder.
+
+        Args:
+            name: without ".pkl".
+            extra: plain values to keep in the file.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        path = os.path.join(self.save_dir, f"{name}.pkl")
+        export_backbone(self.model, path, self.settings, **extra)
+        if self.stock:
+            write_stock_yaml(self.stock.replace("backbone.pkl", f"{name}.pkl"), path)
 
     def tag_last_checkpoint(self, last_filename_basename):
         with atomic_file(os.path.join(self.save_dir, "last_checkpoint")) as file:

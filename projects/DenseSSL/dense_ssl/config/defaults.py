@@ -8,6 +8,7 @@ from .log import add_log_config
 from .model import add_model_config, add_segmentation_config
 from .node import Config
 from .objectives import add_objective_config
+from .probe import add_probe_config
 from .removed import register_removed_keys
 from .run import (
     add_evaluation_config,
@@ -33,6 +34,7 @@ def add_dense_ssl_config(cfg):
     add_backbone_config(cfg)
     add_solver_config(cfg)
     add_evaluation_config(cfg)
+    add_probe_config(cfg)
     add_guard_config(cfg)
     add_objective_config(cfg)
     register_removed_keys(cfg)

@@ -1,4 +1,4 @@
-"""The best detector by an evaluation metric, and the end of a run that has stopped improving."""
+"""The best detector (or backbone) by a metric, and the end of a run that no longer improves."""
 
 import logging
 import math
@@ -14,7 +14,52 @@ class EarlyStop(BaseException):
     """Ends the training loop. Not an Exception: detectron2 would log it as a crash."""
 
 
-class EvaluateAndChoose(hooks.EvalHook):
+class KeepsBest:
+    """The best value of a metric, where it was, and how long ago: a part of a hook.
+
+    Attributes:
+        metric: its name; higher is better. "": nothing is kept.
+        best, best_iteration: the value and its iteration, counted from 1; -inf and None before.
+        stale: values since the best one.
+    """
+
+    # what a checkpoint keeps, beside the metric; hooks add their own
+    kept = ("best", "best_iteration", "stale")
+
+    def __init__(self, metric, **rest):
+        super().__init__(**rest)
+        self.metric = metric
+        self.best, self.best_iteration, self.stale = -math.inf, None, 0
+
+    def take(self, value, done, file):
+        """Take a value into account; return True if it is the best so far.
+
+        Args:
+            value: of the metric; NaN is never the best.
+            done: iterations that are done.
+            file: that the caller then writes, for the log.
+        """
+        if value > self.best:
+            self.best, self.best_iteration, self.stale = value, done, 0
+            logger.info("%s %.3f is the best so far: %s", self.metric, value, file)
+            return True
+        self.stale += 1
+        return False
+
+    def state_dict(self):
+        if not self.metric:
+            return {}
+        return {name: getattr(self, name) for name in ("metric", *self.kept)}
+
+    def load_state_dict(self, state):
+        if state["metric"] != self.metric:  # another metric has another best
+            logger.info("%r was watched before: the best %s starts anew", state["metric"],
+                        self.metric)  # fmt: skip
+            return
+        vars(self).update(state)
+
+
+class EvaluateAndChoose(KeepsBest, hooks.EvalHook):
     """detectron2's EvalHook, which also keeps the best detector and may end the run.
 
     detectron2's BestCheckpointer forgets the best value when a run resumes, makes ``--resume`` go
@@ -23,6 +68,8 @@ class EvaluateAndChoose(hooks.EvalHook):
     The best value and the evaluations since then are in the checkpoints. A checkpoint is written
     before the evaluation of its iteration, so a run that resumes from it evaluates first.
     """
+
+    kept = (*KeepsBest.kept, "evaluated")
 
     def __init__(self, period, evaluate, checkpointer, metric="", patience=0):
         """
@@ -33,14 +80,11 @@ class EvaluateAndChoose(hooks.EvalHook):
             metric: TEST.BEST_METRIC; higher is better.
             patience: TEST.PATIENCE.
         """
-        super().__init__(period, self._keep_results)
+        super().__init__(metric, eval_period=period, eval_function=self._keep_results)
         self._evaluate = evaluate
         self._results = None
         self._checkpointer = checkpointer
-        self.metric = metric
         self.patience = patience
-        self.best, self.best_iteration = -math.inf, None
-        self.stale = 0  # evaluations since the best one
         self.evaluated = 0  # iterations that were done at the last evaluation
         self._stopped = False
 
@@ -99,12 +143,9 @@ class EvaluateAndChoose(hooks.EvalHook):
                 f"gives {', '.join(sorted(results)) or 'nothing'}."
             )
         value = float(results[self.metric])
-        if value > self.best:  # never of NaN: nothing was found
-            self.best, self.best_iteration, self.stale = value, done, 0
-            logger.info("%s %.3f is the best so far: model_best.pth", self.metric, value)
+        if self.take(value, done, "model_best.pth"):
             self._checkpointer.save("model_best", is_last=False, iteration=done - 1)
         else:
-            self.stale += 1
             logger.info(
                 "%s %.3f; the best is %.3f, of iteration %s; evaluations without a gain: %d%s",
                 self.metric,
@@ -115,15 +156,3 @@ class EvaluateAndChoose(hooks.EvalHook):
                 f" of {self.patience} (TEST.PATIENCE)" if self.patience else "",
             )
         return ""
-
-    def state_dict(self):
-        if not self.metric:
-            return {}
-        names = ("metric", "best", "best_iteration", "stale", "evaluated")
-        return {name: getattr(self, name) for name in names}
-
-    def load_state_dict(self, state):
-        if state["metric"] != self.metric:  # another metric has another best
-            logger.info("TEST.BEST_METRIC was %r: the best starts anew", state["metric"])
-            return
-        vars(self).update(state)

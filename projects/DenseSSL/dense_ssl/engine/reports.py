@@ -7,6 +7,7 @@ import time
 
 from detectron2.engine import HookBase, hooks
 
+from ..utils.events import take_report_request
 from ..visualization.curves import draw_run
 from .best import EarlyStop
 from .trackers import Tracker
@@ -23,7 +24,8 @@ class Reports(hooks.PeriodicWriter):
     """detectron2's PeriodicWriter, with lines on the console in between where steps are slow.
 
     The first step is printed when it ends. The lines in between depend on the clock, so they are
-    for the console and log.txt; metrics.json has the iterations of the period alone.
+    for the console and log.txt; metrics.json has the iterations of the period, and those that
+    another hook asks for (:func:`~dense_ssl.utils.events.report_now`).
     """
 
     def before_train(self):
@@ -32,6 +34,8 @@ class Reports(hooks.PeriodicWriter):
         for writer in self._writers:
             if isinstance(writer, Tracker):
                 writer.start(is_resumed=self.trainer.start_iter > 0)
+        if take_report_request():  # what was measured before the first step
+            self._write_all()
 
     def after_step(self):
         super().after_step()
@@ -39,6 +43,9 @@ class Reports(hooks.PeriodicWriter):
         silence = SILENCE if self._has_reported else FIRST_SILENCE
         if done % self._period == 0 or done == self.trainer.max_iter:
             self._has_reported = True
+        elif take_report_request():
+            self._has_reported = True
+            self._write_all()
         elif self._last_line is None or now - self._last_line >= silence:
             for writer in self._writers:
                 if isinstance(writer, ReportPrinter):
@@ -46,6 +53,10 @@ class Reports(hooks.PeriodicWriter):
         else:
             return
         self._last_line = now
+
+    def _write_all(self):
+        for writer in self._writers:
+            writer.write()
 
     def after_train(self):
         super().after_train()

@@ -26,6 +26,7 @@ from ..solver import resolve_epochs
 from ..utils.allocator import tune_allocator
 from ..utils.checks import value_of
 from .console import announce, setup_console
+from .probe import check_probe
 from .trackers import check_trackers
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ def setup(args):
     setup_console(cfg.OUTPUT_DIR)
     detected = resolve_device(cfg, logger)
     resolve_norms(cfg, logger)
+    check_probe(cfg, is_pretraining(cfg))
     if is_pretraining(cfg):
         check_pretraining(cfg)
         num_images = len(pretrain_dataset_dicts(cfg))

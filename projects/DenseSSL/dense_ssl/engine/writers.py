@@ -121,7 +121,7 @@ def brief_line(step, width=WIDTH):
     tail = "".join(f"  {x}" for x in (_lr(step), _time(step), step.eta) if x)
     losses = _fitting(step.losses, width - len(head) - len(tail)) if len(step.losses) > 1 else ""
     room, kept = width - len(head + losses + tail), []
-    for text in (*_health(step)[:2], step.epoch, *_health(step)[2:], _memory()):
+    for text in (*_health(step)[:3], step.epoch, *_health(step)[3:], _memory()):
         if text and len(text) + 2 <= room:
             kept.append(text)
             room -= len(text) + 2
@@ -144,13 +144,15 @@ def _fitting(losses, room):
 
 
 def _health(step):
-    """'std 0.81', 'angle 2.5', 'top1 0.31': what shows whether something is learned."""
+    """'std 0.81', 'angle 2.5', 'probe 43.1', 'top1 0.31': is something learned?"""
     result = []
     spreads = [step.latest[x] for x in step.watched if x in step.latest]
     if spreads:
         result.append(f"std {min(spreads):.2f}")  # of the objective that is nearest to collapse
     if "backbone/angle" in step.latest:
         result.append(f"angle {step.latest['backbone/angle']:.1f}")
+    if "probe/linear" in step.latest:
+        result.append(f"probe {step.latest['probe/linear']:.1f}")
     for end, label in _SHARES.items():
         found = [x for x in sorted(step.latest) if x.endswith(end)]
         if found:

@@ -40,6 +40,17 @@ def put_scalar(name, value):
         get_event_storage().put_scalar(name, float(value), smoothing_hint=False)
 
 
+def report_now():
+    """Let the writers report this iteration, whatever LOG_PERIOD says."""
+    vars(get_event_storage())["dense_ssl_due"] = get_event_storage().iter
+
+
+def take_report_request():
+    """Return True if :func:`report_now` was called in this iteration; once for each call."""
+    storage = get_event_storage()
+    return vars(storage).pop("dense_ssl_due", None) == storage.iter
+
+
 @torch.no_grad()
 def log_feature_std(name, vectors):
     """Log the spread of vectors (N, D): 0 when all are equal (collapse), 1 when isotropic.

@@ -10,6 +10,7 @@ from ..utils.metrics_file import read_records
 # Panels of a run: title, and the ends of the names of metrics in it.
 _PANELS = (
     ("evaluation", ("/AP", "/AP50", "/mIoU", "/PQ")),
+    ("probe: class accuracy in percent", ("probe/linear", "probe/knn")),
     ("spread of the features (0: collapse)", ("_std",)),
     ("share found", ("/top1", "/chance", "/arrived", "accuracy")),
     ("angle of the backbone from its start, degrees", ("_angle", "/angle")),

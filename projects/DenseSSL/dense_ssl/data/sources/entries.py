@@ -74,7 +74,7 @@ def resolve_dataset(entry, key="DATASETS.TRAIN"):
     if subset and not _ends_in_a_path(entry):
         resolve_dataset(subset[0], key)
         with prefix_errors(where):
-            if key != "DATASETS.TRAIN":
+            if key == "DATASETS.TEST":
                 raise ValueError(
                     "a share of a data set is for training with few labels. Evaluate on a whole "
                     "data set."
