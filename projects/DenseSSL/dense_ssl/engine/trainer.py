@@ -36,6 +36,7 @@ from .health import WatchForCollapse
 from .hooks import FreezeBackbone, ReseedEveryStep, UpdateTarget
 from .motion import WatchBackbone
 from .norm_statistics import RestartedPreciseBN
+from .probe import OnlineProbe
 from .reports import DrawCurves, Reports
 from .run_report import RunReport
 from .trackers import build_trackers
@@ -139,6 +140,8 @@ class Trainer(DefaultTrainer):
         result.append(hooks.LRScheduler())
         if not self.is_pretraining:
             result += self._norm_hooks(model)
+        elif self.cfg.TEST.PROBE.TRAIN:
+            result.append(OnlineProbe(self.cfg, model, self.checkpointer))
         if comm.is_main_process():
             period = self.cfg.SOLVER.CHECKPOINT_PERIOD
             result.append(hooks.PeriodicCheckpointer(self.checkpointer, period))
