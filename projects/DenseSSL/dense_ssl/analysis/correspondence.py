@@ -1,4 +1,4 @@
-"""Whether cells are found again under a flip and changed colours (Islam et al. 2022, section 4.6)."""
+"""Whether cells are found again in a mirrored, recoloured image (Islam et al. 2022, sec. 4.6)."""
 
 from dataclasses import dataclass
 

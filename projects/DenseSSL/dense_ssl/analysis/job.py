@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -55,9 +56,6 @@ class Job:
 
     def __post_init__(self):
         self._records, self._samples = {}, None
-        if RANDOM in self.weights:
-            raise ValueError(f"--weights: {RANDOM!r} is the name of the random weights, which are "
-                             "always there; choose another one.")  # fmt: skip
 
     def samples(self, count, needs):
         """Return the :class:`~.samples.Samples` of the data."""
@@ -69,21 +67,26 @@ class Job:
     def backbones(self, samples, size):
         """Yield (name, :class:`~dense_ssl.engine.inference.FeatureMaps`): all weights, then random.
 
+        Their attribute ``file`` says where the weights come from; "" for the random ones.
+
         Args:
             samples: images for batch norm statistics.
             size: (height, width) that they are resized to.
         """
+        if RANDOM in self.weights:
+            raise ValueError(f"--weights: {RANDOM!r} is the name of the random weights, which are "
+                             "always there; choose another one.")  # fmt: skip
         cfg = None
         for name, path in self.weights.items():
             maps = api.load_backbone(path, self.config_file, self.overrides)
             cfg = cfg or maps.cfg
             if self.norm_statistics == "data":
                 self._estimate(maps, samples, size)
-            self.record(name, path, maps.cfg)
+            maps.file = self.record(name, path, maps.cfg)
             yield name, maps
         maps = random_backbone(cfg or self.config(), self.seed)
         self._estimate(maps, samples, size)
-        self.record(RANDOM, "", maps.cfg)
+        maps.file = self.record(RANDOM, "", maps.cfg)
         yield RANDOM, maps
 
     def config(self):
@@ -96,10 +99,11 @@ class Job:
         return cfg
 
     def record(self, name, path, cfg):
-        """Note which weights were used."""
+        """Note which weights were used; return the file."""
         file = api.last_checkpoint(path) if os.path.isdir(path) else os.fspath(path)
         self._records[name] = {"file": file, "digest": fingerprint(file),
                                "config": backbone_settings(cfg)}  # fmt: skip
+        return file
 
     def _estimate(self, maps, samples, size):
         """Set the batch norm statistics of a backbone to those of the first images."""
@@ -133,7 +137,7 @@ class Job:
         }  # fmt: skip
         paths = [os.path.join(folder, f"{analysis.name}.json")]
         with open(paths[0], "w", encoding="utf-8") as file:
-            json.dump(record, file, indent=1, default=_plain)
+            json.dump(_plain(record), file, indent=1, allow_nan=False)
             file.write("\n")
         for title, figure in figures.items():
             for kind in formats:
@@ -172,6 +176,11 @@ def _batches(samples):
 
 
 def _plain(value):
+    """Return what json can hold: lists for arrays, null for what is not a finite number."""
+    if isinstance(value, dict):
+        return {str(k): _plain(x) for k, x in value.items()}
     if isinstance(value, (np.ndarray, np.generic, torch.Tensor)):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be written as json")
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(x) for x in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

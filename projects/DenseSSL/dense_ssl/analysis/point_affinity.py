@@ -37,8 +37,8 @@ class PointAffinity(BackboneAnalysis):
         keep: str = option("mass", "a threshold keeps this share of the sum of the affinities "
                            "('mass') or of the cells ('area')", KEEP)  # fmt: skip
         share: float = option(0.8, "share that is kept")
-        centre: str = option("box", "the point of an object: the centre of its 'box', or the point "
-                             "of its 'mask' that is closest to the mask's mean", CENTRES)  # fmt: skip
+        centre: str = option("box", "point of an object: the centre of its 'box', or the pixel of "
+                             "its 'mask' that is closest to the mask's mean", CENTRES)  # fmt: skip
         min_area: float = option(0.0, "least share of the image that an object covers")
         pictures: int = option(4, "images in the figure")
         points: str = option("", "points of the figure as shares of width and height, such as "

@@ -1,4 +1,4 @@
-"""Does a cheap probe rank runs as a detector does: Spearman's correlation over all runs."""
+"""Does a cheap probe rank runs as a detector does: correlations over all runs."""
 
 import math
 
@@ -44,26 +44,33 @@ def probe_correlations(comparison):
 
 
 def rank_correlation(groups):
-    """Return (rho, low, high): Spearman's correlation and its bootstrap interval.
+    """Return (rho, low, high): Spearman's correlation, see :func:`correlation`."""
+    return correlation(groups, "spearman")
+
+
+def correlation(groups, kind):
+    """Return (r, low, high): a correlation and its bootstrap interval.
 
     Runs of one backbone resemble each other, so whole backbones are drawn, not runs.
 
     Args:
         groups: for each backbone an array (runs, 2) of both scores.
+        kind: "pearson" or "spearman".
 
     Returns:
         floats; NaN with fewer than three groups, or where one score is always the same.
     """
     if len(groups) < 3:
         return math.nan, math.nan, math.nan
+    measure = _KINDS[kind]
     generator = np.random.default_rng(0)
     drawn = generator.integers(len(groups), size=(RESAMPLES, len(groups)))
-    values = np.array([_spearman(np.concatenate([groups[i] for i in row])) for row in drawn])
+    values = np.array([measure(np.concatenate([groups[i] for i in row])) for row in drawn])
     values = values[~np.isnan(values)]  # a draw of one backbone alone may have no spread
-    rho, tail = _spearman(np.concatenate(groups)), (1 - CONFIDENCE) / 2
-    if math.isnan(rho) or not len(values):
+    r, tail = measure(np.concatenate(groups)), (1 - CONFIDENCE) / 2
+    if math.isnan(r) or not len(values):
         return math.nan, math.nan, math.nan
-    return rho, *map(float, np.quantile(values, [tail, 1 - tail]))
+    return r, *map(float, np.quantile(values, [tail, 1 - tail]))
 
 
 def correlation_notes(correlations):
@@ -80,10 +87,17 @@ def correlation_notes(correlations):
     return notes
 
 
-def _spearman(pairs):
-    first, second = (rankdata(x) - (len(x) + 1) / 2 for x in pairs.T)
+def _pearson(pairs):
+    first, second = (x - x.mean() for x in pairs.T)
     spread = math.sqrt((first @ first) * (second @ second))
     return float(first @ second / spread) if spread else math.nan
+
+
+def _spearman(pairs):
+    return _pearson(np.stack([rankdata(x) for x in pairs.T], axis=1))
+
+
+_KINDS = {"pearson": _pearson, "spearman": _spearman}
 
 
 def _or_none(value):

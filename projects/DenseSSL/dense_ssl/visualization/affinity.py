@@ -26,7 +26,7 @@ def draw_affinity_matrices(examples):
             axis.set_axis_off()
             corners = view.views.affine.new_tensor(box)[None, None]
             outline(axis, view.views.boxes_to_view(corners)[0, 0].tolist(), "tab:green")
-        for axis, (name, others) in zip(axes[row, 2:], examples.items()):
+        for axis, others in zip(axes[row, 2:], examples.values()):
             matrix = others[row][2]
             # single bright pixels vanish when 196 cells are drawn in as many pixels
             axis.imshow(np.sqrt(matrix), cmap="magma", vmin=0, vmax=1, interpolation="nearest")

@@ -1,6 +1,7 @@
 """Pixels to draw on, and sheets of pictures."""
 
 import numpy as np
+from matplotlib.figure import Figure
 
 _MARGIN = 4
 
@@ -29,3 +30,17 @@ def _padded(pixels, side):
     canvas = np.full((side + _MARGIN, side + _MARGIN, 3), 255, np.uint8)
     canvas[: pixels.shape[0], : pixels.shape[1]] = pixels
     return canvas
+
+
+def as_figure(picture, dpi=110):
+    """Return a matplotlib Figure that is a picture, pixel by pixel.
+
+    Args:
+        picture: uint8 (3, H, W) or (H, W, 3).
+        dpi: with which it is saved.
+    """
+    picture = picture.transpose(1, 2, 0) if picture.shape[0] == 3 else picture
+    height, width = picture.shape[:2]
+    figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi)
+    figure.figimage(picture, resize=False)
+    return figure

@@ -34,7 +34,7 @@ def draw_places(matches):
         colours = _colours(here, match.cells[0])
         _show(axes[row, 0], match.pair[0], here, colours, match.cells[0])
         _show(axes[row, 1], match.pair[1], match.points[shown].numpy(), colours, match.cells[1])
-        for axis, (name, others) in zip(axes[row, 2:], matches.items()):
+        for axis, others in zip(axes[row, 2:], matches.values()):
             other = others[row]
             off = other.distances()[shown].numpy() > 1
             found = _centres(other.found[shown].numpy(), other.cells[1])

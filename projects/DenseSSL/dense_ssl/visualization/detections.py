@@ -5,6 +5,7 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.data.detection_utils import annotations_to_instances
 from detectron2.structures import BoxMode, Instances
+from matplotlib.figure import Figure
 
 from ..data.image_io import read_image
 from .objects import draw_instances
@@ -24,7 +25,7 @@ def draw_detections(dataset_name, dataset_dicts, columns, path, scale=2):
     rows = []
     for i, item in enumerate(dataset_dicts):
         image = read_image(item["file_name"])
-        found = [_as_instances(item, image.shape[:2]), *(x[i] for x in columns.values())]
+        found = [as_instances(item, image.shape[:2]), *(x[i] for x in columns.values())]
         cells = [draw_instances(image, x, labels, scale) for x in found]
         rows.append(np.concatenate(cells, axis=1))
     width = max(x.shape[1] for x in rows)
@@ -33,7 +34,34 @@ def draw_detections(dataset_name, dataset_dicts, columns, path, scale=2):
     cv2.imwrite(str(path), np.ascontiguousarray(sheet[:, :, ::-1]))
 
 
-def _as_instances(item, size):
+def draw_detection_grid(labels, dataset_dicts, columns):
+    """Draw the same as figure; rows may differ in size.
+
+    Args:
+        labels: fields of detectron2's metadata, of :func:`.objects.draw_instances`.
+        dataset_dicts, columns: of :func:`draw_detections`.
+
+    Returns:
+        matplotlib Figure.
+    """
+    titles, rows = ["labels", *columns], []
+    for i, item in enumerate(dataset_dicts):
+        image = read_image(item["file_name"])
+        found = [as_instances(item, image.shape[:2]), *(x[i] for x in columns.values())]
+        rows.append([draw_instances(image, x, labels) for x in found])
+    heights = [x[0].shape[0] / x[0].shape[1] for x in rows]
+    figure = Figure(figsize=(3 * len(titles), 3 * sum(heights) + 0.4), layout="constrained")
+    axes = figure.subplots(len(rows), len(titles), squeeze=False, height_ratios=heights)
+    for row, pictures in zip(axes, rows):
+        for axis, picture in zip(row, pictures):
+            axis.imshow(picture)
+            axis.set_axis_off()
+    for axis, title in zip(axes[0], titles):
+        axis.set_title(title, fontsize=10)
+    return figure
+
+
+def as_instances(item, size):
     """Return the labels of an image as if a detector had found them, without scores."""
     annotations = [
         {**x, "bbox": BoxMode.convert(list(x["bbox"]), x["bbox_mode"], BoxMode.XYXY_ABS),

@@ -22,7 +22,7 @@ def draw_point_affinity(examples):
         image, points = first[i][:2]
         height, width = image.shape[:2]
         _show(axes[row, 0], image, points[p], (height, width))
-        for axis, (_, others) in zip(axes[row, 1:], examples.items()):
+        for axis, others in zip(axes[row, 1:], examples.values()):
             values, score = others[i][2][p], others[i][3]
             _show(axis, values, points[p], (height, width), cmap="viridis")
             if score is not None:

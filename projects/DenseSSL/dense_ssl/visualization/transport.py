@@ -3,8 +3,10 @@
 import cv2
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.figure import Figure
 
 from .canvas import enlarged, side_by_side
+from .sensitivity import outline
 
 
 def draw_transport(images, plan, first_shape, second_shape, scale=1):
@@ -47,3 +49,56 @@ def _frame(pixels, node, shape):
     corners = [(round(column * width), round(row * height)),
                (round((column + 1) * width) - 1, round((row + 1) * height) - 1)]  # fmt: skip
     cv2.rectangle(pixels, *corners, (0, 255, 0), max(1, pixels.shape[0] // 100))
+
+
+def draw_flows(flows):
+    """Draw where the mass of one cell goes, for several backbones, as Self-EMD's Fig. 5.
+
+    A row per image: the first view with a cell framed in blue, the second view with its right place
+    framed, then for each backbone the mass that the cells of the second view get from it.
+
+    Args:
+        flows: {name: list of :class:`~dense_ssl.analysis.transport.Flow`}, of the same views.
+
+    Returns:
+        matplotlib Figure.
+    """
+    first = next(iter(flows.values()))
+    columns = 2 + len(flows)
+    figure = Figure(figsize=(2.3 * columns, 2.45 * len(first)), layout="constrained")
+    axes = figure.subplots(len(first), columns, squeeze=False)
+    for row, flow in enumerate(first):
+        node = middle_cell(flow)
+        sides = [len(x.plain()) for x in flow.pair]
+        place = flow.points[node].tolist()
+        _show(axes[row, 0], flow.pair[0], divmod(node, flow.cells[0][1])[::-1], flow.cells[0])
+        _show(axes[row, 1], flow.pair[1], place, flow.cells[1])
+        for axis, others in zip(axes[row, 2:], flows.values()):
+            other = others[row]
+            # the node of the same place, if the maps of the backbones differ in size
+            node = middle_cell(other)
+            mass = other.plan[node].view(*other.cells[1]).numpy()
+            _show(axis, other.pair[1], other.points[node].tolist(), other.cells[1], "white")
+            extent = (-0.5, sides[1] - 0.5, sides[1] - 0.5, -0.5)
+            axis.imshow(mass, extent=extent, cmap="jet", alpha=0.55, interpolation="bilinear")
+    for axis, title in zip(axes[0], ["view 1", "view 2, right place", *flows]):
+        axis.set_title(title, fontsize=9)
+    return figure
+
+
+def middle_cell(flow):
+    """Return the number of the cell closest to the middle of what both views show."""
+    numbers = flow.valid.nonzero()[:, 0]
+    places = np.stack([numbers % flow.cells[0][1], numbers // flow.cells[0][1]], axis=1)
+    return int(numbers[((places - places.mean(axis=0)) ** 2).sum(axis=1).argmin()])
+
+
+def _show(axis, view, place, cells, colour="blue"):
+    """Show a view with a frame of a cell's size around a place, given as grid indices (x, y)."""
+    pixels = view.plain()
+    axis.imshow(pixels)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    width, height = len(pixels) / cells[1], len(pixels) / cells[0]
+    outline(axis, (place[0] * width, place[1] * height,
+                   (place[0] + 1) * width, (place[1] + 1) * height), colour)  # fmt: skip

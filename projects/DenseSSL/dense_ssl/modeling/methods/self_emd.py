@@ -157,14 +157,35 @@ class SelfEMDObjective(Objective):
             put_scalar(f"{self.label}/arrived", arrived)
             put_scalar(f"{self.label}/chance", chance)
 
+    @torch.no_grad()
+    def plan(self, online, target):
+        """Return the transport between the cells of two views, without the pyramid.
+
+        Args:
+            online, target: {name: (N, C, h, w)}, feature maps of the two encoders.
+
+        Returns:
+            (N, h * w, h' * w').
+        """
+        online, target = (at_least_float32(x[self.in_feature]) for x in (online, target))
+        with inference_context(self):  # another pass must not move the heads' batch statistics
+            online = self._predict({0: online}, _OneByOne)[0]
+            target = self._project(self.target_projector, {0: target}, _OneByOne)[0]
+        return self.transport.plan(online, target)
+
     def pictures(self, views, images, passes, scale):
-        maps = [at_least_float32(x[self.in_feature]) for x in (passes.online(0), passes.target(1))]
-        with inference_context(self):  # a second pass must not move the heads' batch statistics
-            online = self._predict({0: maps[0]}, passes)[0]
-            target = self._project(self.target_projector, {1: maps[1]}, passes)[1]
-        shapes = [z["map"].shape[2:] for z in (online, target)]
-        plan = self.transport.plan(online, target)[: len(images[0])].cpu()
+        online, target = passes.online(0), passes.target(1)
+        shapes = [x[self.in_feature].shape[2:] for x in (online, target)]
+        plan = self.plan(online, target)[: len(images[0])].cpu()
         return {"transport": draw_transport(images[:2], plan, *shapes, scale)}
+
+
+class _OneByOne:
+    """Passes of views that are never joined: without batch statistics it is all the same."""
+
+    @staticmethod
+    def through(head, inputs):
+        return {view: head(x) for view, x in inputs.items()}
 
 
 def _run(heads, inputs, passes):
