@@ -39,8 +39,10 @@ fi
 
 if ! "$PYTHON" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
     # as docs/small_data.md says for a CPU
-    pretrain_opts=(INPUT.VIEWS.SIZE "(64,)" DATALOADER.NUM_WORKERS 0 "${pretrain_opts[@]}")
+    pretrain_opts=(INPUT.VIEWS.SIZE "(64,)" MODEL.FPN.OUT_CHANNELS 64 DATALOADER.NUM_WORKERS 0
+                   "${pretrain_opts[@]}")
     finetune_opts=(INPUT.MIN_SIZE_TRAIN "(224, 256)" INPUT.MIN_SIZE_TEST 256
+                   MODEL.FPN.OUT_CHANNELS 64 MODEL.ROI_BOX_HEAD.FC_DIM 256
                    DATALOADER.NUM_WORKERS 0 "${finetune_opts[@]}")
 fi
 
