@@ -240,14 +240,37 @@ def test_a_process_of_torchrun_is_recognised():
 
 
 def test_a_task_of_slurm_is_recognised():
-    env = {"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_PROCID": "5", "SLURM_LOCALID": "1"}
-    assert _started_by_others(env) is None  # a batch script, or no word on where to meet
+    env = {"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_PROCID": "5", "SLURM_LOCALID": "1",
+           "SLURM_JOB_ID": "1234567"}  # fmt: skip
     assert _started_by_others({**env, "MASTER_ADDR": "node1"}) == {
         "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4",
-        "MASTER_PORT": "29500"}  # fmt: skip
+        "MASTER_ADDR": "node1", "MASTER_PORT": "24567"}  # fmt: skip
     moved = _started_by_others({**env, "MASTER_ADDR": "node1", "MASTER_PORT": "4242"})
     assert moved["MASTER_PORT"] == "4242"
     assert _started_by_others({**env, "SLURM_NTASKS": "1", "MASTER_ADDR": "node1"}) is None
+    step = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1", "SLURM_STEP_ID": "0"}
+    found = _started_by_others({**env, **step, "SLURM_PROCID": "0"})
+    assert found["WORLD_SIZE"] == found["LOCAL_WORLD_SIZE"] == "2"
+    assert found["MASTER_ADDR"] == "127.0.0.1"
+
+
+def test_a_batch_script_of_slurm_is_no_task():
+    env = {"SLURM_NTASKS": "2", "SLURM_NNODES": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    assert _started_by_others({**env, "MASTER_ADDR": "node1"}) is None
+    shell = {"SLURM_STEP_NUM_TASKS": "1", "SLURM_STEP_ID": "0"}  # srun --pty bash in it
+    assert _started_by_others({**env, **shell}) is None
+
+
+def test_tasks_on_two_machines_must_know_where_to_meet(tmp_path, monkeypatch):
+    env = {"SLURM_NTASKS": "2", "SLURM_NNODES": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "0",
+           "SLURM_JOB_NODELIST": "gnode[10,20]"}  # fmt: skip
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ValueError, match="MASTER_ADDR"):
+        _started_by_others(env)
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text("#!/bin/sh\n[ \"$3\" = 'gnode[10,20]' ] && printf 'gnode10\\ngnode20\\n'\n")
+    scontrol.chmod(0o755)
+    assert _started_by_others(env)["MASTER_ADDR"] == "gnode10"
 
 
 def test_launch_joins_or_starts(monkeypatch):

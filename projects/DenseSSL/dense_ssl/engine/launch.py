@@ -1,11 +1,16 @@
 """Starting the processes: detectron2's launcher, torchrun or SLURM."""
 
+import multiprocessing
 import os
+import subprocess
+import sys
 
 import torch
 import torch.distributed as dist
 from detectron2.engine import launch as launch_d2
 from detectron2.utils import comm
+
+from .interrupts import INTERRUPT_CODE, STOP_CODES, Stopped, exit_code, passed_to_children
 
 
 def launch(main, args):
@@ -22,20 +27,39 @@ def launch(main, args):
     Returns:
         What ``main`` returns in a single process, else None.
     """
-    environment = _started_by_others(os.environ)
-    if environment is None and args.num_machines * args.num_gpus <= 1:
-        return main(args)  # detectron2's launcher returns nothing
-    if environment is None:
-        return launch_d2(
-            _run_and_leave,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(main, args),
-        )
-    os.environ.update(environment)
-    return _join(main, args)
+    try:
+        environment = _started_by_others(os.environ)
+        if environment is not None:
+            os.environ.update(environment)
+            return _join(main, args)
+        if args.num_machines * args.num_gpus <= 1:
+            return main(args)  # detectron2's launcher returns nothing
+        return _start(main, args)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped by Ctrl-C. --resume goes on from the last checkpoint.\n")
+        raise SystemExit(INTERRUPT_CODE) from None
+
+
+def _start(main, args):
+    """Start the processes of this machine, and end with them."""
+    try:
+        with passed_to_children() as received:
+            return launch_d2(
+                _run_and_leave,
+                args.num_gpus,
+                num_machines=args.num_machines,
+                machine_rank=args.machine_rank,
+                dist_url=args.dist_url,
+                args=(main, args),
+            )
+    except torch.multiprocessing.ProcessExitedException as error:
+        # one that had not begun to train has the negative number of the signal
+        if not received or error.exit_code > 0 and error.exit_code not in STOP_CODES:
+            raise
+        raise SystemExit(exit_code(received[0])) from None
+    finally:
+        for child in multiprocessing.active_children():  # left only by a second Ctrl-C
+            child.terminate()
 
 
 def _run_and_leave(main, args):
@@ -44,27 +68,64 @@ def _run_and_leave(main, args):
     Threads of an open group that are still alive when the interpreter ends sometimes abort the
     process after all work is done.
     """
-    result = main(args)
-    if dist.is_initialized():
-        comm.synchronize()  # nobody leaves while another still needs the group
-        dist.destroy_process_group()
-    return result
+    try:
+        result = main(args)
+        if dist.is_initialized():
+            comm.synchronize()  # nobody leaves while another still needs the group
+        return result
+    except Stopped:  # all processes alike
+        comm.synchronize()
+        raise
+    finally:
+        if dist.is_initialized() and sys.exc_info()[0] in (None, Stopped):
+            dist.destroy_process_group()
 
 
 def _started_by_others(env):
     """Return torch's rendezvous variables if the process is one of several, else None."""
     if "LOCAL_RANK" in env and "WORLD_SIZE" in env:  # torchrun
         return {"LOCAL_WORLD_SIZE": env.get("LOCAL_WORLD_SIZE", "1")}
-    if int(env.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in env and "MASTER_ADDR" in env:
-        tasks_per_node = int(env["SLURM_NTASKS"]) // int(env.get("SLURM_NNODES", "1"))
+    tasks = int(env.get("SLURM_STEP_NUM_TASKS", env.get("SLURM_NTASKS", "1")))
+    if tasks > 1 and _is_task_of_srun(env):
+        nodes = int(env.get("SLURM_STEP_NUM_NODES", env.get("SLURM_NNODES", "1")))
         return {
             "RANK": env["SLURM_PROCID"],
-            "WORLD_SIZE": env["SLURM_NTASKS"],
+            "WORLD_SIZE": str(tasks),
             "LOCAL_RANK": env["SLURM_LOCALID"],
-            "LOCAL_WORLD_SIZE": str(tasks_per_node),
-            "MASTER_PORT": env.get("MASTER_PORT", "29500"),
+            "LOCAL_WORLD_SIZE": str(tasks // nodes),
+            "MASTER_ADDR": env.get("MASTER_ADDR") or _first_node(env, nodes),
+            "MASTER_PORT": env.get("MASTER_PORT") or _port_of(env),
         }
     return None
+
+
+def _is_task_of_srun(env):
+    """A batch script is process 0 too, of no step: srun alone starts several processes."""
+    step = ("SLURM_STEP_ID", "SLURM_STEPID", "SLURM_STEP_NUM_TASKS")
+    return int(env.get("SLURM_PROCID", "0")) > 0 or (
+        "SLURM_PROCID" in env and any(x in env for x in step)
+    )
+
+
+def _first_node(env, nodes):
+    """Return the name of the machine with process 0."""
+    if nodes == 1:
+        return "127.0.0.1"
+    names = env.get("SLURM_STEP_NODELIST") or env.get("SLURM_JOB_NODELIST", "")
+    try:
+        command = ["scontrol", "show", "hostnames", names]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        raise ValueError(
+            f"srun started tasks on {nodes} machines, and `scontrol` does "
+            f"not say where the first one is ({names!r}). Set MASTER_ADDR to the name of the first "
+            "machine in the job script."
+        ) from None
+
+
+def _port_of(env):
+    """Return a port that two jobs on a machine do not share, below those that Linux gives away."""
+    return str(20000 + int(env.get("SLURM_JOB_ID", "0")) % 10000)
 
 
 def _join(main, args):

@@ -1,0 +1,127 @@
+"""Which checkpoint of a folder a run goes on from, what is deleted, and who may write there."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import zipfile
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_NUMBERED = re.compile(r"model_(\d+)\.pth")
+_FINAL = "model_final.pth"
+_TAG = "last_checkpoint"
+_LOCK = ".lock"
+
+
+def checkpoints_of(folder):
+    """Return the checkpoints that a run could go on from, the newest first.
+
+    model_best.pth is not among them: it is a detector, not the end of a run.
+    """
+    if not os.path.isdir(folder):
+        return []
+    numbered = [
+        (int(m[1]), x) for x in Path(folder).iterdir() if (m := _NUMBERED.fullmatch(x.name))
+    ]
+    final = Path(folder, _FINAL)
+    return [*([final] if final.is_file() else []), *(x for _, x in sorted(numbered, reverse=True))]
+
+
+def last_intact(folder):
+    """Return the path of the newest complete checkpoint of a run, "" if there is none at all.
+
+    It is the one that ``last_checkpoint`` names. Where that is lost or damaged, or the file that it
+    names, the newest one that is intact.
+
+    Raises:
+        ValueError: there are checkpoints, and all of them are damaged.
+    """
+    candidates, tagged = checkpoints_of(folder), _tagged(folder)
+    if candidates and tagged is None:
+        logger.warning(
+            "%s/%s is lost or damaged: looking for the newest checkpoint beside it", folder, _TAG
+        )
+    if tagged is not None:
+        candidates = [tagged, *(x for x in candidates if x != tagged)]
+    for path in candidates:
+        fault = fault_of(path)
+        if not fault:
+            return str(path)
+        logger.warning("%s is damaged (%s): trying the checkpoint before it", path, fault)
+    if candidates:
+        raise ValueError(
+            f"All {len(candidates)} checkpoints in {folder} are damaged, so --resume has nothing "
+            "to go on from. Move them away to start again, or set another OUTPUT_DIR."
+        )
+    return ""
+
+
+def fault_of(path):
+    """Say what is wrong with a checkpoint, by the checksums in it; "" if it is intact."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            broken = file.testzip()
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
+        return str(error) or type(error).__name__
+    return f"the checksum of {broken} is wrong" if broken else ""
+
+
+def remove_leftovers(folder):
+    """Delete what writers left that were killed; nobody else may write to the folder."""
+    for path in Path(folder).glob("*.tmp[0-9]*"):
+        logger.info("Deleting %s, which a killed run left half written", path)
+        path.unlink(missing_ok=True)
+
+
+def remove_old(folder, keep, period):
+    """Delete the checkpoints of a run except the last ones.
+
+    Args:
+        folder: OUTPUT_DIR.
+        keep: how many stay; 0: all.
+        period: those after each so many iterations stay too; 0: none of them.
+    """
+    tagged = _tagged(folder)
+    numbered = [x for x in checkpoints_of(folder) if x.name != _FINAL]
+    for path in numbered[keep:] if keep else ():
+        done = _iteration(path) + 1
+        if path != tagged and not (period and done % period == 0):
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Hold a folder for one run: the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        BlockingIOError: another run writes to it.
+    """
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, _LOCK), "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(
+                f"Another run writes to {folder}. Wait for its end or stop it; or set OUTPUT_DIR "
+                "to another folder."
+            ) from None
+        except OSError as error:  # some network file systems have no locks
+            logger.warning("%s cannot be locked (%s): start no second run in it", folder, error)
+        yield
+
+
+def _iteration(path):
+    return int(_NUMBERED.fullmatch(path.name)[1])
+
+
+def _tagged(folder):
+    """Return the path that ``last_checkpoint`` names; None if it names none that is there."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        name = Path(folder, _TAG).read_text(encoding="utf-8").strip()
+        path = Path(folder, name)
+        if name and path.is_file():
+            return path
+    return None

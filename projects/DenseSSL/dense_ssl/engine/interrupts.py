@@ -1,0 +1,118 @@
+"""Signals: a run that is told to stop writes a checkpoint first, and says so by its exit code."""
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+
+logger = logging.getLogger(__name__)
+
+# What schedulers send before they take a machine away, and what a terminal sends for Ctrl-C.
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+# EX_TEMPFAIL of sysexits.h, "try again later": what schedulers are told to start again.
+REQUEUE_CODE = 75
+INTERRUPT_CODE = 128 + signal.SIGINT
+STOP_CODES = (REQUEUE_CODE, INTERRUPT_CODE)
+
+
+class Stopped(SystemExit):
+    """Ends a run that a signal stopped; its code is that of the process."""
+
+
+def exit_code(number):
+    """Return the exit code of a run that a signal stopped."""
+    return INTERRUPT_CODE if number == signal.SIGINT else REQUEUE_CODE
+
+
+class StopOnSignal(HookBase):
+    """Ends the run after the step in which SIGTERM, SIGUSR1 or Ctrl-C came, with a checkpoint.
+
+    All processes agree after each step, so that they stop together, whichever was told. A second
+    Ctrl-C ends the process at once.
+
+    Must come after the hooks that finish a step, and after the one that writes checkpoints.
+    """
+
+    def __init__(self, checkpointer):
+        self._checkpointer = checkpointer
+        self._number = 0  # of the first signal
+        self._process = os.getpid()
+        self._before = {}
+
+    def before_train(self):
+        if threading.current_thread() is threading.main_thread():  # only there
+            self._before = {x: signal.signal(x, self._receive) for x in _SIGNALS}
+
+    def after_train(self):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def after_step(self):
+        number = max(comm.all_gather(self._number))
+        if not number:
+            return
+        iteration = self.trainer.iter
+        name = f"model_{iteration:07d}"
+        if self._checkpointer.last not in (name, "model_final"):
+            self._checkpointer.save(name, iteration=iteration)
+        comm.synchronize()  # nobody leaves before it is written: the end of one ends all
+        log = logger.warning if comm.is_main_process() else logger.debug
+        log(
+            "%s: stopped after iteration %d, with a checkpoint. The same command with --resume "
+            "goes on from there.",
+            signal.Signals(number).name, iteration,
+        )  # fmt: skip
+        raise Stopped(exit_code(number))
+
+    def _receive(self, number, frame):
+        if os.getpid() != self._process:
+            return self._receive_in_worker(number)
+        if number == signal.SIGINT and self._number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._number = self._number or number
+        if number == signal.SIGINT and comm.is_main_process():
+            # not the logger, whose lock this thread may hold
+            os.write(2, b"\nCtrl-C: stopping after this step. Again: stops at once.\n")
+        return None
+
+    def _receive_in_worker(self, number):
+        """A worker of the data loader ignores what its run answers, but ends when told to."""
+        if number == signal.SIGTERM:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+
+@contextlib.contextmanager
+def passed_to_children():
+    """Within it this process passes signals on to those that it started, and waits for them.
+
+    They get SIGTERM instead of Ctrl-C, because a terminal sends that to them itself.
+
+    Yields:
+        list to which the signals are added that came.
+    """
+    received = []
+
+    def receive(number, frame):
+        if number == signal.SIGINT and number in received:
+            raise KeyboardInterrupt
+        received.append(number)
+        # torch warns that it ends the second process once the first has left
+        logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
+        for child in multiprocessing.active_children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGTERM if number == signal.SIGINT else number)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {x: signal.signal(x, receive) for x in _SIGNALS} if is_main else {}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
