@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..data.finetune.region_mapper import boxes_of, counted
 from ..data.sources.entries import resolve_dataset
 from ..data.sources.label_maps import IGNORED, LabelReader
 from ..utils.errors import prefix_errors
 from ..utils.progress import progress
-from .roi_probe import boxes_of, counted
 
 
 @dataclass

@@ -11,7 +11,7 @@ from ..data.image_io import read_image
 from ..modeling.architectures.norms import replace_batch_norms
 from ..modeling.backbones import extract_features, feature_shapes
 from ..modeling.dropout import remove_dropout
-from ..modeling.geometry.boxes import pool_boxes
+from ..modeling.geometry.boxes import pool_box_lists
 from ..modeling.norm_statistics import estimate_statistics
 from ..utils.progress import progress
 from .roi_probe import as_square
@@ -97,10 +97,10 @@ class RegionFeatures:
         found = {x: [] for x in self.poolers}
         for pixels, boxes, _ in images.batches:
             maps = extract_features(self.network, self._normalised(pixels))
+            boxes = [x.to(self.mean) for x in boxes]
             for level, pooler in self.poolers.items():
-                for features, own in zip(maps[level], boxes):
-                    pooled = pool_boxes(pooler, features[None], own[None].to(features))
-                    found[level].append(pooled.float().cpu().numpy())
+                pooled = pool_box_lists(pooler, maps[level], boxes)
+                found[level].append(pooled.float().cpu().numpy())
         classes = [x[2] for x in images.batches]
         return {k: _joined(x) for k, x in found.items()}, _joined(classes)
 

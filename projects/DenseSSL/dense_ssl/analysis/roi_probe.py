@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from detectron2.data import DatasetCatalog
 from detectron2.layers import ROIAlign
-from detectron2.structures import BoxMode
 from fvcore.nn.precise_bn import update_bn_stats
 from torch import nn
 
+from ..data.finetune.region_mapper import boxes_of, counted
 from ..data.image_io import read_image
 from ..modeling.backbones import extract_features, feature_shapes, require_feature
 from ..modeling.geometry.boxes import pool_boxes
@@ -69,18 +69,6 @@ def as_square(image, side, input_format):
     image = image[:, :, ::-1] if input_format == "BGR" else image
     image = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-
-
-def counted(dataset_dict):
-    """Return the annotations that are neither crowds nor difficult."""
-    return [x for x in dataset_dict["annotations"]
-            if not x.get("iscrowd", 0) and not x.get("difficult", 0)]  # fmt: skip
-
-
-def boxes_of(dataset_dict):
-    """Return [(x1, y1, x2, y2)] of the annotations that count."""
-    return [BoxMode.convert(list(x["bbox"]), x["bbox_mode"], BoxMode.XYXY_ABS)
-            for x in counted(dataset_dict)]  # fmt: skip
 
 
 @torch.no_grad()

@@ -52,6 +52,24 @@ class ReseedEveryStep(HookBase):
         seed_all_rng(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
 
+class RestartStatistics(HookBase):
+    """Tracks the running statistics of batch norms from the start of a run, not from the weights.
+
+    SCRL (Roh et al. 2021, Table 10): "we start all over tracking the running statistics".
+    """
+
+    def __init__(self, model):
+        """
+        Args:
+            model: :class:`~dense_ssl.modeling.detectors.roi_classifier.RoIClassifier`.
+        """
+        self.model = model
+
+    def before_train(self):
+        if self.trainer.start_iter == 0:
+            self.model.restart_statistics()
+
+
 class FreezeBackbone(HookBase):
     """Freezes the batch norms of a backbone before training, with MODEL.FROZEN_NORM_STATS.
 

@@ -25,6 +25,7 @@ from ..data.views.loader import BrokenImages, build_pretrain_loader
 from ..evaluation import build_evaluator
 from ..modeling.backbones import feature_shapes
 from ..modeling.detectors.freeze import freeze_parameters
+from ..modeling.detectors.roi_classifier import RoIClassifier
 from ..modeling.pretrainer import Pretrainer
 from ..solver import build_lr_scheduler, build_optimizer
 from ..utils.events import LOG_PERIOD
@@ -33,7 +34,7 @@ from .best import EarlyStop, EvaluateAndChoose
 from .console import announce_model
 from .guards import CheckStart
 from .health import WatchForCollapse
-from .hooks import FreezeBackbone, ReseedEveryStep, UpdateTarget
+from .hooks import FreezeBackbone, ReseedEveryStep, RestartStatistics, UpdateTarget
 from .motion import WatchBackbone
 from .norm_statistics import RestartedPreciseBN
 from .probe import OnlineProbe
@@ -236,6 +237,8 @@ class Trainer(DefaultTrainer):
         if cfg.MODEL.FREEZE_BACKBONE:
             build = lambda: self.build_train_loader(cfg, self.seed)  # noqa: E731
             result.append(FreezeBackbone(model, cfg.MODEL.FROZEN_NORM_STATS, build, count))
+        elif isinstance(model, RoIClassifier):
+            result.append(RestartStatistics(model))
         if cfg.TEST.PRECISE_BN.ENABLED and get_bn_modules(model):
             loader = self.build_train_loader(cfg, self.seed)
             result.append(RestartedPreciseBN(cfg.TEST.EVAL_PERIOD, model, loader, count))

@@ -6,7 +6,9 @@ import re
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 
+from ..data.finetune.region_mapper import classifies_regions
 from .cityscapes import CityscapesEvaluator
+from .roi_accuracy import RoIAccuracyEvaluator
 from .sem_seg import build_sem_seg_evaluator
 from .voc import VOCEvaluator
 
@@ -37,6 +39,8 @@ def build_evaluator(cfg, dataset_name, output_folder=None):
         detectron2 DatasetEvaluator.
     """
     kind = check_evaluator(dataset_name)
+    if classifies_regions(cfg):
+        return RoIAccuracyEvaluator(dataset_name)
     output_folder = output_folder or _default_folder(cfg, dataset_name)
     if kind == "coco":
         sigmas = cfg.TEST.KEYPOINT_OKS_SIGMAS

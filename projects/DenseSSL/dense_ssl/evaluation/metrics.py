@@ -2,6 +2,9 @@
 
 from detectron2.data import MetadataCatalog
 
+from ..data.finetune.region_mapper import classifies_regions
+from .roi_accuracy import METRICS
+
 _OF_TASKS = {
     "bbox": ("AP", "AP50", "AP75", "APs", "APm", "APl"),
     "segm": ("AP", "AP50", "AP75", "APs", "APm", "APl"),
@@ -12,6 +15,7 @@ _OF_KINDS = {
     "cityscapes_instance": {"segm": ("AP", "AP50")},
     "sem_seg": {"sem_seg": ("mIoU", "fwIoU", "mACC", "pACC")},
 }
+_OF_ROIS = {"roi": METRICS}
 
 
 def check_best_metric(cfg):
@@ -43,7 +47,7 @@ def check_best_metric(cfg):
     known = known_metrics(cfg)
     name, _, of_class = test.BEST_METRIC.rpartition("/")[2].partition("-")
     tasks = {x.rpartition("/")[0] for x in known}
-    is_of_class = of_class and name in ("AP", "IoU", "ACC")  # the classes are known later
+    is_of_class = of_class and name in ("AP", "IoU", "ACC", "acc")  # the classes are known later
     if test.BEST_METRIC not in known and not (
         is_of_class and test.BEST_METRIC.rpartition("/")[0] in tasks
     ):
@@ -59,7 +63,8 @@ def known_metrics(cfg):
     for data_set in cfg.DATASETS.TEST:
         prefix = f"{data_set}/" if len(cfg.DATASETS.TEST) > 1 else ""
         kind = MetadataCatalog.get(data_set).get("evaluator_type")
-        for task, metrics in (_OF_KINDS.get(kind) or _tasks(cfg)).items():
+        tasks = _OF_ROIS if classifies_regions(cfg) else _OF_KINDS.get(kind) or _tasks(cfg)
+        for task, metrics in tasks.items():
             names += [f"{prefix}{task}/{x}" for x in metrics]
     return names
 

@@ -2,7 +2,12 @@
 
 from . import architectures  # only registration
 from .architectures import dilated_resnet  # only registration
-from .detectors import roi_heads, sem_seg_head, window_segmentor  # only registration
+from .detectors import (  # only registration
+    roi_classifier,
+    roi_heads,
+    sem_seg_head,
+    window_segmentor,
+)
 from .memory_bank import MemoryBank
 from .methods import (
     BYOL,
@@ -41,6 +46,7 @@ __all__ = [
     "momentum_at",
     "architectures",
     "dilated_resnet",
+    "roi_classifier",
     "roi_heads",
     "sem_seg_head",
     "window_segmentor",

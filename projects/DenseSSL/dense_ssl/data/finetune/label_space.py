@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 _CLASS_KEYS = {
     "GeneralizedRCNN": ("MODEL.ROI_HEADS", "thing_classes"),
     "PanopticFPN": ("MODEL.ROI_HEADS", "thing_classes"),
+    "RoIClassifier": ("MODEL.ROI_HEADS", "thing_classes"),
     "RetinaNet": ("MODEL.RETINANET", "thing_classes"),
     "SemanticSegmentor": ("MODEL.SEM_SEG_HEAD", "stuff_classes"),
     "WindowSegmentor": ("MODEL.SEM_SEG_HEAD", "stuff_classes"),

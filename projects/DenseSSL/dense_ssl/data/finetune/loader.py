@@ -17,6 +17,7 @@ from detectron2.data.common import DatasetFromList
 from torch.utils.data import DataLoader, Dataset
 
 from ..sampler import GroupedBatchSampler, build_batch_sampler
+from .region_mapper import RegionMapper, classifies_regions
 from .semantic_mapper import SemanticMapper, is_semantic, semantic_dataset_dicts
 
 
@@ -26,8 +27,8 @@ def build_finetune_loader(cfg, seed):
     Images, augmentation and grouping are detectron2's (``DatasetMapper``, portrait and landscape
     images in separate batches), except for semantic segmentation
     (:class:`~dense_ssl.data.finetune.semantic_mapper.SemanticMapper`; grouped if the sizes are
-    known). The order and the random numbers of the augmentation depend on the seed and the position
-    alone. With DATALOADER.SAMPLER_TRAIN other than "TrainingSampler" it is detectron2's own loader,
+    known) and the classification of boxes (:class:`~.region_mapper.RegionMapper`). The order and
+    the random numbers of the augmentation depend on the seed and the position alone. With DATALOADER.SAMPLER_TRAIN other than "TrainingSampler" it is detectron2's own loader,
     whose order a resumed run does not continue.
     """
     dicts, mapper = _training_data(cfg)
@@ -48,7 +49,8 @@ def build_finetune_loader(cfg, seed):
 
 def build_evaluation_loader(cfg, dataset_name):
     """Build the loader of a data set in its order, each image once."""
-    mapper = SemanticMapper(cfg, False) if is_semantic(cfg) else None
+    own = _own_mapper(cfg)
+    mapper = own(cfg, False) if own else None
     return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
 
@@ -68,8 +70,15 @@ def count_training_objects(cfg):
 
 def _training_data(cfg):
     """Return (dicts of DATASETS.TRAIN, mapper)."""
-    mapper = SemanticMapper(cfg, True) if is_semantic(cfg) else DatasetMapper(cfg, True)
-    return _training_dicts(cfg), mapper
+    mapper = _own_mapper(cfg) or DatasetMapper
+    return _training_dicts(cfg), mapper(cfg, True)
+
+
+def _own_mapper(cfg):
+    """Return the mapper of a META_ARCHITECTURE that has one of its own, else None."""
+    if is_semantic(cfg):
+        return SemanticMapper
+    return RegionMapper if classifies_regions(cfg) else None
 
 
 def _training_dicts(cfg):

@@ -201,3 +201,17 @@ def pool_boxes(pooler, features, boxes):
     weights = weights.reshape(len(boxes), -1, cells.numel())  # (N, K * S * S, H * W)
     pooled = torch.bmm(weights, rows_of_cells(features))  # (N, K * S * S, C)
     return pooled.flatten(0, 1)
+
+
+def pool_box_lists(pooler, features, boxes):
+    """Pool boxes by RoIAlign, another number of them in each image.
+
+    Args:
+        pooler: detectron2's ROIAlign with output size S.
+        features: (N, C, H, W).
+        boxes: list of N tensors (K, 4), in view pixels.
+
+    Returns:
+        (boxes of all images * S * S, C), see :func:`pool_boxes`.
+    """
+    return torch.cat([pool_boxes(pooler, x[None], own[None]) for x, own in zip(features, boxes)])

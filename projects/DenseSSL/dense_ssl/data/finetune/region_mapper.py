@@ -1,0 +1,67 @@
+"""Inputs for the classification of ground-truth boxes: images as squares, with their boxes."""
+
+import numpy as np
+import torch
+from detectron2.data import detection_utils
+from detectron2.data import transforms as T
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import Boxes, BoxMode, Instances
+
+
+def counted(dataset_dict):
+    """Return the annotations that are neither crowds nor difficult."""
+    return [x for x in dataset_dict["annotations"]
+            if not x.get("iscrowd", 0) and not x.get("difficult", 0)]  # fmt: skip
+
+
+def boxes_of(dataset_dict):
+    """Return [(x1, y1, x2, y2)] of the annotations that count."""
+    return [BoxMode.convert(list(x["bbox"]), x["bbox_mode"], BoxMode.XYXY_ABS)
+            for x in counted(dataset_dict)]  # fmt: skip
+
+
+def classifies_regions(cfg):
+    """Return True if the META_ARCHITECTURE of the config classifies ground-truth boxes."""
+    kind = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    return getattr(kind, "classifies_regions", False)
+
+
+class RegionMapper:
+    """Maps detectron2's dicts to squares with boxes and classes, in training and in the test.
+
+    Squares have sides of INPUT.MIN_SIZE_TRAIN (or MIN_SIZE_TEST) pixels; SCRL (Roh et al. 2021,
+    section 4.2.5) takes 800. Training images are flipped as INPUT.RANDOM_FLIP says.
+    """
+
+    def __init__(self, cfg, is_train):
+        node = cfg.INPUT
+        sides = tuple(node.MIN_SIZE_TRAIN) if is_train else (node.MIN_SIZE_TEST,)
+        if len(sides) != 1 or sides[0] < 32:
+            raise ValueError(
+                f"INPUT.MIN_SIZE_TRAIN is {tuple(node.MIN_SIZE_TRAIN)} and MIN_SIZE_TEST "
+                f"{node.MIN_SIZE_TEST}: images become squares of one side, such as (800,) and 800."
+            )
+        steps = [T.Resize((sides[0], sides[0]))]
+        if is_train and node.RANDOM_FLIP != "none":
+            steps.append(
+                T.RandomFlip(
+                    horizontal=node.RANDOM_FLIP == "horizontal",
+                    vertical=node.RANDOM_FLIP == "vertical",
+                )
+            )
+        self.augmentations = T.AugmentationList(steps)
+        self.image_format = node.FORMAT
+
+    def __call__(self, item):
+        image = detection_utils.read_image(item["file_name"], format=self.image_format)
+        detection_utils.check_image_size(item, image)
+        boxes = np.array(boxes_of(item), np.float64).reshape(-1, 4)
+        aug_input = T.AugInput(image, boxes=boxes)
+        self.augmentations(aug_input)
+        instances = Instances(aug_input.image.shape[:2])
+        instances.gt_boxes = Boxes(torch.as_tensor(aug_input.boxes, dtype=torch.float32))
+        classes = [x["category_id"] for x in counted(item)]
+        instances.gt_classes = torch.tensor(classes, dtype=torch.int64)
+        pixels = np.ascontiguousarray(aug_input.image.transpose(2, 0, 1))
+        kept = {k: x for k, x in item.items() if k != "annotations"}
+        return {**kept, "image": torch.from_numpy(pixels), "instances": instances}
