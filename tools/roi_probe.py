@@ -14,7 +14,7 @@ import os
 import torch
 from detectron2.modeling import build_backbone
 
-from dense_ssl.analysis.roi_probe import BoxFeatures, roi_linear
+from dense_ssl.analysis.roi_probe import MAX_BOXES, BoxFeatures, roi_linear
 from dense_ssl.checkpoint import Checkpointer, backbone_settings
 from dense_ssl.config import load_config
 from dense_ssl.data.sources.entries import register_datasets
@@ -43,7 +43,7 @@ def main(arguments=None):
             trust=cfg.MODEL.TRUST_WEIGHTS, needed="backbone",
         ).load(cfg.MODEL.WEIGHTS)  # fmt: skip
     (train,), (test,) = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST
-    result = roi_linear(model, train, test)
+    result = roi_linear(model, train, test, max_boxes=args.max_boxes)
     print(json.dumps({key: round(float(x), 2) for key, x in result.items()}))
     if args.write:
         record = {"iteration": cfg.SOLVER.MAX_ITER}
@@ -61,6 +61,8 @@ def parse_arguments(arguments):
     parser.add_argument("--config-file", required=True, help="of a pre-training or a detector")
     parser.add_argument("--feature", default="res5", help="feature map to pool from")
     parser.add_argument("--side", type=int, default=224, help="size of the resized images")
+    parser.add_argument("--max-boxes", type=int, default=MAX_BOXES, metavar="N",
+                        help="boxes of each data set, at most; default 50000")  # fmt: skip
     parser.add_argument("--write", action="store_true", help="also to OUTPUT_DIR/metrics.json")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="config keys and values")
     return parser.parse_args(arguments)

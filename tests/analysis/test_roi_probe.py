@@ -1,6 +1,7 @@
 """The linear probe of boxes: which classes it separates, and which boxes it leaves out."""
 
 import json
+import logging
 
 import cv2
 import numpy as np
@@ -10,11 +11,12 @@ from detectron2.data import DatasetCatalog
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.structures import BoxMode
-from helpers import CONFIGS, TINY, tiny_config
+from helpers import CONFIGS, TINY, recorded_log, tiny_config
 from tool_helpers import load_tool
 from torch import nn
 
-from dense_ssl.analysis.roi_probe import BoxFeatures, collect, roi_linear
+from dense_ssl.analysis import roi_probe
+from dense_ssl.analysis.roi_probe import BoxFeatures, choose_images, collect, roi_linear
 from dense_ssl.checkpoint import Checkpointer, backbone_settings
 from dense_ssl.reports.run_results import final_evaluation
 from dense_ssl.scenes import SceneSpec, write_scenes
@@ -83,6 +85,23 @@ def test_crowds_and_difficult_boxes_do_not_count(painted, flag):
     dicts = [paint(painted, "x.png", (0, 1, 2)), paint(painted, "y.png", (0, 1, 2), **{flag: 1})]
     features, labels = collect(model(), dicts)
     assert len(features) == len(labels) == 3
+
+
+def test_many_boxes_are_limited_with_a_message():
+    dicts = [{"number": i, "annotations": [{}] * (i % 3)} for i in range(300)]
+    with recorded_log(roi_probe.__name__, logging.WARNING) as messages:
+        assert choose_images(dicts, 300) is dicts and not messages
+        chosen = choose_images(dicts, 60)
+    assert 60 <= sum(len(x["annotations"]) for x in chosen) <= 61
+    numbers = [x["number"] for x in chosen]
+    assert numbers == sorted(numbers) and 100 < np.mean(numbers) < 200  # not the first ones
+    assert chosen == choose_images(dicts, 60)
+    assert "of 300 boxes" in messages[0] and "--max-boxes" in messages[0]
+
+
+def test_the_limit_reaches_both_data_sets(painted):
+    result = roi_linear(model(), "probe_train", "probe_test", norm_images=4, max_boxes=7)
+    assert result["train_boxes"] == 9 and result["test_boxes"] <= 9 < 18
 
 
 def test_the_tool_on_scenes(tmp_path, restore_catalogs, capsys):

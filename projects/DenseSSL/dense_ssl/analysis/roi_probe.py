@@ -2,8 +2,11 @@
 
 SCRL (Roh et al. 2021) calls it RoI-linear evaluation; this form takes a minute. The features of
 boxes are pooled by 1 x 1 RoIAlign and classified by logistic regression. It measures a backbone
-when there are too few labels, or too little time, to train a detector.
+when there are too few labels, or too little time, to train a detector. The evaluation of the paper
+is :class:`~dense_ssl.modeling.detectors.roi_classifier.RoIClassifier`.
 """
+
+import logging
 
 import cv2
 import numpy as np
@@ -18,6 +21,11 @@ from ..data.image_io import read_image
 from ..modeling.backbones import extract_features, feature_shapes, require_feature
 from ..modeling.geometry.boxes import pool_boxes
 from ..utils.progress import progress
+
+logger = logging.getLogger(__name__)
+
+# 50,000 boxes of 2048 features are 0.4 GB, and as much again in the logistic regression.
+MAX_BOXES = 50_000
 
 
 class BoxFeatures(nn.Module):
@@ -71,9 +79,31 @@ def as_square(image, side, input_format):
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
 
 
+def choose_images(dataset_dicts, max_boxes):
+    """Return the images, at random but the same ones each time, until they have enough boxes.
+
+    Args:
+        dataset_dicts: of detectron2. max_boxes: the last image may exceed it.
+    """
+    counts = np.array([len(counted(x)) for x in dataset_dicts])
+    if counts.sum() <= max_boxes:
+        return dataset_dicts
+    order = np.random.default_rng(0).permutation(len(counts))
+    before = np.cumsum(counts[order]) - counts[order]  # boxes of the images before this one
+    chosen = np.sort(order[before < max_boxes])
+    logger.warning(
+        "%d of %d boxes are used, so that their features fit into memory (--max-boxes)",
+        counts[chosen].sum(), counts.sum(),
+    )  # fmt: skip
+    return [dataset_dicts[i] for i in chosen]
+
+
 @torch.no_grad()
 def collect(model, dataset_dicts):
-    """Return features (K, C) and labels (K,) of all boxes of a data set, as numpy arrays."""
+    """Return features (K, C) and labels (K,) of all boxes of some images, as numpy arrays.
+
+    All features are held at once: 4 bytes x C for each box, which :func:`choose_images` limits.
+    """
     model.eval()
     features, labels = [], []
     for dataset_dict in progress(dataset_dicts, "Features of boxes"):
@@ -84,7 +114,7 @@ def collect(model, dataset_dicts):
     return np.concatenate(features), np.array(labels)
 
 
-def roi_linear(model, train, test, norm_images=200):
+def roi_linear(model, train, test, norm_images=200, max_boxes=MAX_BOXES):
     """Return the accuracy of logistic regression on the boxes of two data sets.
 
     Batch norm statistics are estimated first: a randomly initialised backbone has none.
@@ -93,6 +123,7 @@ def roi_linear(model, train, test, norm_images=200):
         model: :class:`BoxFeatures`.
         train, test: names of registered data sets.
         norm_images: number of training images for batch norm statistics.
+        max_boxes: of each data set, see :func:`choose_images`.
 
     Returns:
         dict: ``accuracy`` and ``class_accuracy`` (the mean over the classes of the training data)
@@ -108,8 +139,8 @@ def roi_linear(model, train, test, norm_images=200):
     count = min(norm_images, len(dicts))
     images = progress(dicts[:count], "Estimating batch norm statistics")
     update_bn_stats(model, images, count)
-    x, y = collect(model, dicts)
-    x_test, y_test = collect(model, DatasetCatalog.get(test))
+    x, y = collect(model, choose_images(dicts, max_boxes))
+    x_test, y_test = collect(model, choose_images(DatasetCatalog.get(test), max_boxes))
     known = np.isin(y_test, y)
     x_test, y_test = x_test[known], y_test[known]
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))

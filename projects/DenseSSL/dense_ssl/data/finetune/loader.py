@@ -28,8 +28,9 @@ def build_finetune_loader(cfg, seed):
     images in separate batches), except for semantic segmentation
     (:class:`~dense_ssl.data.finetune.semantic_mapper.SemanticMapper`; grouped if the sizes are
     known) and the classification of boxes (:class:`~.region_mapper.RegionMapper`). The order and
-    the random numbers of the augmentation depend on the seed and the position alone. With DATALOADER.SAMPLER_TRAIN other than "TrainingSampler" it is detectron2's own loader,
-    whose order a resumed run does not continue.
+    the random numbers of the augmentation depend on the seed and the position alone. With
+    DATALOADER.SAMPLER_TRAIN other than "TrainingSampler" it is detectron2's own loader, whose order
+    a resumed run does not continue.
     """
     dicts, mapper = _training_data(cfg)
     if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
@@ -120,6 +121,11 @@ class SeededDataset(Dataset):
         self.seed = seed
         self._dicts = dataset_dicts
         self._mapper = mapper
+
+    @property
+    def dicts(self):
+        """The images, in their order."""
+        return self._dicts
 
     def __len__(self):
         return len(self._dicts)
