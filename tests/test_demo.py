@@ -25,6 +25,10 @@ def test_the_whole_story(tmp_path):
     for name in ("curves.png", "views.png", "detections.png", "overview_frozen.png"):
         assert (tmp_path / name).stat().st_size > 1000
 
+    report = tmp_path / "report.html"
+    assert result.stdout.strip().endswith(str(report))
+    assert all(x in report.read_text() for x in (*RUNS, "bbox/AP", "plotly"))
+
     assert "[scrl]" in result.stdout and "[random]" in result.stdout
     assert "bbox/AP" in result.stdout
     found = re.search(r"loaded (\d+) of (\d+) backbone", read_log(tmp_path / "scrl"))

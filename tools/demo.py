@@ -4,8 +4,8 @@
 SCRL pre-trains a backbone on unlabelled images. The same detector is then trained on a few labelled
 ones four times with the same schedule and seed: from random weights and from that backbone, each
 with the backbone frozen and with it trained. Two trainings run at the same time, each with half of
-the cores. The images are generated scenes, or your own. Table, curves and pictures are written to
-output/demo.
+the cores. The images are generated scenes, or your own. Table, pictures and a report of all runs
+are written to output/demo.
 """
 
 import argparse
@@ -44,13 +44,15 @@ def main():
     together([demo.pretrain], [demo.detector("random_frozen"), demo.detector("random")])
     stage("3/4  the same detectors from the backbone of SCRL")
     together([demo.detector("scrl_frozen")], [demo.detector("scrl")])
-    stage("4/4  pictures")
+    stage("4/4  pictures and the report")
     results = {name: demo.results(name) for name in RUNS}
     demo.draw()
+    report = demo.report()
     demo.seconds["total"] = time.time() - start
     results["seconds"] = {key: round(value, 1) for key, value in demo.seconds.items()}
     (demo.output / "summary.json").write_text(json.dumps(results, indent=2) + "\n")
     print_table(results, demo.output)
+    print(f"\nThe report of all runs: {report}")
 
 
 def parse_arguments():
@@ -176,6 +178,12 @@ class Demo:
         shutil.copy(views[-1], self.output / "views.png")
         for kind in ("", "_frozen"):
             self._draw_found({f"random{kind}": "random weights", f"scrl{kind}": "SCRL"}, kind)
+
+    def report(self):
+        """Write the report of all runs and return its path."""
+        from dense_ssl.reports.html import write_report
+
+        return write_report([self.output])
 
     def _draw_found(self, runs, kind, count=6):
         """Write what ``runs`` find on the first test images, next to their labels."""

@@ -4,7 +4,7 @@ import math
 import os
 
 from . import scores
-from .folders import stated_weights
+from .configs import stated_weights
 from .model import BarChart, Cell, Table
 from .tables import entry_name, finite, number_cell, text_cell, without_common_folder
 

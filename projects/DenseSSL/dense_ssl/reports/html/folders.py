@@ -1,7 +1,6 @@
 """Which folders belong to a report: runs, the detectors beside them, comparisons."""
 
 import os
-import re
 from pathlib import Path
 
 COMPARISON = "comparison.json"
@@ -69,31 +68,3 @@ def home(place):
     if is_run(place):
         return comparisons[0].parent if comparisons else Path(place).parent
     return Path(place)
-
-
-def stated_weights(folder):
-    """Return the file that MODEL.WEIGHTS of a run names, "" for random weights.
-
-    The path is that of the training. Where it leads nowhere, because the folders were moved or the
-    path was relative, it is taken from the run's folder as it lay from its OUTPUT_DIR.
-    """
-    config = Path(folder) / "config.yaml"
-    text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
-    # two lines of yaml as detectron2 writes them, since reading hundreds of whole files takes long
-    weights, output = (_value(text, x) for x in (r"  WEIGHTS", "OUTPUT_DIR"))
-    weights = weights.partition("?")[0]
-    if not weights or "://" in weights or os.path.exists(weights):
-        return weights
-    moved = os.path.normpath(os.path.join(folder, os.path.relpath(weights, output or ".")))
-    return moved if os.path.exists(moved) else weights
-
-
-def _value(text, key):
-    found = re.search(rf"^{key}: *(.*)$", text, re.MULTILINE)
-    return found[1].strip().strip("'\"") if found else ""
-
-
-def starts_from(folder, run):
-    """Return True if MODEL.WEIGHTS of ``folder`` is a file of the run ``run``."""
-    weights = stated_weights(folder)
-    return bool(weights) and Path(weights).resolve().parent == Path(run).resolve()

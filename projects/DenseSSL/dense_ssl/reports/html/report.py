@@ -7,10 +7,11 @@ from pathlib import Path
 
 from ...checkpoint.files import atomic_file
 from . import analyses, comparisons, curves, detectors, folders, overview, pictures
+from .configs import read_flat_config, starts_from, stated_weights
 from .details import read_details
 from .model import Report
 from .render import render
-from .run import read_flat_config, read_run
+from .run import read_run
 from .settings import settings_table
 
 logger = logging.getLogger(__name__)
@@ -83,11 +84,11 @@ def _detectors_beside(places, runs):
     homes = dict.fromkeys(folders.home(x) for x in places if folders.is_run(x))
     beside = [x for home in homes for x in folders.find_runs(home) if x not in known]
     backbones = [x.folder for x in runs if x.is_pretraining]
-    weights = {folders.stated_weights(x.folder) for x in runs if not x.is_pretraining} - {""}
-    starts = {x: folders.stated_weights(x) for x in beside}
+    weights = {stated_weights(x.folder) for x in runs if not x.is_pretraining} - {""}
+    starts = {x: stated_weights(x) for x in beside}
     related = [
         x for x in beside
-        if starts[x] in weights or any(folders.starts_from(x, y) for y in backbones)
+        if starts[x] in weights or any(starts_from(x, y) for y in backbones)
     ]  # fmt: skip
     detectors_here = [x.config for x in runs if not x.is_pretraining]
     configs = [*detectors_here, *map(read_flat_config, related)]

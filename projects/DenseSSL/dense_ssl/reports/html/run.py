@@ -3,13 +3,12 @@
 import time
 from pathlib import Path
 
-import yaml
 from detectron2.modeling import META_ARCH_REGISTRY
 
-from ...config.flat import flatten
 from ...modeling.pretrainer import Pretrainer
 from ...visualization.curves import read_metrics
 from ..run_record import read_record
+from .configs import read_flat_config
 from .model import Run
 from .scores import last_scores
 
@@ -42,16 +41,6 @@ def read_run(folder, name):
         state=state,
         scores=last_scores(folder, config, state == "done") if metrics else {},
     )
-
-
-def read_flat_config(folder):
-    """Return {key: value} of the config.yaml of a run; {} if it is not readable."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        text = (Path(folder) / "config.yaml").read_text(encoding="utf-8")
-        return dict(flatten(yaml.load(text, loader) or {}))
-    except (OSError, AttributeError, ValueError, yaml.YAMLError):
-        return {}
 
 
 def is_pretraining(config, folder):

@@ -44,8 +44,8 @@ def entry_name(entry):
 
 def without_common_folder(paths):
     """Return relative paths without the folders that all of them begin with."""
-    if not paths:
-        return []
+    if len(paths) < 2:
+        return paths
     common = os.path.commonpath([os.path.dirname(x) for x in paths])
     return [os.path.relpath(x, common or ".") for x in paths]
 
