@@ -4,8 +4,9 @@ import json
 import sys
 
 import cv2
+from matplotlib.figure import Figure
 
-from dense_ssl.visualization.curves import draw_run, read_metrics, run_panels
+from dense_ssl.visualization.curves import draw_curves, draw_run, read_metrics, run_panels
 
 
 def _write(path, records):
@@ -27,10 +28,22 @@ def test_panels_of_both_stages():
     assert [sorted(x) for x in panels.values()] == [
         ["loss_scrl"], ["scrl/feature_std"], ["backbone/res4_angle"], ["lr"]
     ]  # fmt: skip
+    names = ("loss_cls", "roi/accuracy", "roi/top1_accuracy", "probe/linear", "probe/res4/linear")
+    panels = dict(run_panels(dict.fromkeys(names, curve)))
+    assert [sorted(x) for x in panels.values()] == [
+        ["loss_cls"], ["roi/top1_accuracy"], ["probe/linear"], ["roi/accuracy"]
+    ]  # fmt: skip
     names = ("total_loss", "loss_cls", "loss_rpn_cls", "lr", "bbox/AP", "bbox/AP50", "bbox/AP-cat")
     panels = dict(run_panels(dict.fromkeys(names, curve)))
     assert sorted(panels["loss"]) == ["loss_cls", "loss_rpn_cls", "total_loss"]
     assert sorted(panels["evaluation"]) == ["bbox/AP", "bbox/AP50"]
+
+
+def test_there_is_no_empty_panel(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **more: figures.append(figure))
+    draw_curves([(str(i), {"a": ([1], [1.0])}) for i in range(5)], tmp_path / "x.png")
+    assert len(figures[0].axes) == 5
 
 
 def test_a_picture_is_drawn_without_the_interface_of_notebooks(tmp_path):

@@ -163,7 +163,7 @@ def test_the_evaluator_counts_boxes_by_class(restore_catalogs):
     outputs = [{"classes": torch.tensor(x, dtype=torch.int64)} for x in ([0, 0, 2, 0], [], [3])]
     evaluator.process(inputs, outputs)
     found = evaluator.evaluate()["roi"]
-    assert found == pytest.approx({"top1": 60, "class_accuracy": 100 * (2 / 3 + 0 + 1) / 3,
+    assert found == pytest.approx({"top1_accuracy": 60, "class_accuracy": 100 * (2 / 3 + 0 + 1) / 3,
                                    "acc-a": 200 / 3, "acc-b": 0, "acc-d": 100})  # fmt: skip
     evaluator.reset()
     with pytest.raises(ValueError, match="no box"):
@@ -205,7 +205,7 @@ def test_a_run_scores_and_resumes(config, tmp_path):
     trainer = train(cfg)
     with open(os.path.join(cfg.OUTPUT_DIR, "metrics.json")) as file:
         last = [json.loads(x) for x in file][-1]
-    assert 0 <= last["roi/top1"] <= 100 and 0 <= last["roi/class_accuracy"] <= 100
+    assert 0 <= last["roi/top1_accuracy"] <= 100 and 0 <= last["roi/class_accuracy"] <= 100
     assert os.path.isfile(os.path.join(cfg.OUTPUT_DIR, "model_best.pth"))
     norm = trainer.model.backbone.stem.conv1.norm
     assert norm.num_batches_tracked == 4  # since the start of the run, and not in evaluations

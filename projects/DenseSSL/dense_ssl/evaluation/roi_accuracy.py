@@ -5,7 +5,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-METRICS = ("top1", "class_accuracy")
+METRICS = ("top1_accuracy", "class_accuracy")
 
 
 class RoIAccuracyEvaluator(DatasetEvaluator):
@@ -32,7 +32,7 @@ class RoIAccuracyEvaluator(DatasetEvaluator):
     def evaluate(self):
         """Return {"roi": {...}} in percent in the main process, else None.
 
-        ``top1``: of all boxes (SCRL, Table 10). ``class_accuracy``: the mean over the classes that
+        ``top1_accuracy``: of all boxes (SCRL, Table 10). ``class_accuracy``: the mean over the classes that
         have a box. ``acc-<class>``: of each of these.
         """
         counts = comm.gather(self._counts)

@@ -9,7 +9,7 @@ from ..utils.metrics_file import read_records
 
 # Panels of a run: title, and the ends of the names of metrics in it.
 _PANELS = (
-    ("evaluation", ("/AP", "/AP50", "/mIoU", "/PQ")),
+    ("evaluation", ("/AP", "/AP50", "/mIoU", "/PQ", "roi/top1_accuracy", "roi/class_accuracy")),
     ("probe: class accuracy in percent", ("probe/linear", "probe/knn")),
     ("spread of the features (0: collapse)", ("_std",)),
     ("share found", ("/top1", "/chance", "/arrived", "accuracy")),
@@ -60,9 +60,11 @@ def run_panels(metrics):
     losses = sorted(x for x in metrics if "loss" in x and "/" not in x)
     if len(losses) == 2:  # the total and the only loss, which are equal
         losses = [x for x in losses if x != "total_loss"]
-    panels = [("loss", losses)]
+    panels, rest = [("loss", losses)], set(metrics)
     for title, ends in _PANELS:
-        panels.append((title, sorted(x for x in metrics if x.endswith(ends))))
+        names = sorted(x for x in rest if x.endswith(ends))
+        panels.append((title, names))
+        rest -= set(names)
     return [
         (title, {name: metrics[name] for name in names[:_MOST_CURVES]})
         for title, names in panels
@@ -81,7 +83,7 @@ def draw_curves(panels, path):
     rows = math.ceil(len(panels) / columns)
     # not pyplot, which would change the backend of a notebook and keep every figure
     figure = Figure(figsize=(4.5 * columns, 3.4 * rows))
-    axes = figure.subplots(rows, columns, squeeze=False).flat
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axis, (title, curves) in zip(axes, panels):
         for label, (iterations, values) in curves.items():
             marker = "." if len(iterations) == 1 else ""
@@ -91,7 +93,7 @@ def draw_curves(panels, path):
         axis.grid(alpha=0.3)
         if len(curves) > 1:
             axis.legend(fontsize="small")
-    for axis in list(axes)[len(panels) :]:
+    for axis in axes[len(panels) :]:
         axis.remove()
     figure.tight_layout()
     figure.savefig(path, dpi=110)
