@@ -32,8 +32,8 @@ class RoIAccuracyEvaluator(DatasetEvaluator):
     def evaluate(self):
         """Return {"roi": {...}} in percent in the main process, else None.
 
-        ``top1_accuracy``: of all boxes (SCRL, Table 10). ``class_accuracy``: the mean over the classes that
-        have a box. ``acc-<class>``: of each of these.
+        ``top1_accuracy``: of all boxes (SCRL, Table 10). ``class_accuracy``: the mean over the
+        classes that have a box. ``acc-<class>``: of each of these.
         """
         counts = comm.gather(self._counts)
         if not comm.is_main_process():
