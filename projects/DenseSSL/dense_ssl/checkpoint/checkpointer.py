@@ -20,6 +20,7 @@ from .handover import (
     summarise,
 )
 from .loading import TOOL, to_detectron2
+from .recovery import last_intact, remove_old
 from .stock import write_stock_yaml
 
 logger = logging.getLogger(__name__)
@@ -41,10 +42,13 @@ class Checkpointer(DetectionCheckpointer):
 
     Attributes:
         loaded: (backbone tensors filled by the last loading, backbone tensors of the model).
+        last: name of the last checkpoint that was written here and that ``--resume`` would take.
+        before_loading: called with a checkpoint and its path before anything of it is loaded; may
+            raise. None: nothing is called.
     """
 
     def __init__(self, model, save_dir="", *, settings, check=True, trust=False, needed="",
-                 labels=None, stock="", **checkpointables):  # fmt: skip
+                 labels=None, stock="", keep=(0, 0), **checkpointables):  # fmt: skip
         """
         Args:
             model, save_dir, checkpointables: see DetectionCheckpointer.
@@ -56,6 +60,7 @@ class Checkpointer(DetectionCheckpointer):
             labels: names of classes and keypoints to keep in the checkpoints, see
                 :func:`~dense_ssl.data.finetune.labels.training_labels`.
             stock: text to write beside backbone.pkl, see :func:`~.stock.stock_yaml`.
+            keep: SOLVER.KEEP_CHECKPOINTS and SOLVER.KEEP_EVERY.
         """
         super().__init__(model, save_dir, **checkpointables)
         self.settings = settings
@@ -64,8 +69,12 @@ class Checkpointer(DetectionCheckpointer):
         self.needed = needed
         self.labels = labels or {}
         self.stock = stock
+        self.keep = keep
         self._path = None
         self.loaded = (0, 0)
+        self.last = ""
+        self.before_loading = None
+        self._intact = None
         self._filled_otherwise = ()
 
     def save(self, name, *, is_last=True, **extra):
@@ -94,6 +103,8 @@ class Checkpointer(DetectionCheckpointer):
             self.save_backbone("backbone", **extra)
         if is_last:
             self.tag_last_checkpoint(os.path.basename(path))
+            self.last, self._intact = name, None
+            remove_old(self.save_dir, *self.keep)
 
     def save_backbone(self, name, **extra):
         """Write the online backbone of a pre-training as ``name``.pkl to the output folder.
@@ -108,6 +119,16 @@ class Checkpointer(DetectionCheckpointer):
         export_backbone(self.model, path, self.settings, **extra)
         if self.stock:
             write_stock_yaml(self.stock.replace("backbone.pkl", f"{name}.pkl"), path)
+
+    def has_checkpoint(self):
+        """Return True if ``--resume`` has a checkpoint to go on from."""
+        return bool(self.get_checkpoint_file())
+
+    def get_checkpoint_file(self):
+        """Return the path of the newest intact checkpoint, "" without any."""
+        if self._intact is None:  # its checksums are read once
+            self._intact = last_intact(self.save_dir) if self.save_dir else ""
+        return self._intact
 
     def tag_last_checkpoint(self, last_filename_basename):
         with atomic_file(os.path.join(self.save_dir, "last_checkpoint")) as file:
@@ -130,6 +151,8 @@ class Checkpointer(DetectionCheckpointer):
         return to_detectron2(data, filename, query, self.model, self.check)
 
     def _load_model(self, checkpoint):
+        if self.before_loading is not None:
+            self.before_loading(checkpoint, self._path)
         saved = checkpoint.get("dense_ssl", {}).get("settings", {})
         if self.check:
             check_settings(saved, self.settings, self._path)
@@ -175,7 +198,7 @@ class Checkpointer(DetectionCheckpointer):
         logger.info("loaded %d of %d backbone tensors from %s", found, len(targets), self._path)
         by_design = new_parts(self.model.state_dict(), absent)
         lost = [x for x in missing if x not in by_design]
-        if lost and found:
+        if lost and (found or not self.check):
             logger.warning("not in the file, so still randomly initialised: %s", summarise(lost))
         if self.check:
             self._check_fit(targets, missing, found, names)
@@ -189,7 +212,10 @@ class Checkpointer(DetectionCheckpointer):
             )
 
     def _log_incompatible_keys(self, incompatible):
-        """One line on the parts that are new in this model, fvcore's warnings on all else."""
+        """One line on the parts that are new in this model, fvcore's warnings on all else.
+
+        :meth:`_report` names what the backbone lacks, so fvcore does not name it again.
+        """
         absent = [
             x for x in incompatible.missing_keys if not any(y in x for y in self._filled_otherwise)
         ]
@@ -197,7 +223,8 @@ class Checkpointer(DetectionCheckpointer):
         if by_design:
             logger.info("%d tensors start randomly, as the file holds a backbone only: %s",
                         len(by_design), ", ".join(dict.fromkeys(by_design.values())))  # fmt: skip
-        rest = [x for x in absent if x not in by_design]
+        reported = {*by_design, *backbone_names(self.model.state_dict())}
+        rest = [x for x in absent if x not in reported]
         super()._log_incompatible_keys(incompatible._replace(missing_keys=rest))
 
     def _check_fit(self, targets, missing, found, names):

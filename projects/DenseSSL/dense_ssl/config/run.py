@@ -54,6 +54,10 @@ def add_solver_config(cfg):
     cfg.SOLVER.EPOCHS = 0
     cfg.SOLVER.WARMUP_EPOCHS = 0
     cfg.SOLVER.CHECKPOINT_EPOCHS = 0
+    # How many of the last checkpoints stay; 0: all. Those after each KEEP_EVERY iterations stay too
+    # (0: none), and model_final.pth and model_best.pth always do.
+    cfg.SOLVER.KEEP_CHECKPOINTS = 0
+    cfg.SOLVER.KEEP_EVERY = 0
     # Where the learning rate of WarmupMultiStepLR falls, as shares of the training, such as
     # (0.67, 0.89); they replace STEPS. Empty: STEPS.
     cfg.SOLVER.STEP_SHARES = ()

@@ -23,8 +23,8 @@ def run(args):
     Returns:
         results of the (last) evaluation in the main process.
     """
-    with _own_log():
-        cfg = setup(args)
+    with _own_log(), contextlib.ExitStack() as hold:
+        cfg = setup(args, hold)
         if args.eval_only:
             return evaluate(cfg, args.resume)
         return train(cfg, args.resume)

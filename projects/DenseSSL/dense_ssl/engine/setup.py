@@ -24,8 +24,9 @@ from ..modeling.backbone_keys import NORM_KEYS, norm_key, weight_keys
 from ..modeling.detectors.window_segmentor import WindowSegmentor
 from ..solver import resolve_epochs
 from ..utils.allocator import tune_allocator
-from ..utils.checks import value_of
+from ..utils.checks import require_positive, value_of
 from .console import announce, setup_console
+from .output_folder import claim
 from .probe import check_probe
 from .trackers import check_trackers
 
@@ -44,12 +45,13 @@ _ALL_NORM_KEYS = (
 )
 
 
-def setup(args):
+def setup(args, hold=None):
     """Build, resolve and freeze the config of a run, and set up its output folder and log.
 
     Args:
         args: result of detectron2's ``default_argument_parser()``; or with ``cfg``, a config that
             is not frozen, instead of a file and options.
+        hold: contextlib.ExitStack, for a training: the folder is taken until it closes.
 
     Returns:
         frozen config.
@@ -57,6 +59,8 @@ def setup(args):
     cfg = _config_of(args)
     check_trackers(cfg)
     check_packages(cfg, args.eval_only)
+    if hold is not None and not args.eval_only:
+        claim(cfg.OUTPUT_DIR, args.resume, hold)
     # before anything is logged, so that log.txt has the package's own log from the start
     setup_console(cfg.OUTPUT_DIR)
     detected = resolve_device(cfg, logger)
@@ -80,6 +84,7 @@ def setup(args):
             resolve_epochs(cfg, num_images)
             check_best_metric(cfg)
     resolve_seed(cfg, args)
+    require_positive(cfg, "SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SOLVER.ACCUMULATE")
     cfg.freeze()
     default_setup(cfg, args)
     announce(cfg, getattr(args, "config_file", ""))

@@ -19,6 +19,8 @@ PRECISIONS = ("auto", "bfloat16", "float16")
 # The scale of float16 gradients starts at 65536 and halves at each overflow; after thirty of them
 # training stops.
 _SMALLEST_SCALE = 2.0**-14
+# Steps without any gradient at the start of a run that end it.
+_IDLE_STEPS = 20
 
 
 def amp_dtype(precision, device):
@@ -77,6 +79,7 @@ class TrainStep(TrainerBase):
             self.device.type, enabled=precision == torch.float16
         )
         self._batches = None
+        self._idle_steps = 0  # without a gradient, from the first one on; -1 after one with any
 
     def run_step(self):
         if self._batches is None:
@@ -92,6 +95,8 @@ class TrainStep(TrainerBase):
             losses = self._backward(batch, is_last=part == self.accumulate - 1)
             for key, loss in losses.items():
                 totals[key] = totals.get(key, 0.0) + loss / self.accumulate
+        if self._idle_steps >= 0:
+            self._refuse_idleness()
         if hasattr(self, "after_backward"):  # hooks of detectron2 v0.6 do not know it
             self.after_backward()
         self.grad_scaler.unscale_(self.optimizer)  # gradients are clipped at their true size
@@ -127,6 +132,20 @@ class TrainStep(TrainerBase):
             "from a checkpoint before the divergence, or start again."
         )
 
+    def _refuse_idleness(self):
+        """Raise if no parameter has had a gradient since the run began."""
+        gradients = (x.grad for x in self.model.parameters())
+        if any(x is not None and bool(x.any()) for x in gradients):
+            self._idle_steps = -1
+            return
+        self._idle_steps += 1
+        if self._idle_steps == _IDLE_STEPS:
+            raise FloatingPointError(
+                f"All gradients were zero in the first {_IDLE_STEPS} steps: nothing is learned. "
+                "The weights of the losses may all be 0, every layer may be frozen, or no image "
+                "may give a loss (see the statistics of the losses in metrics.json)."
+            )
+
     def _check_scale(self):
         """Raise if every step overflows: each overflow skips the step and halves the scale."""
         scale = self.grad_scaler.get_scale()
@@ -149,7 +168,8 @@ class TrainStep(TrainerBase):
     def load_state_dict(self, state_dict):
         self.iter = state_dict["iteration"]
         self.optimizer.load_state_dict(state_dict["optimizer"])
-        self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+        if state_dict["grad_scaler"]:  # empty in a run in another precision
+            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
 
 
 def _write_metrics(losses, data_time):

@@ -1,5 +1,6 @@
 """The trainer of both stages."""
 
+import functools
 import logging
 import os
 import weakref
@@ -35,10 +36,19 @@ from .console import announce_model
 from .guards import CheckStart
 from .health import WatchForCollapse
 from .hooks import FreezeBackbone, ReseedEveryStep, RestartStatistics, UpdateTarget
+from .interrupts import StopOnSignal
 from .motion import WatchBackbone
 from .norm_statistics import RestartedPreciseBN
 from .probe import OnlineProbe
 from .reports import DrawCurves, Reports
+from .resuming import (
+    check_changes,
+    check_images,
+    check_length,
+    continue_schedule,
+    digest_of,
+    own_hyperparameters,
+)
 from .run_report import RunReport
 from .trackers import build_trackers
 from .train_step import TrainStep, amp_dtype
@@ -109,18 +119,44 @@ class Trainer(DefaultTrainer):
             settings=backbone_settings(cfg),
             check=cfg.MODEL.CHECK_WEIGHTS,
             trust=cfg.MODEL.TRUST_WEIGHTS,
+            keep=(cfg.SOLVER.KEEP_CHECKPOINTS, cfg.SOLVER.KEEP_EVERY),
             **arguments,
         )
 
     def resume_or_load(self, resume=True):
         """Go on from the last checkpoint of the output folder, or start from MODEL.WEIGHTS."""
-        super().resume_or_load(resume)
+        if resume and self.checkpointer.has_checkpoint():
+            self._resume()
+        else:
+            self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=False)
         # detectron2's own loader, which other samplers get, cannot be joined in the middle
         sampler = getattr(self.data_loader, "batch_sampler", None)
         if sampler is not None:
             sampler.start = self.start_iter * self.cfg.SOLVER.ACCUMULATE
             sampler.seed = self.data_loader.dataset.seed = self.seed
         logger.info("Starting at iteration %d with seed %d", self.start_iter, self.seed)
+
+    def _resume(self):
+        """Load the last checkpoint, and go on with the keys of this run."""
+        self.checkpointer.before_loading, self.checkpointer.needed = self._compare, "model"
+        self.checkpointer.resume_or_load("", resume=True)
+        self.checkpointer.before_loading, self.checkpointer.needed = None, ""
+        batch = self.cfg.SOLVER.IMS_PER_BATCH
+        self.start_iter = (self.iter + 1) * (self._saved_batch or batch) // batch
+        self.iter = self._trainer.iter = self.start_iter - 1
+        continue_schedule(self.scheduler, self.start_iter)
+        check_length(self.start_iter, self.cfg, can_evaluate=not self.is_pretraining)
+
+    def _compare(self, checkpoint, path):
+        saved = checkpoint.get("trainer", {})
+        self._saved_batch = check_changes(saved.get("config", ""), self.cfg, path)
+        check_images(saved.get("images"), self._images, self.cfg, path)
+
+    @functools.cached_property
+    def _images(self):
+        """(number, digest) of the training images; None with detectron2's own loader."""
+        dicts = getattr(self.data_loader.dataset, "dicts", None)
+        return None if dicts is None else (len(dicts), digest_of(dicts))
 
     def train(self):
         """Train to SOLVER.MAX_ITER, or until TEST.PATIENCE ends the run."""
@@ -164,7 +200,7 @@ class Trainer(DefaultTrainer):
                 result.append(RunReport(self.cfg, self.num_images, self.is_pretraining))
         if self.is_pretraining:  # last, so that a run that ends here is written down
             result.append(WatchForCollapse(self.cfg.MODEL.SSL.ON_COLLAPSE))
-        return result
+        return [*result, StopOnSignal(self.checkpointer)]
 
     def build_writers(self):
         cfg = self.cfg
@@ -180,13 +216,20 @@ class Trainer(DefaultTrainer):
         ]
 
     def state_dict(self):
-        # detectron2 v0.6 keeps neither optimizer nor scaler in the checkpoint
-        return {**super().state_dict(), "_trainer": self._trainer.state_dict(), "seed": self.seed}
+        return {
+            **super().state_dict(),
+            # detectron2 v0.6 keeps neither optimizer nor scaler in the checkpoint
+            "_trainer": self._trainer.state_dict(),
+            "seed": self.seed,
+            "config": self.cfg.dump(),
+            "images": self._images,
+        }
 
     def load_state_dict(self, state_dict):
         self.seed = state_dict["seed"]
-        super().load_state_dict(state_dict)
-        self._trainer.load_state_dict(state_dict["_trainer"])
+        with own_hyperparameters(self.optimizer, self.scheduler):
+            super().load_state_dict(state_dict)
+            self._trainer.load_state_dict(state_dict["_trainer"])
 
     @classmethod
     def build_model(cls, cfg):

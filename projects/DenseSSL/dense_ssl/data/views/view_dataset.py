@@ -33,6 +33,11 @@ class ViewDataset(Dataset):
         # one serialised array, shared by all workers, instead of a million objects
         self._dicts = DatasetFromList(dataset_dicts, copy=False)
 
+    @property
+    def dicts(self):
+        """The images, in their order."""
+        return self._dicts
+
     def __len__(self):
         return len(self._dicts)
 

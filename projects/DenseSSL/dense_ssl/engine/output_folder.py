@@ -1,0 +1,42 @@
+"""OUTPUT_DIR: one run at a time, and no new run over the checkpoints of another."""
+
+from detectron2.utils import comm
+
+from ..checkpoint.recovery import checkpoints_of, locked, remove_leftovers
+
+
+def claim(folder, resume, hold):
+    """Take the output folder for a training; runs in every process.
+
+    Args:
+        folder: OUTPUT_DIR; "" for none.
+        resume: the run goes on from the checkpoint in it.
+        hold: contextlib.ExitStack; the folder is held until it closes.
+
+    Raises:
+        BlockingIOError: another run writes to the folder.
+        FileExistsError: it has checkpoints, and the run would begin anew.
+    """
+    if not folder:
+        return
+    error = None
+    if comm.is_main_process():
+        try:
+            hold.enter_context(locked(folder))
+            _refuse_to_overwrite(folder, resume)
+            remove_leftovers(folder)
+        except (BlockingIOError, FileExistsError) as found:
+            error = found
+    error = comm.all_gather(error)[0]  # or else the others would wait for the main process
+    if error is not None:
+        raise error
+
+
+def _refuse_to_overwrite(folder, resume):
+    found = checkpoints_of(folder)
+    if found and not resume:
+        raise FileExistsError(
+            f"OUTPUT_DIR {folder} has the checkpoints of a run, the newest is {found[0].name}: a "
+            "new run would overwrite them. Add --resume to go on from it; or set OUTPUT_DIR to "
+            "another folder, or delete this one."
+        )

@@ -1,0 +1,169 @@
+"""What a resumed run may change, and what becomes of it.
+
+A checkpoint has the config of its run. A key that differs takes effect, and a line says so; the few
+that cannot take effect in the middle of a run are refused. Nothing is ignored.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+
+import yaml
+
+from ..config.flat import flatten
+from ..config.lengths import EPOCH_KEYS
+from ..modeling.backbone_keys import NORM_KEYS
+
+logger = logging.getLogger(__name__)
+
+# Cannot change in the middle of a run; the rest of a sentence that begins with the key.
+_REFUSED = {
+    "MODEL.META_ARCHITECTURE": "the optimizer and the target in the checkpoint are those of the "
+    "other method",
+    "MODEL.SSL.OBJECTIVES": "the heads in the checkpoint are those of the other objectives",
+    "MODEL.BACKBONE.NAME": "the weights in the checkpoint are those of the other network",
+    "SOLVER.OPTIMIZER": "the checkpoint has the state of the other optimizer",
+    "SEED": "the order of the images follows from it",
+}
+# Where a run stands, what it shows, and how fast it is: nothing that it learns.
+_SILENT = (
+    "CUDNN_BENCHMARK", "DATALOADER.NUM_WORKERS", "DATALOADER.PREFETCH_FACTOR", "DATASETS.TEST",
+    "GUARDS", "LOG", "MODEL.CHECK_WEIGHTS", "MODEL.DEVICE", "MODEL.TRUST_WEIGHTS", "MODEL.WEIGHTS",
+    "DATASETS.TRAIN",  # its images are compared instead
+    "OUTPUT_DIR", "SOLVER.CHECKPOINT_PERIOD", "SOLVER.KEEP_CHECKPOINTS", "SOLVER.KEEP_EVERY",
+    "SOLVER.RECIPE_BATCH", "SOLVER.REFERENCE_WORLD_SIZE", "TEST", "TUNE_ALLOCATOR", "VERSION",
+    "VIS_PERIOD",
+    *(epochs for epochs, _ in EPOCH_KEYS),  # the iterations that they give are compared
+)  # fmt: skip
+# Batch norms that differ by the number of processes alone.
+_SAME_NORMS = {"SyncBN": "BN", "naiveSyncBN": "BN"}
+
+
+def changed_keys(saved, cfg):
+    """Return what differs between the config of a checkpoint and that of the run that goes on.
+
+    Args:
+        saved: text of a yaml, as ``cfg.dump()`` writes it.
+        cfg: config of the run.
+
+    Returns:
+        {key: (value in the checkpoint, value now)}, without the keys that change nothing.
+    """
+    old, new = _comparable(yaml.safe_load(saved)), _comparable(yaml.safe_load(cfg.dump()))
+    return {
+        key: (old.get(key), new.get(key))
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key) and not _within(key, _SILENT)
+    }
+
+
+def check_changes(saved, cfg, path):
+    """Refuse the changes that cannot take effect, and log those that do.
+
+    Args:
+        saved: config in the checkpoint, or "" of one that has none.
+        cfg: config of the run.
+        path: of the checkpoint.
+
+    Returns:
+        SOLVER.IMS_PER_BATCH of the checkpoint, 0 if it is not known.
+
+    Raises:
+        ValueError: a key has changed that must not.
+    """
+    if not saved:
+        logger.warning("%s is from an older version and has no config: changed keys are not seen",
+                       path)  # fmt: skip
+        return 0
+    changed = changed_keys(saved, cfg)
+    for key, (old, new) in changed.items():
+        reason = next((why for x, why in _REFUSED.items() if _within(key, (x,))), "")
+        if reason:
+            raise ValueError(
+                f"--resume with {key} {new!r}, but {path} was trained with {old!r}: {reason}. "
+                f"Leave {key} as it was; or start a new run in another OUTPUT_DIR, with "
+                "MODEL.WEIGHTS set to the checkpoint if it is to begin with these weights."
+            )
+    for key, (old, new) in changed.items():
+        logger.warning("%s is now %r, it was %r: takes effect from here on", key, new, old)
+    return yaml.safe_load(saved)["SOLVER"]["IMS_PER_BATCH"]
+
+
+def digest_of(dataset_dicts):
+    """Return a digest of the names of a list of images, in its order; folders may have moved."""
+    digest = hashlib.sha256()
+    for i in range(len(dataset_dicts)):  # detectron2's list has no end that "for" would see
+        name = os.path.basename(dataset_dicts[i]["file_name"])
+        digest.update(name.encode(errors="surrogateescape") + b"\0")
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def own_hyperparameters(optimizer, scheduler):
+    """Within it states are loaded; learning rates, decay and the like stay those of this run.
+
+    A state holds them too, and would silently bring back those of the run that wrote it.
+    """
+    groups = [{k: x for k, x in y.items() if k != "params"} for y in optimizer.param_groups]
+    base_lrs = list(scheduler.base_lrs)
+    yield
+    for group, own in zip(optimizer.param_groups, groups):
+        group.update(own)
+    scheduler.base_lrs = base_lrs
+
+
+def continue_schedule(scheduler, iteration):
+    """Set the learning rates to those of the schedule after ``iteration`` steps."""
+    scheduler.last_epoch = iteration
+    for group, rate in zip(scheduler.optimizer.param_groups, scheduler.get_lr()):
+        group["lr"] = rate
+
+
+def check_length(start, cfg, can_evaluate):
+    """Say that nothing is left to train; raise if the run would do nothing at all.
+
+    Args:
+        start: iteration that the run would begin with.
+        cfg: its config.
+        can_evaluate: the run evaluates at its end.
+    """
+    length = cfg.SOLVER.MAX_ITER
+    if start < length:
+        return
+    text = (
+        f"The checkpoint in {cfg.OUTPUT_DIR} is after iteration {start}, and SOLVER.MAX_ITER is "
+        f"{length}: nothing is left to train. Raise SOLVER.EPOCHS or SOLVER.MAX_ITER to train on"
+    )
+    if start > length or not (can_evaluate and cfg.DATASETS.TEST):
+        raise ValueError(f"{text}.")
+    logger.warning("%s; the detector is evaluated.", text)
+
+
+def check_images(saved, found, cfg, path):
+    """Refuse to go on in other images: the position in them would mean something else.
+
+    Args:
+        saved, found: (number, digest) of the images of the checkpoint and of this run.
+        cfg: config of the run.
+        path: of the checkpoint.
+    """
+    if saved and found and saved[1] != found[1]:
+        raise ValueError(
+            f"--resume: {path} was trained on {saved[0]} images, and DATASETS.TRAIN "
+            f"{tuple(cfg.DATASETS.TRAIN)} gives {found[0]} now, with other names or in another "
+            "order. Restore the images of the start; or start a new run in another OUTPUT_DIR, "
+            "with MODEL.WEIGHTS set to the checkpoint if it is to begin with these weights."
+        )
+
+
+def _comparable(values):
+    flat = dict(flatten(values))
+    for key in {*NORM_KEYS, *(x for x in flat if x.rpartition(".")[2] in ("NORM", "HEAD_NORM"))}:
+        if key in flat:
+            flat[key] = _SAME_NORMS.get(flat[key], flat[key])
+    return flat
+
+
+def _within(key, prefixes):
+    return any(f"{key}.".startswith(f"{x}.") for x in prefixes)
