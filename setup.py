@@ -63,7 +63,7 @@ setup(
         "cityscapes": ["cityscapesscripts>=2.2", "shapely>=2.0"],
         "probe": ["scikit-learn"],
         "compare": ["pandas>=2.2", "scipy"],
-        "export": ["onnx", "onnxscript", "onnxruntime"],
+        "export": ["onnx", "onnxruntime"],
         "logging": ["tensorboard", "wandb", "mlflow"],
         "dev": [
             "pytest",

@@ -15,6 +15,7 @@ import sys
 from dense_ssl.checkpoint.formats import CheckpointError
 from dense_ssl.export import ExportError, export_model, load_source
 from dense_ssl.export.verify import limit_of
+from dense_ssl.utils.command_line import parse_with_config
 
 
 def main(arguments=None):
@@ -22,8 +23,7 @@ def main(arguments=None):
     args = parse_arguments(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        overrides = dict(zip(args.opts[::2], args.opts[1::2]))
-        cfg, module, classes = load_source(args.weights, args.config_file, overrides)
+        cfg, module, classes = load_source(args.weights, args.config_file or None, args.overrides)
         path, facts = export_model(
             cfg, module, args.format, args.output,
             folder=args.images, size=args.image_size, classes=classes,
@@ -44,15 +44,11 @@ def parse_arguments(arguments):
                         help="folder of a run, or a weights file")  # fmt: skip
     parser.add_argument("--format", required=True, choices=("torchscript", "onnx"))
     parser.add_argument("--output", required=True, help="folder to write to")
-    parser.add_argument("--config-file",
-                        help="default: config.yaml in the folder of the weights")  # fmt: skip
     parser.add_argument("--images", default="", metavar="FOLDER",
                         help="images to compare on; default: generated scenes")  # fmt: skip
     parser.add_argument("--image-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"),
                         help="the only size that the file takes; default: any size")  # fmt: skip
-    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE",
-                        help="config keys and values; last")  # fmt: skip
-    return parser.parse_args(arguments)
+    return parse_with_config(parser, arguments)
 
 
 def report(path, facts):

@@ -13,6 +13,7 @@ import logging
 import sys
 
 from dense_ssl.api import load_detector
+from dense_ssl.data.finetune.semantic_mapper import is_semantic
 from dense_ssl.prediction import find_images, predict_images
 from dense_ssl.utils.command_line import parse_with_config
 
@@ -90,8 +91,9 @@ def report(summary, args, cfg):
             f"{len(summary.broken)} of {summary.images + len(summary.broken)} files could not be "
             f"read (exit status {STATUS_SKIPPED}): {names}"
         )
+    maps = ", label_maps/" if is_semantic(cfg) else ""
     pictures = "" if args.no_pictures else ", pictures/"
-    lines.append(f"written to {args.output}: predictions.json, predictions.csv{pictures}")
+    lines.append(f"written to {args.output}: predictions.json, predictions.csv{maps}{pictures}")
     return lines
 
 

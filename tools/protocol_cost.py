@@ -6,7 +6,7 @@
     python tools/protocol_cost.py configs/finetune/*/*.yaml --num-gpus 8 \\
         --measured '*/mask_rcnn_R_50_FPN_*=0.26' '*/retinanet_R_50_*=output/retinanet/metrics.json'
 
-It needs no GPU and no data.
+It needs no GPU, and data only where a length is in epochs (SOLVER.EPOCHS).
 """
 
 import argparse
@@ -96,7 +96,9 @@ def read_measured(entries, names):
 def row(name, cost, rate, seconds, num_gpus):
     """Return the cells of a protocol."""
     height, width = cost.size
-    if seconds is None:
+    if not cost.iterations:  # epochs of unknown data
+        hours, source = None, "length not known"
+    elif seconds is None:
         hours, source = cost.estimated_hours(rate), "FLOPs"
     else:
         hours = cost.measured_hours(seconds, num_gpus)
@@ -104,11 +106,11 @@ def row(name, cost, rate, seconds, num_gpus):
         source = f"{seconds:.3f} s/it x {num_gpus} ({sustained:.1f} TFLOP/s)"
     return (
         name,
-        f"{cost.iterations} x {cost.batch}",
+        f"{cost.iterations or '?'} x {cost.batch}",
         f"{width} x {height}",
         f"{cost.multiply_adds.total / 1e9:.1f}",
-        f"{cost.flops / 1e18:.2g}",
-        f"{hours:.0f}" if hours >= 10 else f"{hours:.2g}",
+        f"{cost.flops / 1e18:.2g}" if cost.iterations else "?",
+        "?" if hours is None else f"{hours:.0f}" if hours >= 10 else f"{hours:.2g}",
         source,
     )
 

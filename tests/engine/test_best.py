@@ -117,7 +117,7 @@ def test_what_cannot_work_is_said_at_the_start(config):
         (("TEST.BEST_METRIC", "sem_seg/IoU-car"), "does not give"),
         (("TEST.BEST_METRIC", "", "TEST.PATIENCE", 2), "set TEST.BEST_METRIC"),
         (("TEST.PATIENCE", -1), "TEST.PATIENCE is -1"),
-        (("TEST.EVAL_PERIOD", 0), "set TEST.EVAL_EPOCHS"),
+        (("TEST.EVAL_PERIOD", 0), "TEST.EVAL_PERIOD is 0 .* TEST.BEST_METRIC to ''"),
         (("DATASETS.TEST", ()), "DATASETS.TEST"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -28,7 +28,7 @@ def call(tool, weights, output, *more, file_format="torchscript"):
 
 
 def test_a_backbone_with_chosen_maps(tool, runs, tmp_path, capsys):
-    maps = ["--image-size", "64", "96", "--opts", "MODEL.RESNETS.OUT_FEATURES", "('res3','res5')"]
+    maps = ["--image-size", "64", "96", "MODEL.RESNETS.OUT_FEATURES", "('res3','res5')"]
     assert call(tool, runs / "resnet/backbone.pkl", tmp_path, *maps) == 0
     printed = capsys.readouterr().out
     assert "  res3: 0 of the largest value (accepted: 0.0001)" in printed
@@ -43,7 +43,7 @@ def test_a_backbone_with_chosen_maps(tool, runs, tmp_path, capsys):
         ("nowhere", [], "There is no config.yaml in"),
         ("nowhere.pth", [], "There is no config.yaml in"),
         ("resnet/other.pkl", [], "There is no file"),
-        ("resnet", ["--opts", "NO.KEY", "1"], "NO.KEY"),
+        ("resnet", ["NO.KEY", "1"], "NO.KEY"),
         ("resnet", ["--images", "nowhere"], "'nowhere'"),
         # a backbone is not a detector
         ("resnet/backbone.pkl", ["--config-file", "DETECTOR"], "the complete model is needed"),

@@ -133,6 +133,7 @@ def test_a_segmentor(images, tmp_path, capsys):
     write_run(tmp_path / "run", "CamVid-SemanticSegmentation/fcn_R_18.yaml", SEGMENTS,
               "MODEL.SEM_SEG_HEAD.NUM_CLASSES", 2)  # fmt: skip
     predict("--weights", tmp_path / "run", "--input", images / "a.jpg", "--output", tmp_path / "o")
+    assert "predictions.csv, label_maps/, pictures/" in capsys.readouterr().out
     labels = np.asarray(Image.open(tmp_path / "o/label_maps/a.png"))
     assert labels.shape == (60, 90) and set(np.unique(labels)) <= {3, 4}
     data = COCO(str(tmp_path / "o/predictions.json"))

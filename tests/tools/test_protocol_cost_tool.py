@@ -1,6 +1,7 @@
 """tools/protocol_cost.py: its table."""
 
 import pytest
+from dataset_files import make_voc
 from helpers import CONFIGS
 from tool_helpers import load_tool
 
@@ -46,6 +47,18 @@ def test_keys_reach_the_config(tool, capsys):
     tool.main([str(RETINANET), "--image-size", "256x256", "--opts", "SOLVER.MAX_ITER", "7"])
     (row,) = rows(capsys.readouterr().out)
     assert row["iterations x batch"] == "7 x 4" and row["image"] == "145 x 145"
+
+
+def test_a_length_in_epochs_is_that_of_the_run(tool, capsys, tmp_path, restore_catalogs):
+    epochs = ["SOLVER.EPOCHS", "6"]
+    root = make_voc(tmp_path, {str(i): [("cat", "", 1, 2, 30, 20)] for i in range(10)})
+    tool.main([str(RETINANET), "--opts", *epochs, "DATASETS.TRAIN", f"voc:{root}:train"])
+    assert rows(capsys.readouterr().out)[0]["iterations x batch"] == "15 x 4"
+    missing = "('folder:" + str(tmp_path / "none") + "',)"
+    tool.main([str(RETINANET), "--measured", "*=36", "--opts", *epochs, "DATASETS.TRAIN", missing])
+    (row,) = rows(capsys.readouterr().out)
+    assert (row["iterations x batch"], row["GPU hours"], row["EFLOP"]) == ("? x 4", "?", "?")
+    assert row["from"] == "length not known"
 
 
 @pytest.mark.parametrize(

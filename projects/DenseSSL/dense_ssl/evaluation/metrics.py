@@ -41,8 +41,10 @@ def check_best_metric(cfg):
         )
     if test.EVAL_PERIOD <= 0:
         raise ValueError(
-            f"TEST.BEST_METRIC is {test.BEST_METRIC!r}, but there is only the evaluation at the "
-            "end: set TEST.EVAL_EPOCHS (or TEST.EVAL_PERIOD, in iterations)."
+            f"TEST.BEST_METRIC is {test.BEST_METRIC!r}, but TEST.EVAL_PERIOD is "
+            f"{test.EVAL_PERIOD} and TEST.EVAL_EPOCHS is {test.EVAL_EPOCHS}: there is only the "
+            "evaluation at the end. Set one of them above 0, or TEST.BEST_METRIC to '' and "
+            "TEST.PATIENCE to 0."
         )
     known = known_metrics(cfg)
     name, _, of_class = test.BEST_METRIC.rpartition("/")[2].partition("-")

@@ -6,6 +6,7 @@ import os
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from urllib.parse import quote
 
 import numpy as np
 from detectron2.data import MetadataCatalog
@@ -15,7 +16,7 @@ from detectron2.evaluation.pascal_voc_evaluation import voc_eval
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from ..data.sources.voc import BOX_TAGS, read_objects, read_split
+from ..data.sources.voc import BOX_TAGS, annotation_file, read_objects, read_split
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class VOCEvaluator(PascalVOCDetectionEvaluator):
         self._results = []
 
     def process(self, inputs, outputs):
-        super().process(inputs, outputs)
+        super().process([{**x, "image_id": quote(x["image_id"])} for x in inputs], outputs)
         for item, output in zip(inputs, outputs):
             instances = output["instances"].to(self._cpu_device)
             self._results += instances_to_coco_json(instances, item["image_id"])
@@ -63,7 +64,8 @@ class VOCEvaluator(PascalVOCDetectionEvaluator):
             the main process, else None.
         """
         ids = read_split(self._root, self._split)
-        files = {x: read_objects(self._anno_file_template.format(x)) for x in ids}
+        # detectron2 separates the id and the score by a space, so ids with spaces are quoted
+        files = {quote(x): read_objects(annotation_file(self._root, x)) for x in ids}
         counts = self._count_objects(objects for _, objects in files.values())
         lines, results = comm.gather(self._predictions, dst=0), comm.gather(self._results, dst=0)
         if not comm.is_main_process():
@@ -133,6 +135,7 @@ class VOCEvaluator(PascalVOCDetectionEvaluator):
         """
         annotations = self._anno_file_template
         changes = [_complete(x) for x in trees.values()]
+        own = all(os.path.isfile(annotations.format(x)) for x in trees)  # not of flat folders
         if any(changes):
             logger.info(
                 "%d annotation files lack %s, or have fractions in boxes: taken as %s, rounded",
@@ -140,6 +143,7 @@ class VOCEvaluator(PascalVOCDetectionEvaluator):
                 "/".join(_DEFAULTS),
                 "/".join(_DEFAULTS.values()),
             )
+        if any(changes) or not own:
             annotations = os.path.join(self._output_folder, "annotations", "{}.xml")
             for image_id, tree in trees.items():
                 path = annotations.format(image_id)

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from detectron2.modeling import build_model
 
+from ..data.finetune.loader import count_training_images
 from ..data.finetune.semantic_mapper import is_semantic
+from ..data.sources.entries import register_datasets
 from ..engine.setup import resolve_norms
 from ..modeling.detectors.freeze import freeze_parameters
+from ..solver import resolve_epochs
 from ..utils.metrics_file import read_records
 from .dummy_inputs import dummy_inputs
 from .flops import MultiplyAdds, count_forward
@@ -40,7 +43,9 @@ class Cost:
     """The cost of one protocol.
 
     Attributes:
-        iterations, batch: SOLVER.MAX_ITER and IMS_PER_BATCH.
+        iterations: of a run; 0 if it is not known, as its length is in epochs of data that are
+            not there.
+        batch: SOLVER.IMS_PER_BATCH.
         size: (height, width) of a training image of mean area.
         multiply_adds: of the forward pass of such an image.
     """
@@ -86,7 +91,28 @@ def protocol_costs(cfgs, image_size=None):
         key = (model.dump(), size)
         if key not in known:
             known[key] = count_training(cfg, size)
-        yield Cost(cfg.SOLVER.MAX_ITER, cfg.SOLVER.IMS_PER_BATCH, size, known[key])
+        yield Cost(run_length(cfg), cfg.SOLVER.IMS_PER_BATCH, size, known[key])
+
+
+def run_length(cfg):
+    """Return the iterations of a run, 0 if its length is in epochs of data that cannot be read."""
+    if cfg.SOLVER.EPOCHS == 0:
+        return cfg.SOLVER.MAX_ITER
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATASETS.TEST = ()
+    try:
+        register_datasets(cfg)
+        num_images = count_training_images(cfg)
+    except (OSError, ValueError, KeyError, AssertionError) as error:  # detectron2 asserts
+        logger.warning(
+            "SOLVER.EPOCHS is %g, and the images of DATASETS.TRAIN %s cannot be counted (%s). "
+            "Name your data in DATASETS.TRAIN, or state SOLVER.MAX_ITER.",
+            cfg.SOLVER.EPOCHS, tuple(cfg.DATASETS.TRAIN), str(error) or "it is empty",
+        )  # fmt: skip
+        return 0
+    resolve_epochs(cfg, num_images)
+    return cfg.SOLVER.MAX_ITER
 
 
 def count_training(cfg, size):

@@ -24,7 +24,8 @@ FORMS = """
   a name registered in detectron2, such as coco_2017_train
   folder:IMAGES                 a folder of images, without labels
   coco:ANNOTATIONS.json:IMAGES  a COCO json and its image folder
-  voc:ROOT:SPLIT[:YEAR]         a VOC folder and a file of its ImageSets/Main
+  voc:ROOT:SPLIT[:YEAR]         a VOC folder and a file of its ImageSets/Main, or a folder
+                                ROOT/SPLIT with xml files beside the images (Roboflow)
   semseg:IMAGES:LABELS[:CLASSES.txt]  a folder of images, one of label maps, the class names
   vocseg:ROOT:SPLIT[:LABELS]    a VOC folder, a file of its ImageSets/Segmentation
   ENTRY_5pct_seed0              for training: 5 % of the images of one of the above, by a seed
@@ -124,6 +125,9 @@ def _suggestion(entry):
     path = os.path.expanduser(entry)
     if os.path.isdir(path):
         return f" Did you mean 'folder:{entry}'?"
+    if entry.startswith("voc:") and os.path.isdir(os.path.expanduser(entry[4:])):
+        head, name = os.path.split(entry[4:].rstrip("/"))
+        return f" Did you mean 'voc:{head or '.'}:{name}'?"
     if os.path.isfile(path) and entry.endswith(".json"):
         return f" Did you mean 'coco:{entry}:IMAGES', IMAGES being its image folder?"
     near = difflib.get_close_matches(entry, DatasetCatalog.list(), n=3)

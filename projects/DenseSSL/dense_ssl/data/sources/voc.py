@@ -1,4 +1,9 @@
-"""Folders in the layout of PASCAL VOC."""
+"""Folders in the layout of PASCAL VOC, and flat ones: annotations beside the images.
+
+Roboflow exports the flat layout: ROOT/train, ROOT/valid and ROOT/test, without ImageSets. There a
+split is a folder, and image ids start with its name, so that ROOT takes the place of both
+Annotations and JPEGImages.
+"""
 
 import functools
 import logging
@@ -23,16 +28,20 @@ def voc_dataset(root, split, year=None):
     """Open one split of a VOC folder.
 
     Args:
-        root: folder with Annotations, ImageSets/Main, JPEGImages and, to choose the classes and
-            their order, classes.txt (one name per line). Without it they are those of
-            :func:`classes_of_annotations`.
-        split: name of a file in ImageSets/Main, without .txt.
+        root: folder with Annotations, ImageSets/Main and JPEGImages, or with a folder for each
+            split. classes.txt in it (one name per line) chooses the classes and their order;
+            without it they are those of :func:`classes_of_annotations`.
+        split: name of a file in ImageSets/Main, without .txt, or of a folder.
         year: "2007" selects VOC2007's 11-point AP, any other year the area under the curve.
 
     Returns:
         (function that reads the dicts, metadata).
     """
-    root = check_voc_folder(root, "Annotations", "ImageSets/Main", "JPEGImages")
+    root = check_voc_folder(root)
+    if is_flat(root):
+        _check_flat(root, split)
+    else:
+        check_voc_folder(root, "Annotations", "ImageSets/Main", "JPEGImages")
     ids = read_split(root, split)
     classes = read_classes(root) or classes_of_annotations(root, ids, split)
     metadata = {
@@ -54,8 +63,48 @@ def check_voc_folder(root, *parts):
     return root
 
 
+def is_flat(root):
+    """Return True if a folder has no part of the VOC layout."""
+    parts = ("Annotations", "ImageSets", "JPEGImages")
+    return not any(os.path.isdir(os.path.join(root, x)) for x in parts)
+
+
+def annotation_file(root, image_id):
+    """Return the path of the annotation file of an image."""
+    return os.path.join(root, "" if is_flat(root) else "Annotations", f"{image_id}.xml")
+
+
+def _check_flat(root, split):
+    """Raise if a folder has neither layout, saying what is there."""
+    folders = sorted({x.parent.name for x in Path(root).glob("*/*.xml")})
+    if split not in folders:
+        found = f"Folders with xml files there: {folders}."
+        if not folders and any(Path(root).glob("*.xml")):
+            head, name = os.path.split(os.path.abspath(root))
+            found = f"The xml files are in {root!r} itself: write 'voc:{head}:{name}'."
+        raise FileNotFoundError(
+            f"{root!r} is no VOC folder (Annotations, ImageSets/Main, JPEGImages), and has no "
+            f"folder {split!r} with xml files beside the images, as Roboflow exports it. {found}"
+        )
+
+
+def _read_flat(root, split):
+    """Return the image ids of a split of a flat folder, such as "train/photo1"."""
+    paths = sorted(Path(root, split).iterdir())
+    ids = [f"{split}/{x.stem}" for x in paths if x.suffix == ".xml"]
+    images = {x.stem for x in paths if x.suffix[1:].lower() in IMAGE_EXTENSIONS}
+    unlabelled = len(images - {x.stem for x in paths if x.suffix == ".xml"})
+    if unlabelled:
+        logger.warning("%d images in %s have no xml file and are left out. An image without "
+                       "objects needs one without <object>.", unlabelled,
+                       os.path.join(root, split))  # fmt: skip
+    return ids
+
+
 def read_split(root, split, task="Main"):
-    """Return the image ids of ImageSets/``task``/``split``.txt, a list of str."""
+    """Return the image ids of ImageSets/``task``/``split``.txt or of a flat split, list of str."""
+    if task == "Main" and is_flat(root):
+        return _read_flat(root, split)
     folder = os.path.join(root, "ImageSets", task)
     path = os.path.join(folder, f"{split}.txt")
     if not os.path.isfile(path):
@@ -83,8 +132,9 @@ def read_classes(root):
 def classes_of_annotations(root, ids, split):
     """Return the class names of a VOC folder without classes.txt.
 
-    They are the names in all files of Annotations, sorted: all splits of a folder have the same
-    list. If all of them are VOC's own, or there are none, they are VOC's 20 in VOC's order.
+    They are the names in all annotation files, sorted: all splits of a folder have the same list.
+    If all of them are VOC's own, or there are none, they are VOC's 20 in VOC's order, except in a
+    flat folder, which is not PASCAL's.
 
     Args:
         root: the folder.
@@ -93,14 +143,16 @@ def classes_of_annotations(root, ids, split):
     """
     by_image = _names_by_image(os.path.abspath(root))
     found = set().union(*by_image.values())
-    if found <= set(CLASS_NAMES):
+    if is_flat(root) and not found:
+        raise ValueError(f"no annotation file in the folders of {root!r} has an object.")
+    if found <= set(CLASS_NAMES) and not is_flat(root):
         if len(found) < len(CLASS_NAMES):
             logger.info("%s has objects of %d of VOC's %d classes, and a detector gets all of them "
                         "in VOC's order; %s chooses others", root, len(found), len(CLASS_NAMES),
                         os.path.join(root, "classes.txt"))  # fmt: skip
         return list(CLASS_NAMES)
     classes = sorted(found)
-    logger.info("Classes of %s, read from its Annotations: %s", root, ", ".join(classes))
+    logger.info("Classes of %s, read from its annotations: %s", root, ", ".join(classes))
     here = set().union(*(by_image.get(x, set()) for x in ids))
     if found - here:
         logger.warning(
@@ -117,8 +169,9 @@ def _names_by_image(root):
 
     Files with faults are left out here; loading a split that has one names the fault.
     """
-    folder = Path(root, "Annotations")
-    paths = sorted(folder.rglob("*.xml"))
+    flat = is_flat(root)
+    folder = Path(root) if flat else Path(root, "Annotations")
+    paths = sorted(folder.glob("*/*.xml") if flat else folder.rglob("*.xml"))
     logger.info("Reading the classes of %d files in %s; %s would avoid it", len(paths), folder,
                 os.path.join(root, "classes.txt"))  # fmt: skip
     found = {}
@@ -163,10 +216,11 @@ def read_objects(path):
 
 def image_file(root, image_id):
     """Return the image of a VOC folder with an id, whatever its extension."""
-    stem = os.path.join(root, "JPEGImages", image_id)
+    stem = os.path.join(root, "" if is_flat(root) else "JPEGImages", image_id)
     for extension in ("jpg", *sorted(IMAGE_EXTENSIONS - {"jpg"})):
-        if os.path.isfile(f"{stem}.{extension}"):
-            return f"{stem}.{extension}"
+        for name in (f"{stem}.{extension}", f"{stem}.{extension.upper()}"):
+            if os.path.isfile(name):
+                return name
     raise FileNotFoundError(
         f"there is no image {stem + '.jpg'!r} (nor with any other extension of "
         f"{sorted(IMAGE_EXTENSIONS)})."
@@ -180,7 +234,7 @@ def _load(root, split, classes):
 
 def _load_image(root, image_id, classes):
     """Return the dict of one image; objects marked difficult are kept, as detectron2 does."""
-    path = os.path.join(root, "Annotations", f"{image_id}.xml")
+    path = annotation_file(root, image_id)
     tree, objects = read_objects(path)
     file_name = image_file(root, image_id)
     width, height = _image_size(tree, file_name)
