@@ -193,10 +193,15 @@ def test_a_flat_export_has_the_classes_of_all_its_splits(tmp_path):
     assert any(x.startswith("1 images in") for x in log)
     assert MetadataCatalog.get(train).thing_classes == ["cat", "wren"]
     valid = resolve_dataset(f"voc:{root}:valid")
-    assert MetadataCatalog.get(valid).thing_classes == ["cat", "wren"]  # not VOC's 20
+    assert MetadataCatalog.get(valid).thing_classes == ["cat", "wren"]
     assert first["image_id"] == "train/a photo 0_jpg.rf.x" and os.path.isfile(first["file_name"])
     assert first["annotations"][0]["category_id"] == 1
     assert first["annotations"][0]["bbox"] == [1, 2, 21, 13] and second["annotations"] == []
+
+
+def test_a_flat_export_never_gets_the_20_classes_of_voc(tmp_path):
+    name = resolve_dataset(f"voc:{make_flat(tmp_path / 'export', train=['cat'])}:train")
+    assert MetadataCatalog.get(name).thing_classes == ["cat"]
 
 
 def test_a_flat_split_is_evaluated(tmp_path):
