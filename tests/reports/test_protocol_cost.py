@@ -21,7 +21,8 @@ from dense_ssl.reports.protocol_cost import (
 
 MASK_RCNN = CONFIGS / "finetune" / "COCO-InstanceSegmentation" / "mask_rcnn_R_50_FPN_1x.yaml"
 # one of each kind: the same model is used for several data sets
-MINI = {x.stem: x for x in sorted(CONFIGS.glob("mini/finetune/*/*.yaml"))}
+ALL = sorted(CONFIGS.glob("mini/finetune/*/*.yaml"))
+MINI = {x.stem: x for x in ALL if "RoIClassification" not in str(x)}
 
 
 def load(path, *options):
@@ -84,6 +85,15 @@ def test_every_kind_of_model_is_counted():
     for name, cost in zip(MINI, protocol_costs([load(x) for x in MINI.values()])):
         assert 1e8 < cost.multiply_adds.total < 1e11, name
         assert cost.multiply_adds.frozen == 0 and cost.flops > 0, name
+
+
+def test_the_classification_of_boxes_costs_the_forward_pass_of_squares():
+    path = CONFIGS / "mini" / "finetune" / "COCO-RoIClassification" / "roi_linear_R_18_C5.yaml"
+    (cost,) = protocol_costs([load(path, "SOLVER.EPOCHS", 0, "SOLVER.MAX_ITER", 10)])
+    assert cost.size == (224, 224) and cost.iterations == 10
+    adds = cost.multiply_adds
+    assert 1.7e9 < adds.total < 1.95e9  # a ResNet-18
+    assert adds.total - adds.frozen < 1e7  # the linear layer
 
 
 def test_a_frozen_backbone_costs_only_its_forward_pass(monkeypatch):

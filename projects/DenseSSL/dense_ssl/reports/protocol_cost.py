@@ -8,6 +8,7 @@ import numpy as np
 from detectron2.modeling import build_model
 
 from ..data.finetune.loader import count_training_images
+from ..data.finetune.region_mapper import classifies_regions
 from ..data.finetune.semantic_mapper import is_semantic
 from ..data.sources.entries import register_datasets
 from ..engine.setup import resolve_norms
@@ -154,6 +155,8 @@ def training_size(cfg, image_size):
     Raises:
         ValueError: crops without a fixed size.
     """
+    if classifies_regions(cfg):
+        return (cfg.INPUT.MIN_SIZE_TRAIN[0],) * 2
     crop = cfg.INPUT.CROP
     if crop.ENABLED:
         # detectron2 resizes after the crop for detectors, before it for semantic segmentation
