@@ -18,6 +18,7 @@ from .config import read_config
 from .engine import launch, run
 from .engine.inference import Detector, FeatureMaps, known_labels
 from .engine.setup import is_pretraining, resolve_device, resolve_norms
+from .modeling.backbones import ask_for_finer_maps
 
 logger = logging.getLogger(__name__)
 
@@ -85,18 +86,21 @@ def evaluate(config, overrides=None):
     return _run(config, overrides, resume=False, eval_only=True, num_gpus=1)
 
 
-def load_backbone(weights, config=None, overrides=None):
+def load_backbone(weights, config=None, overrides=None, *, finer_maps=False):
     """Return a backbone with its weights, to compute feature maps.
 
     Args:
         weights: backbone.pkl, any other weights that MODEL.WEIGHTS may be, or the folder of a run.
         config, overrides: see the module; of a pre-training or a detector. Default: config.yaml
             beside the weights.
+        finer_maps: of a ResNet, also the maps before those of MODEL.RESNETS.OUT_FEATURES.
 
     Returns:
         :class:`~.engine.inference.FeatureMaps`.
     """
     weights, cfg = _located(weights, config, overrides)
+    if finer_maps:
+        ask_for_finer_maps(cfg)
     holder = nn.Module()
     holder.backbone = build_backbone(cfg)
     _load(holder.to(cfg.MODEL.DEVICE), cfg, weights, needed="backbone")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from .. import api
 from ..modeling.geometry.boxes import pairwise_iou
@@ -80,11 +81,10 @@ def overlaps(found, truth):
 
 def right_ones(found, truth):
     """Return the detections with the class of the object that they overlap most."""
-    iou = overlaps(found, truth)
-    if not len(truth):
+    if not len(truth) or not len(found):
         return found[:0]
-    right = truth.pred_classes[iou.argmax(axis=1)] == found.pred_classes
-    return found[right & (iou.max(axis=1) > 0)] if len(found) else found
+    best, index = torch.from_numpy(overlaps(found, truth)).max(dim=1)
+    return found[(truth.pred_classes[index] == found.pred_classes) & (best > 0)]
 
 
 def count_found(found, truth):

@@ -19,6 +19,7 @@ from ..engine.inference import FeatureMaps
 from ..engine.setup import resolve_device, resolve_norms
 from ..modeling.architectures.zero_init import zero_init_residual
 from ..modeling.backbone_keys import norm_key
+from ..modeling.backbones import ask_for_finer_maps
 from ..modeling.norm_statistics import estimate_statistics
 from ..reports.run_origin import run_origin
 from ..reports.run_settings import fingerprint
@@ -78,13 +79,16 @@ class Job:
                              "always there; choose another one.")  # fmt: skip
         cfg = None
         for name, path in self.weights.items():
-            maps = api.load_backbone(path, self.config_file, self.overrides)
+            maps = api.load_backbone(path, self.config_file, self.overrides, finer_maps=True)
             cfg = cfg or maps.cfg
             if self.norm_statistics == "data":
                 self._estimate(maps, samples, size)
             maps.file = self.record(name, path, maps.cfg)
             yield name, maps
-        maps = random_backbone(cfg or self.config(), self.seed)
+        if cfg is None:
+            cfg = self.config()
+            ask_for_finer_maps(cfg)
+        maps = random_backbone(cfg, self.seed)
         self._estimate(maps, samples, size)
         maps.file = self.record(RANDOM, "", maps.cfg)
         yield RANDOM, maps

@@ -41,38 +41,47 @@ class PointAffinity(BackboneAnalysis):
                              "its 'mask' that is closest to the mask's mean", CENTRES)  # fmt: skip
         min_area: float = option(0.0, "least share of the image that an object covers")
         pictures: int = option(4, "images in the figure")
-        points: str = option("", "points of the figure as shares of width and height, such as "
-                             "'0.5,0.5 0.2,0.8'; default: centres of objects")  # fmt: skip
+        points: str = option("", "points as shares of width and height, such as '0.5,0.5 0.2,0.8', "
+                             "on any images; default: centres of objects")  # fmt: skip
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.points = parse_points(self.options.points)
+        self.needs = "images" if self.points else "masks"
 
     def measure(self, maps, samples):
-        options = self.options
-        level = choose_level(maps, options.level, stride=32)
-        chosen = _points(options.points)
+        level = choose_level(maps, self.options.level, stride=32)
         scores, examples = [], []
         for sample in samples:
-            size = sample.image.shape[:2]
-            masks = [x for x in object_masks(sample.item, size, samples.metadata)
-                     if x.mean() >= options.min_area]  # fmt: skip
-            if not masks:
+            points, masks = self._points(sample, samples.metadata)
+            if not points:
                 continue
-            features = enlarged(maps(sample.image, self.size)[level], options.upsample)[0]
-            points = [object_point(x, options.centre) for x in masks]
+            features = enlarged(maps(sample.image, self.size)[level], self.options.upsample)[0]
             affinities = point_affinity(features, np.array(points)).cpu().numpy()
             here = [
-                jaccard(kept(x, options.keep, options.share), mask)
+                jaccard(kept(x, self.options.keep, self.options.share), mask)
                 for x, mask in zip(affinities, masks)
             ]
             scores += here
-            if len(examples) < options.pictures:
-                # of the objects the largest one
-                largest = int(np.argmax([x.sum() for x in masks]))
-                drawn = chosen or [points[largest]]
-                shown = point_affinity(features, np.array(drawn)).cpu().numpy()
-                examples.append((sample.image, drawn, shown, None if chosen else here[largest]))
-        if not scores:
+            if len(examples) < self.options.pictures:
+                # chosen points, or that of the largest object
+                shown = [int(np.argmax([x.sum() for x in masks]))] if masks else range(len(points))
+                examples.append([(sample.image, points[i], affinities[i], here[i] if here else None)
+                                 for i in shown])  # fmt: skip
+        if not examples:
             raise ValueError("no image has a mask: lower --min-area, or name other data.")
-        numbers = {"jaccard": 100 * float(np.mean(scores)), "objects": len(scores)}
-        return Outcome({"level": level, **numbers}, examples)
+        numbers = {"level": level}
+        if scores:
+            numbers.update(jaccard=100 * float(np.mean(scores)), objects=len(scores))
+        return Outcome(numbers, sum(examples, []))
+
+    def _points(self, sample, metadata):
+        """Return the points of an image, and the masks of the objects that they are points of."""
+        if self.points:
+            return self.points, []
+        masks = object_masks(sample.item, sample.image.shape[:2], metadata)
+        masks = [x for x in masks if x.mean() >= self.options.min_area]
+        return [object_point(x, self.options.centre) for x in masks], masks
 
     def draw(self, outcomes):
         return {"": draw_point_affinity({name: x.drawn for name, x in outcomes.items()})}
@@ -150,7 +159,7 @@ def jaccard(found, mask):
     return float((found & mask).sum() / max((found | mask).sum(), 1))
 
 
-def _points(text):
+def parse_points(text):
     """'0.5,0.5 0.2,0.8' -> [(0.5, 0.5), (0.2, 0.8)]."""
     try:
         points = [tuple(float(x) for x in word.split(",")) for word in text.split()]

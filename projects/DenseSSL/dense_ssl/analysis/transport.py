@@ -7,6 +7,7 @@ import torch
 from detectron2.modeling import build_model
 
 from ..checkpoint import Checkpointer, backbone_settings
+from ..checkpoint.formats import read_checkpoint
 from ..engine.inference import FeatureMaps
 from ..engine.setup import is_pretraining
 from ..modeling.geometry.correspondence import corresponding_points, share_transported
@@ -127,21 +128,20 @@ def load_heads(maps):
     Returns:
         None if the config is not of Self-EMD, or the file has a backbone only.
     """
-    if not maps.file or not is_pretraining(maps.cfg):
+    if not maps.file.endswith(".pth") or not is_pretraining(maps.cfg):
+        return None
+    weights = read_checkpoint(maps.file, maps.cfg.MODEL.TRUST_WEIGHTS, "MODEL.TRUST_WEIGHTS True")
+    if not any(x.startswith("objectives.") for x in weights.get("model", ())):
         return None
     model = build_model(maps.cfg)
-    objective = next(
-        (x for x in model.objectives.values() if isinstance(x, SelfEMDObjective)), None
-    )
-    if objective is None or not maps.file.endswith(".pth"):
+    found = [x for x in model.objectives.values() if isinstance(x, SelfEMDObjective)]
+    if not found:
         return None
-    before = [x.clone() for x in objective.parameters()]
     Checkpointer(
         model, settings=backbone_settings(maps.cfg), check=maps.cfg.MODEL.CHECK_WEIGHTS,
-        trust=maps.cfg.MODEL.TRUST_WEIGHTS, needed="backbone",
+        trust=maps.cfg.MODEL.TRUST_WEIGHTS, needed="model",
     ).load(maps.file)  # fmt: skip
-    if all(torch.equal(x, y) for x, y in zip(before, objective.parameters())):
-        return None  # the file has no heads
+    objective = found[0]
     return objective.eval(), FeatureMaps(model.target_backbone, maps.cfg)
 
 

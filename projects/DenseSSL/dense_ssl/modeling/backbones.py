@@ -15,6 +15,23 @@ def feature_shapes(backbone):
     return {**bottom_up_of(backbone).output_shape(), **backbone.output_shape()}
 
 
+# Maps of a ResNet, from fine to coarse.
+_STAGES = ("res2", "res3", "res4", "res5")
+
+
+def ask_for_finer_maps(cfg):
+    """Let a ResNet also return the finer maps that it computes anyway, in place.
+
+    A pre-training has only the map that it learns on in MODEL.RESNETS.OUT_FEATURES. Pyramids, which
+    take all their maps, and other networks, which may not have these, are left alone.
+    """
+    node = cfg.MODEL.RESNETS
+    is_resnet = "resnet" in cfg.MODEL.BACKBONE.NAME and "fpn" not in cfg.MODEL.BACKBONE.NAME
+    if is_resnet and node.OUT_FEATURES and set(node.OUT_FEATURES) <= set(_STAGES):
+        coarsest = max(_STAGES.index(x) for x in node.OUT_FEATURES)
+        node.OUT_FEATURES = list(_STAGES[: coarsest + 1])
+
+
 def require_feature(shapes, name, key):
     """Return ``shapes[name]``; if there is no such map, the error names the config ``key``."""
     if name not in shapes:

@@ -7,24 +7,21 @@ def draw_point_affinity(examples):
     """Draw images with a point, and for each backbone the cosine with it: bright is similar.
 
     Args:
-        examples: {name: list of (image, points as shares of width and height, maps (P, h, w),
-            Jaccard index of the object or None)}, of the same images for all.
+        examples: {name: list of (image, point as shares of width and height, map (h, w), Jaccard
+            index of the object or None)}, of the same points for all.
 
     Returns:
-        matplotlib Figure: a row for each point of each image.
+        matplotlib Figure: a row for each point.
     """
     first = next(iter(examples.values()))
-    rows = [(i, p) for i, x in enumerate(first) for p in range(len(x[1]))]
     columns = 1 + len(examples)
-    figure = Figure(figsize=(2.2 * columns, 1.9 * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for row, (i, p) in enumerate(rows):
-        image, points = first[i][:2]
-        height, width = image.shape[:2]
-        _show(axes[row, 0], image, points[p], (height, width))
+    figure = Figure(figsize=(2.2 * columns, 1.9 * len(first)), layout="constrained")
+    axes = figure.subplots(len(first), columns, squeeze=False)
+    for row, (image, point, *_) in enumerate(first):
+        _show(axes[row, 0], image, point, image.shape[:2])
         for axis, others in zip(axes[row, 1:], examples.values()):
-            values, score = others[i][2][p], others[i][3]
-            _show(axis, values, points[p], (height, width), cmap="viridis")
+            _, _, values, score = others[row]
+            _show(axis, values, point, image.shape[:2], cmap="viridis")
             if score is not None:
                 axis.set_xlabel(f"Jaccard {100 * score:.0f}", fontsize=8)
     for axis, title in zip(axes[0], ["point", *examples]):
