@@ -2,10 +2,13 @@
 
 import logging
 import math
+import sys
 
 from detectron2.engine import hooks
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
+
+from .interrupts import Stopped
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +117,7 @@ class EvaluateAndChoose(KeepsBest, hooks.EvalHook):
             raise EarlyStop
 
     def after_train(self):
-        if not self._stopped:
+        if not self._stopped and not isinstance(sys.exc_info()[1], Stopped):
             super().after_train()
         self._evaluate = None  # it refers to the trainer
 
