@@ -47,8 +47,8 @@ def report_now():
 
 def take_report_request():
     """Return True if :func:`report_now` was called in this iteration; once for each call."""
-    storage = get_event_storage()
-    return vars(storage).pop("dense_ssl_due", None) == storage.iter
+    storage = storage_or_none()
+    return storage is not None and vars(storage).pop("dense_ssl_due", None) == storage.iter
 
 
 @torch.no_grad()
