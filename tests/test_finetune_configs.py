@@ -14,8 +14,8 @@ from helpers import CONFIGS, ROOT, load_config, short_name
 from dense_ssl.engine import Trainer
 from dense_ssl.modeling.detectors.freeze import freeze_parameters, hold_frozen
 
-# those of test_semantic_configs.py and test_roi_configs.py
-OTHERS = re.compile("(Semantic|RoIClassification)")
+# those of test_semantic_configs.py, test_roi_configs.py and test_image_configs.py
+OTHERS = re.compile("(Semantic|RoIClassification|Image-Classification)")
 LARGE = sorted(x for x in CONFIGS.glob("finetune/*/*.yaml") if not OTHERS.search(str(x)))
 MINI = sorted(x for x in CONFIGS.glob("mini/finetune/*/*.yaml") if not OTHERS.search(str(x)))
 
@@ -70,7 +70,8 @@ def documented():
 
 
 def test_the_docs_have_every_protocol_with_its_length():
-    paths = [x for x in CONFIGS.glob("finetune/*/*.yaml") if "RoI" not in str(x)]  # in epochs
+    paths = CONFIGS.glob("finetune/*/*.yaml")
+    paths = [x for x in paths if not re.search("RoI|Image-", str(x))]  # in epochs
     cfgs = {short_name(x): load_config(x) for x in paths}
     expected = {k: f"{x.SOLVER.MAX_ITER} x {x.SOLVER.IMS_PER_BATCH}" for k, x in cfgs.items()}
     assert documented() == expected

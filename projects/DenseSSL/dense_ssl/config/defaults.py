@@ -5,7 +5,7 @@ from detectron2.config import CfgNode, get_cfg
 from .backbones import add_backbone_config
 from .data import add_data_config, add_view_config
 from .log import add_log_config
-from .model import add_model_config, add_segmentation_config
+from .model import add_classifier_config, add_model_config, add_segmentation_config
 from .node import Config
 from .objectives import add_objective_config
 from .probe import add_probe_config
@@ -31,6 +31,7 @@ def add_dense_ssl_config(cfg):
     add_view_config(cfg)
     add_model_config(cfg)
     add_segmentation_config(cfg)
+    add_classifier_config(cfg)
     add_backbone_config(cfg)
     add_solver_config(cfg)
     add_evaluation_config(cfg)

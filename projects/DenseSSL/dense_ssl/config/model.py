@@ -93,3 +93,23 @@ def add_segmentation_config(cfg):
     window = cfg.TEST.WINDOW = CN()
     window.SIZE = ()
     window.STRIDE = ()
+
+
+def add_classifier_config(cfg):
+    """META_ARCHITECTURE "ImageClassifier": linear layers on a frozen backbone."""
+    node = cfg.MODEL.IMAGE_CLASSIFIER = CN()
+    # The feature maps, one for each linear layer; they learn side by side. "stem" is conv1 of a
+    # ResNet (after its max pooling).
+    node.IN_FEATURES = ("res5",)
+    # A map is averaged to a grid with this side, one for each map or one for all: 1 is global
+    # average pooling (MoCo, BYOL), 0 takes all cells ("unpool", DUPR Table 4).
+    node.GRIDS = (1,)
+    # A norm, without weight and bias of its own, before the layer; empty: none. Where all cells are
+    # taken there is none.
+    node.NORM = ""
+    # Set to the number of classes of the data.
+    node.NUM_CLASSES = 1000
+    # Share of the area of a training image that its random crop has, and the filter of resizing.
+    cfg.INPUT.CLASSIFY = CN()
+    cfg.INPUT.CLASSIFY.CROP_AREA = (0.08, 1.0)
+    cfg.INPUT.CLASSIFY.INTERPOLATION = "bilinear"

@@ -61,7 +61,7 @@ class RestartStatistics(HookBase):
     def __init__(self, model):
         """
         Args:
-            model: :class:`~dense_ssl.modeling.detectors.roi_classifier.RoIClassifier`.
+            model: :class:`~dense_ssl.modeling.detectors.frozen_features.FrozenFeatures`.
         """
         self.model = model
 

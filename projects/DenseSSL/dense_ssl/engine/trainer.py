@@ -26,7 +26,7 @@ from ..data.views.loader import BrokenImages, build_pretrain_loader
 from ..evaluation import build_evaluator
 from ..modeling.backbones import feature_shapes
 from ..modeling.detectors.freeze import freeze_parameters
-from ..modeling.detectors.roi_classifier import RoIClassifier
+from ..modeling.detectors.frozen_features import FrozenFeatures
 from ..modeling.pretrainer import Pretrainer
 from ..solver import build_lr_scheduler, build_optimizer
 from ..utils.events import LOG_PERIOD
@@ -280,7 +280,7 @@ class Trainer(DefaultTrainer):
         if cfg.MODEL.FREEZE_BACKBONE:
             build = lambda: self.build_train_loader(cfg, self.seed)  # noqa: E731
             result.append(FreezeBackbone(model, cfg.MODEL.FROZEN_NORM_STATS, build, count))
-        elif isinstance(model, RoIClassifier):
+        elif isinstance(model, FrozenFeatures):
             result.append(RestartStatistics(model))
         if cfg.TEST.PRECISE_BN.ENABLED and get_bn_modules(model):
             loader = self.build_train_loader(cfg, self.seed)

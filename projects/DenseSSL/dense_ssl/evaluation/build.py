@@ -6,13 +6,15 @@ import re
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 
+from ..data.finetune.image_mapper import classifies_images
 from ..data.finetune.region_mapper import classifies_regions
 from .cityscapes import CityscapesEvaluator
+from .image_accuracy import ImageAccuracyEvaluator
 from .roi_accuracy import RoIAccuracyEvaluator
 from .sem_seg import build_sem_seg_evaluator
 from .voc import VOCEvaluator
 
-_KINDS = ("cityscapes_instance", "coco", "pascal_voc", "sem_seg")
+_KINDS = ("cityscapes_instance", "coco", "image_classes", "pascal_voc", "sem_seg")
 _NEED_PACKAGES = {
     "coco_panoptic_seg": (
         "its evaluators (boxes, masks, semantic and panoptic segmentation) work only together and "
@@ -41,6 +43,8 @@ def build_evaluator(cfg, dataset_name, output_folder=None):
     kind = check_evaluator(dataset_name)
     if classifies_regions(cfg):
         return RoIAccuracyEvaluator(dataset_name)
+    if classifies_images(cfg):
+        return ImageAccuracyEvaluator(dataset_name)
     output_folder = output_folder or _default_folder(cfg, dataset_name)
     if kind == "coco":
         sigmas = cfg.TEST.KEYPOINT_OKS_SIGMAS

@@ -2,7 +2,10 @@
 
 from detectron2.data import MetadataCatalog
 
+from ..data.finetune.image_mapper import classifies_images
 from ..data.finetune.region_mapper import classifies_regions
+from .image_accuracy import METRICS as IMAGE_METRICS
+from .image_accuracy import task_names
 from .roi_accuracy import METRICS
 
 _OF_TASKS = {
@@ -65,7 +68,11 @@ def known_metrics(cfg):
     for data_set in cfg.DATASETS.TEST:
         prefix = f"{data_set}/" if len(cfg.DATASETS.TEST) > 1 else ""
         kind = MetadataCatalog.get(data_set).get("evaluator_type")
-        tasks = _OF_ROIS if classifies_regions(cfg) else _OF_KINDS.get(kind) or _tasks(cfg)
+        tasks = _OF_KINDS.get(kind) or _tasks(cfg)
+        if classifies_images(cfg):
+            tasks = dict.fromkeys(task_names(cfg), IMAGE_METRICS)
+        elif classifies_regions(cfg):
+            tasks = _OF_ROIS
         for task, metrics in tasks.items():
             names += [f"{prefix}{task}/{x}" for x in metrics]
     return names

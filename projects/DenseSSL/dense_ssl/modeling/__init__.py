@@ -3,6 +3,7 @@
 from . import architectures  # only registration
 from .architectures import dilated_resnet  # only registration
 from .detectors import (  # only registration
+    image_classifier,
     roi_classifier,
     roi_heads,
     sem_seg_head,
@@ -46,6 +47,7 @@ __all__ = [
     "momentum_at",
     "architectures",
     "dilated_resnet",
+    "image_classifier",
     "roi_classifier",
     "roi_heads",
     "sem_seg_head",

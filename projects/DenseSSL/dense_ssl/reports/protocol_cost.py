@@ -8,6 +8,7 @@ import numpy as np
 from detectron2.modeling import build_model
 
 from ..data.finetune.loader import count_training_images
+from ..data.finetune.image_mapper import classifies_images
 from ..data.finetune.region_mapper import classifies_regions
 from ..data.finetune.semantic_mapper import is_semantic
 from ..data.sources.entries import register_datasets
@@ -155,7 +156,7 @@ def training_size(cfg, image_size):
     Raises:
         ValueError: crops without a fixed size.
     """
-    if classifies_regions(cfg):
+    if classifies_regions(cfg) or classifies_images(cfg):
         return (cfg.INPUT.MIN_SIZE_TRAIN[0],) * 2
     crop = cfg.INPUT.CROP
     if crop.ENABLED:

@@ -13,6 +13,7 @@ logger = logging.getLogger(__name__)
 # Where models keep their number of classes, and the metadata with the class names.
 _CLASS_KEYS = {
     "GeneralizedRCNN": ("MODEL.ROI_HEADS", "thing_classes"),
+    "ImageClassifier": ("MODEL.IMAGE_CLASSIFIER", "image_classes"),
     "PanopticFPN": ("MODEL.ROI_HEADS", "thing_classes"),
     "RoIClassifier": ("MODEL.ROI_HEADS", "thing_classes"),
     "RetinaNet": ("MODEL.RETINANET", "thing_classes"),
@@ -123,6 +124,12 @@ def _common_names(cfg, field, kind):
                 raise ValueError(
                     f"DATASETS.TRAIN: {name!r} has no labels: it can be pre-trained on, but no "
                     f"{cfg.MODEL.META_ARCHITECTURE} can learn from it. Name a labelled data set."
+                )
+            if (field == "image_classes") != bool(meta.get("image_classes")):
+                raise ValueError(
+                    f"DATASETS.{part}: {name!r} does not have the labels that "
+                    f"{cfg.MODEL.META_ARCHITECTURE} needs. ImageClassifier, and no other, reads "
+                    "'classes:FOLDER', with one folder of images for each class."
                 )
             names = list(meta.get(field) or ())
             if not names:

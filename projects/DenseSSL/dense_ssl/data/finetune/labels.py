@@ -6,6 +6,7 @@ from detectron2.data import MetadataCatalog
 _CLASSES = {
     "thing_classes": ("thing_dataset_id_to_contiguous_id", "thing_colors"),
     "stuff_classes": ("stuff_dataset_id_to_contiguous_id", "stuff_colors"),
+    "image_classes": (),
     "keypoint_names": ("keypoint_flip_map", "keypoint_connection_rules"),
 }
 

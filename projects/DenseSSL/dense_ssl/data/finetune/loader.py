@@ -17,8 +17,11 @@ from detectron2.data.common import DatasetFromList
 from torch.utils.data import DataLoader, Dataset
 
 from ..sampler import GroupedBatchSampler, build_batch_sampler
+from .image_mapper import ImageMapper, classifies_images
 from .region_mapper import RegionMapper, classifies_regions
 from .semantic_mapper import SemanticMapper, is_semantic, semantic_dataset_dicts
+
+_TEST_BATCH = 32
 
 
 def build_finetune_loader(cfg, seed):
@@ -27,10 +30,10 @@ def build_finetune_loader(cfg, seed):
     Images, augmentation and grouping are detectron2's (``DatasetMapper``, portrait and landscape
     images in separate batches), except for semantic segmentation
     (:class:`~dense_ssl.data.finetune.semantic_mapper.SemanticMapper`; grouped if the sizes are
-    known) and the classification of boxes (:class:`~.region_mapper.RegionMapper`). The order and
-    the random numbers of the augmentation depend on the seed and the position alone. With
-    DATALOADER.SAMPLER_TRAIN other than "TrainingSampler" it is detectron2's own loader, whose order
-    a resumed run does not continue.
+    known) and the classification of boxes (:class:`~.region_mapper.RegionMapper`) and of whole
+    images (:class:`~.image_mapper.ImageMapper`). The order and the random numbers of the
+    augmentation depend on the seed and the position alone. With DATALOADER.SAMPLER_TRAIN other than
+    "TrainingSampler" it is detectron2's own loader, whose order a resumed run does not continue.
     """
     dicts, mapper = _training_data(cfg)
     if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
@@ -52,7 +55,9 @@ def build_evaluation_loader(cfg, dataset_name):
     """Build the loader of a data set in its order, each image once."""
     own = _own_mapper(cfg)
     mapper = own(cfg, False) if own else None
-    return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+    # images of one size are computed in batches
+    batch = {"batch_size": _TEST_BATCH} if own is ImageMapper else {}
+    return build_detection_test_loader(cfg, dataset_name, mapper=mapper, **batch)
 
 
 def count_training_images(cfg):
@@ -79,6 +84,8 @@ def _own_mapper(cfg):
     """Return the mapper of a META_ARCHITECTURE that has one of its own, else None."""
     if is_semantic(cfg):
         return SemanticMapper
+    if classifies_images(cfg):
+        return ImageMapper
     return RegionMapper if classifies_regions(cfg) else None
 
 

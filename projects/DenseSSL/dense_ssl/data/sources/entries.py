@@ -11,6 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...utils.errors import prefix_errors
 from .builtin import builtin_datasets
+from .classes import classes_dataset
 from .coco import coco_dataset
 from .folder import folder_dataset
 from .paths import builtin_root
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 FORMS = """
   a name registered in detectron2, such as coco_2017_train
   folder:IMAGES                 a folder of images, without labels
+  classes:FOLDER                one folder of images for each class
   coco:ANNOTATIONS.json:IMAGES  a COCO json and its image folder
   voc:ROOT:SPLIT[:YEAR]         a VOC folder and a file of its ImageSets/Main, or a folder
                                 ROOT/SPLIT with xml files beside the images (Roboflow)
@@ -35,6 +37,7 @@ Relative paths start here or below DETECTRON2_DATASETS."""
 # are the arguments of the functions, which return (function that loads the dicts, metadata).
 _OPENERS = {
     "folder": (r"folder:(?P<path>.+)", folder_dataset),
+    "classes": (r"classes:(?P<path>.+)", classes_dataset),
     "coco": (r"(?P<name>coco:(?P<json_file>.+?\.json):(?P<image_root>.+))", coco_dataset),
     "voc": (r"voc:(?P<root>.+?):(?P<split>[^:/]+)(:(?P<year>\d{4}))?", voc_dataset),
     "semseg": (r"semseg:(?P<fields>.+:.+)", semseg_dataset),

@@ -4,18 +4,17 @@ import torch
 from detectron2.config import configurable
 from detectron2.layers import ROIAlign
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
-from torch import nn
 from torch.nn import functional as F
 
 from ...utils.distributed import weigh_by_count
 from ...utils.events import put_scalar
-from ..backbones import extract_features, feature_shapes, require_feature
-from ..dropout import remove_dropout
+from ..backbones import feature_shapes, require_feature
 from ..geometry.boxes import pool_box_lists
+from .frozen_features import FrozenFeatures, linear_layer
 
 
 @META_ARCH_REGISTRY.register()
-class RoIClassifier(nn.Module):
+class RoIClassifier(FrozenFeatures):
     """Classifies given boxes by a linear layer on their pooled features.
 
     The protocol is that of SCRL (Roh et al. 2021, section 4.2.5 and appendix B): RoIAlign on the
@@ -39,19 +38,13 @@ class RoIClassifier(nn.Module):
             resolution, sampling_ratio: of RoIAlign.
             pixel_mean, pixel_std: per channel, in the order of INPUT.FORMAT.
         """
-        super().__init__()
+        super().__init__(backbone, pixel_mean, pixel_std)
         shapes = feature_shapes(backbone)
         shapes = {x: require_feature(shapes, x, "MODEL.ROI_HEADS.IN_FEATURES") for x in in_features}
-        self.backbone = backbone.requires_grad_(False)
-        remove_dropout(backbone)
         self.poolers = {
             k: ROIAlign(resolution, 1.0 / x.stride, sampling_ratio, True) for k, x in shapes.items()
         }
-        self.classifier = nn.Linear(sum(x.channels for x in shapes.values()), num_classes)
-        nn.init.normal_(self.classifier.weight, std=0.01)
-        nn.init.zeros_(self.classifier.bias)
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+        self.classifier = linear_layer(sum(x.channels for x in shapes.values()), num_classes)
 
     @classmethod
     def from_config(cls, cfg):
@@ -64,10 +57,6 @@ class RoIClassifier(nn.Module):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
-
-    @property
-    def device(self):
-        return self.pixel_mean.device
 
     def forward(self, batched_inputs):
         """
@@ -102,16 +91,9 @@ class RoIClassifier(nn.Module):
             batched_inputs: see :meth:`forward`.
             boxes: list of (K, 4), in pixels of the images.
         """
-        images = torch.stack([x["image"] for x in batched_inputs]).to(self.device)
-        features = extract_features(self.backbone, (images - self.pixel_mean) / self.pixel_std)
+        features = self.maps(batched_inputs)
         pooled = []
         for level, pooler in self.poolers.items():
             bins = pool_box_lists(pooler, features[level], boxes)  # (boxes * bins, C)
             pooled.append(bins.unflatten(0, (-1, pooler.output_size**2)).mean(dim=1))
         return torch.cat(pooled, dim=1)
-
-    def restart_statistics(self):
-        """Forget the running statistics of all batch norms, so that they are tracked anew."""
-        for module in self.backbone.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.reset_running_stats()
