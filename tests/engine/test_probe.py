@@ -166,6 +166,17 @@ def test_the_best_is_never_the_start_and_a_run_without_gain_is_reported(config, 
     assert hook.best == 60 and not any("No backbone" in x for x in messages)
 
 
+def test_the_best_before_an_interruption_stays(config, monkeypatch):
+    cfg = checked(config("run"))
+    monkeypatch.setattr(module, "RegionProbe", lambda *args: Scored((50.0, 40.0)))
+    train(cfg, kill_at=3)
+    kept = best_backbone(cfg)
+    monkeypatch.setattr(module, "RegionProbe", lambda *args: Scored((30.0, 20.0)))
+    hook = hook_of(train(cfg, resume=True))
+    assert (hook.start, hook.best, hook.best_iteration, hook.stale) == (50.0, 40.0, 2, 2)
+    assert best_backbone(cfg)["dense_ssl"] == kept["dense_ssl"]
+
+
 def test_a_period_is_chosen_once_and_kept(config, monkeypatch):
     monkeypatch.setattr(module, "LOG_PERIOD", 2)
     options = ("TEST.PROBE.PERIOD", 0, "TEST.PROBE.SHARE", 0.9)

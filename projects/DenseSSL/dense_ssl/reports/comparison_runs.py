@@ -18,7 +18,7 @@ from .run_results import final_evaluation
 from .run_settings import OWN_KEYS, WEIGHTS, differences, fingerprint, read_config, run_settings
 
 _NOT_YET = "not pre-trained yet"
-_SHOWN = ("/AP", "/mIoU", "probe/class_accuracy")
+_SHOWN = ("/AP", "/mIoU", "probe/class_accuracy", "roi/top1_accuracy")
 _PROBE = "PROBE"  # in the settings of a run: the feature map that is probed
 # The name of a protocol with one key changed: camvid/whole@SOLVER.BASE_LR=0.02
 _VARIANT = re.compile(r"(?P<base>.+)@(?P<key>[A-Z][\w.]*)=(?P<value>.+)")
