@@ -7,6 +7,7 @@ import numpy as np
 from helpers import base_config
 
 SCRIPT = "<script>alert(1)</script>"
+BOLD = "<b>bold</b> &amp;"  # which plotly would read
 IMAGE = '"><img src=x onerror="alert(\'2\')">'
 CLASSES = ("cat", f"dog{SCRIPT}", "a/b & 'c'")
 
@@ -133,6 +134,6 @@ def write_everything(root):
     write_analysis(pretrain)
     write_detector(root / "detectors" / "random", "", 10.0)
     write_detector(root / "detectors" / "scrl", pretrain / "backbone.pkl", 14.0)
-    write_comparison(root, SCRIPT)
+    write_comparison(root, BOLD)
     write_picture(root / "detections & <i>more.png", 1300, 400)
     return root

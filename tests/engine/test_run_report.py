@@ -1,13 +1,14 @@
 """run.json and report.html of a run: LOG.REPORT."""
 
 import json
+import subprocess
 import sys
 
 import pytest
 from helpers import KillAt, Killed, build_trainer, recorded_log, train
 
 from dense_ssl.engine.run_report import RunReport
-from dense_ssl.reports.run_record import RECORD, read_record, record_start
+from dense_ssl.reports.run_record import RECORD, quoted, read_record, record_start
 
 
 @pytest.fixture
@@ -53,6 +54,14 @@ def test_a_new_run_begins_a_new_record(tmp_path):
     for iteration in (0, 5, 0):
         record_start(tmp_path, iteration, "cpu", 1, {})
     assert [x["iteration"] for x in read_record(tmp_path)["starts"]] == [0]
+
+
+@pytest.mark.parametrize(
+    "word", ["x", "a b", "('folder:/x',)", "it's $HOME", 'say "hi"', "'\\", "", "`ls`'", "a!'"]
+)
+def test_commands_can_be_pasted_into_a_shell(word):
+    printed = subprocess.run(["sh", "-c", f"printf %s {quoted(word)}"], capture_output=True)
+    assert printed.stdout.decode() == word
 
 
 def test_a_report_that_fails_is_a_warning(config, tmp_path, monkeypatch):

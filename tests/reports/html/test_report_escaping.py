@@ -3,7 +3,7 @@
 from html.parser import HTMLParser
 
 import pytest
-from report_runs import IMAGE, SCRIPT, write_everything
+from report_runs import BOLD, IMAGE, SCRIPT, write_everything
 
 from dense_ssl.reports.html import write_report
 
@@ -68,6 +68,7 @@ def test_names_are_shown_as_they_are(page):
         f"60 steps are few {SCRIPT}",  # a warning
         f"python x.py {SCRIPT}",  # a command
         f"not done: {SCRIPT}",  # a note of the comparison
+        BOLD,  # a backbone of the comparison
         f"matching · {SCRIPT}",  # an analysis
         "detections & <i>more",  # a picture
         "views <b>, iteration 1",

@@ -26,7 +26,7 @@ def record_start(folder, iteration, device, processes, data):
     start = {
         "time": time.strftime("%Y-%m-%d %H:%M:%S"),
         "iteration": iteration,
-        "command": shlex.join(["python", *sys.argv]),
+        "command": " ".join(["python", *map(quoted, sys.argv)]),
         "folder": os.getcwd(),
         "device": device,
         "processes": processes,
@@ -44,3 +44,10 @@ def read_record(folder):
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def quoted(word):
+    """Return a word of a command for a shell: in double quotes, where it has single ones."""
+    if "'" in word and not set('"$`\\!') & set(word):
+        return f'"{word}"'
+    return shlex.quote(word)

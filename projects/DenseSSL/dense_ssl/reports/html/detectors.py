@@ -9,6 +9,7 @@ from .model import BarChart, Cell, Table
 from .tables import entry_name, finite, number_cell, text_cell, without_common_folder
 
 _ORDER = ("AP", "AP50", "AP75", "APs", "APm", "APl", "mIoU", "fwIoU", "mACC", "pACC")
+_MOST_COLUMNS = 24
 _CLASS_NOTE = "In percent. A dash: the evaluation gave no number, as where nothing is labelled."
 
 
@@ -47,15 +48,22 @@ def _tables_of(runs, home, note):
             tables.append(Table(f"Scores of {task}", columns, rows, note))
         classes = [k for k, v in mine.items() if v["class"]]
         if classes:
-            rows = [
-                [text_cell(mine[x]["class"]),
-                 *(number_cell(run.scores.get(x), 1) for run in runs)]
-                for x in classes
-            ]  # fmt: skip
             kind = mine[classes[0]]["kind"]
-            columns = ["class", *without_common_folder([x.name for x in runs])]
-            tables.append(Table(f"{kind} of each class, {task}", columns, rows, _CLASS_NOTE))
+            names = {x: mine[x]["class"] for x in classes}
+            tables.append(_class_table(f"{kind} of each class, {task}", runs, names))
     return tables
+
+
+def _class_table(title, runs, names):
+    """Return a row per class and a column per detector; ``names`` is {score: class}."""
+    shown = runs[:_MOST_COLUMNS]
+    note = f" The first {len(shown)} of {len(runs)} detectors." * (len(shown) < len(runs))
+    rows = [
+        [text_cell(name), *(number_cell(run.scores.get(x), 1) for run in shown)]
+        for x, name in names.items()
+    ]
+    columns = ["class", *without_common_folder([x.name for x in shown])]
+    return Table(title, columns, rows, _CLASS_NOTE + note)
 
 
 def _place(part):

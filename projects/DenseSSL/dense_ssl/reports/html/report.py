@@ -17,7 +17,7 @@ from .settings import settings_table
 logger = logging.getLogger(__name__)
 
 REPORT = "report.html"
-_MOST_DETAILS = 12
+_MOST_DETAILS = 12  # runs with data and commands, and with pictures
 
 
 def write_report(places, path=None):
@@ -101,7 +101,8 @@ def _detectors_beside(places, runs):
 
 
 def _galleries(runs, places):
-    found = [pictures.views_gallery(x) for x in runs if x.is_pretraining]
+    pretrainings = [x for x in runs if x.is_pretraining][:_MOST_DETAILS]
+    found = [pictures.views_gallery(x) for x in pretrainings]
     found += [pictures.folder_gallery(x) for x in places if not folders.is_run(x)]
     return [x for x in found if x]
 
@@ -123,4 +124,4 @@ def _settings(runs):
 def _notes(runs):
     if len(runs) <= _MOST_DETAILS:
         return []
-    return [f"Data, environment and commands: those of the first {_MOST_DETAILS} runs."]
+    return [f"Data, commands and pictures: those of the first {_MOST_DETAILS} runs."]

@@ -115,7 +115,7 @@
     });
     const legend = single && traces.length > 1;
     const longest = Math.max(...data.curves.map((x) => x.label.length));
-    const columns = Math.min(4, Math.max(1, Math.floor(340 / (45 + 6.8 * longest))));
+    const columns = Math.min(4, Math.max(1, Math.floor(340 / (58 + 6.8 * longest))));
     const rows = legend ? Math.ceil(traces.length / columns) : 0;
     const log = chart.querySelector("[data-log]");
     return [traces, layout({
@@ -164,7 +164,9 @@
     const place = chart.querySelector(".plot");
     const data = JSON.parse(chart.querySelector("script").textContent);
     chart.plot = () => {
-      if (place.offsetParent !== null) Plotly.react(place, ...KINDS[chart.dataset.kind](data, chart), CONFIG);
+      const kind = chart.dataset.kind;
+      const config = { ...CONFIG, ...(touch && kind !== "curves" && { displayModeBar: false }) };
+      if (place.offsetParent !== null) Plotly.react(place, ...KINDS[kind](data, chart), config);
     };
     chart.plot();
   }
