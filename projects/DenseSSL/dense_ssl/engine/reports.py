@@ -34,8 +34,6 @@ class Reports(hooks.PeriodicWriter):
         for writer in self._writers:
             if isinstance(writer, Tracker):
                 writer.start(is_resumed=self.trainer.start_iter > 0)
-        if take_report_request():  # what was measured before the first step
-            self._write_all()
 
     def after_step(self):
         super().after_step()
@@ -45,7 +43,8 @@ class Reports(hooks.PeriodicWriter):
             self._has_reported = True
         elif take_report_request():
             self._has_reported = True
-            self._write_all()
+            for writer in self._writers:
+                writer.write()
         elif self._last_line is None or now - self._last_line >= silence:
             for writer in self._writers:
                 if isinstance(writer, ReportPrinter):
@@ -53,10 +52,6 @@ class Reports(hooks.PeriodicWriter):
         else:
             return
         self._last_line = now
-
-    def _write_all(self):
-        for writer in self._writers:
-            writer.write()
 
     def after_train(self):
         super().after_train()

@@ -41,7 +41,7 @@ def put_scalar(name, value):
 
 
 def report_now():
-    """Let the writers report this iteration, whatever LOG_PERIOD says."""
+    """Let the writers report at the end of this iteration, whatever LOG_PERIOD says."""
     vars(get_event_storage())["dense_ssl_due"] = get_event_storage().iter
 
 
