@@ -4,8 +4,8 @@ import numpy as np
 from detectron2.data.detection_utils import annotations_to_instances
 from detectron2.structures import BoxMode
 
+from ..data.finetune.region_mapper import counted
 from ..data.sources.label_maps import read_label_map
-from .roi_probe import counted
 
 _BORDER = 255  # in label maps: no label
 

@@ -18,7 +18,7 @@ def draw_affinity_matrices(examples):
     """
     first = next(iter(examples.values()))
     columns = 2 + len(examples)
-    figure = Figure(figsize=(2.3 * columns, 2.5 * len(first)), layout="constrained")
+    figure = Figure(figsize=(2.3 * columns, 2.5 * len(first) + 0.4), layout="constrained")
     axes = figure.subplots(len(first), columns, squeeze=False)
     for row, (pair, box, _) in enumerate(first):
         for axis, view in zip(axes[row], pair):

@@ -23,11 +23,16 @@ def draw_scatter(panels):
     figure = Figure(figsize=(4.6 * columns, 3.8 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).flat
     for axis, (x, y, groups, entry) in zip(axes, panels):
+        together = np.concatenate(list(groups.values()))
+        middle = (together[:, 0].min() + together[:, 0].max()) / 2
         for i, (name, points) in enumerate(groups.items()):
             axis.plot(*points.T, "o", ms=5, color=f"C{i % 10}", zorder=3)
             # the name beside its mean: a legend of many backbones would hide the points
-            axis.annotate(name, points.mean(axis=0), (4, 4), textcoords="offset points", fontsize=7)
-        line = regression(np.concatenate(list(groups.values())))
+            place = points.mean(axis=0)
+            side = ("left", 4) if place[0] <= middle else ("right", -4)
+            axis.annotate(name, place, (side[1], 4), textcoords="offset points", fontsize=7,
+                          ha=side[0])  # fmt: skip
+        line = regression(together)
         if line is not None:
             places, middle, half = line
             axis.plot(places, middle, color="0.3", lw=1.2)

@@ -26,7 +26,7 @@ def draw_places(matches):
     """
     first = next(iter(matches.values()))
     columns = 2 + len(matches)
-    figure = Figure(figsize=(2.3 * columns, 2.45 * len(first)), layout="constrained")
+    figure = Figure(figsize=(2.3 * columns, 2.5 * len(first) + 0.4), layout="constrained")
     axes = figure.subplots(len(first), columns, squeeze=False)
     for row, match in enumerate(first):
         shown = _spread(match)
@@ -106,7 +106,7 @@ def _colours(points, cells):
 
 def _show(axis, view, points, colours, cells, off=None):
     pixels = view.plain()
-    axis.imshow(0.6 * pixels / 255)
+    axis.imshow(0.75 * pixels / 255)  # so that bright points show
     axis.set_xticks([])
     axis.set_yticks([])
     places = _pixels(points, cells, len(pixels))

@@ -55,7 +55,8 @@ def draw_flows(flows):
     """Draw where the mass of one cell goes, for several backbones, as Self-EMD's Fig. 5.
 
     A row per image: the first view with a cell framed in blue, the second view with its right place
-    framed, then for each backbone the mass that the cells of the second view get from it.
+    framed, then for each backbone the share of its mass that the cells of the second view get; the
+    colours of a row have one scale.
 
     Args:
         flows: {name: list of :class:`~dense_ssl.analysis.transport.Flow`}, of the same views.
@@ -65,25 +66,31 @@ def draw_flows(flows):
     """
     first = next(iter(flows.values()))
     columns = 2 + len(flows)
-    figure = Figure(figsize=(2.3 * columns, 2.45 * len(first)), layout="constrained")
+    figure = Figure(figsize=(2.3 * columns, 2.4 * len(first) + 0.4), layout="constrained")
     axes = figure.subplots(len(first), columns, squeeze=False)
     for row, flow in enumerate(first):
         node = middle_cell(flow)
-        sides = [len(x.plain()) for x in flow.pair]
         place = flow.points[node].tolist()
         _show(axes[row, 0], flow.pair[0], divmod(node, flow.cells[0][1])[::-1], flow.cells[0])
         _show(axes[row, 1], flow.pair[1], place, flow.cells[1])
-        for axis, others in zip(axes[row, 2:], flows.values()):
+        shares = [_shares(x[row]) for x in flows.values()]
+        side = len(flow.pair[1].pixels) - 0.5
+        for axis, others, share in zip(axes[row, 2:], flows.values(), shares):
             other = others[row]
-            # the node of the same place, if the maps of the backbones differ in size
-            node = middle_cell(other)
-            mass = other.plan[node].view(*other.cells[1]).numpy()
-            _show(axis, other.pair[1], other.points[node].tolist(), other.cells[1], "white")
-            extent = (-0.5, sides[1] - 0.5, sides[1] - 0.5, -0.5)
-            axis.imshow(mass, extent=extent, cmap="jet", alpha=0.55, interpolation="bilinear")
+            # the cell of the same place, if the maps of the backbones differ in size
+            place = other.points[middle_cell(other)].tolist()
+            _show(axis, other.pair[1], place, other.cells[1], "white")
+            axis.imshow(share, extent=(-0.5, side, side, -0.5), cmap="jet", alpha=0.55, vmin=0,
+                        vmax=max(x.max() for x in shares), interpolation="bilinear")  # fmt: skip
     for axis, title in zip(axes[0], ["view 1", "view 2, right place", *flows]):
         axis.set_title(title, fontsize=9)
     return figure
+
+
+def _shares(flow):
+    """Return which share of the middle cell's mass the cells of the second view get: (h', w')."""
+    mass = flow.plan[middle_cell(flow)].view(*flow.cells[1]).numpy()
+    return mass / max(mass.sum(), 1e-12)
 
 
 def middle_cell(flow):
