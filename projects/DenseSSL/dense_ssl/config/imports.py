@@ -16,11 +16,15 @@ def import_modules(modules):
         _import(module)
 
 
-def imports_of_yaml(config_file):
-    """Return the modules that a yaml and its ``_BASE_`` name in IMPORTS, the base's first."""
+def imports_of_yaml(config_file, trust=False):
+    """Return the modules that a yaml and its ``_BASE_`` name in IMPORTS, the base's first.
+
+    Args:
+        config_file: yaml. trust: TRUST_CONFIGS.
+    """
     return [
         entry
-        for filename, values in yaml_layers(config_file)
+        for filename, values in yaml_layers(config_file, trust)
         for entry in entries_of(
             values.get("IMPORTS", ()), os.path.dirname(filename), f"in {filename}"
         )

@@ -3,6 +3,7 @@
 import torch
 
 from .defaults import default_config
+from .layers import is_trusted
 
 # MODEL.DEVICE of every config that is loaded and does not state another: "cuda" if there is a GPU,
 # else "cpu". (Not the default of the key: stock configs keep detectron2's.) Apple's "mps" is not
@@ -48,9 +49,11 @@ def read_config(config_file="", options=()):
     Raises:
         ImportError: a module of IMPORTS does not exist.
         KeyError: a key does not exist.
+        ValueError: a yaml has a tag that runs code, and TRUST_CONFIGS is not True.
     """
     cfg = default_config()
     cfg.MODEL.DEVICE = DETECT
+    cfg.TRUST_CONFIGS = is_trusted(list(options))
     try:
         if config_file:
             cfg.merge_from_file(config_file)

@@ -5,6 +5,7 @@ import os
 from detectron2.config import CfgNode
 
 from .imports import entries_of, import_modules, imports_of_yaml
+from .layers import TRUST, read_yaml
 from .lengths import prefer_stated_iterations
 from .objectives import add_objective_config
 
@@ -18,7 +19,8 @@ class Config(CfgNode):
     The modules in IMPORTS are imported before the other keys are read, so that the keys of their
     objectives are known. DATASETS.TRAIN, DATASETS.TEST and LOG.WRITERS may be a plain string:
     ``DATASETS.TRAIN folder:/x`` means ``DATASETS.TRAIN "('folder:/x',)"``. On the command line,
-    iterations replace the epochs of a yaml (:mod:`.lengths`).
+    iterations replace the epochs of a yaml (:mod:`.lengths`). A yaml whose tags run code is refused
+    unless TRUST_CONFIGS is True.
     """
 
     # yacs makes the nodes below in these two; they stay detectron2's, because it merges only nodes
@@ -33,16 +35,17 @@ class Config(CfgNode):
 
     @classmethod
     def load_yaml_with_base(cls, filename, allow_unsafe=False):
-        values = super().load_yaml_with_base(filename, allow_unsafe)
+        values = read_yaml(super().load_yaml_with_base, filename, allow_unsafe)
         for key in _LISTS:
             node, _, name = key.partition(".")
             if name in (values.get(node) or {}):
                 values[node][name] = as_tuple(values[node][name])
         return values
 
-    def merge_from_file(self, cfg_filename, allow_unsafe=True):
-        imports = self._import(imports_of_yaml(cfg_filename))
-        super().merge_from_file(cfg_filename, allow_unsafe)
+    def merge_from_file(self, cfg_filename, allow_unsafe=False):
+        trust = allow_unsafe or self.get(TRUST, False)
+        imports = self._import(imports_of_yaml(cfg_filename, trust))
+        super().merge_from_file(cfg_filename, trust)
         self["IMPORTS"] = imports
 
     def merge_from_list(self, cfg_list):

@@ -2,7 +2,7 @@
 
 from detectron2.config import CfgNode
 
-from .layers import yaml_layers
+from .layers import is_trusted, yaml_layers
 
 _DEFAULT_BATCH = 16  # detectron2's IMS_PER_BATCH, for its BASE_LR
 
@@ -15,7 +15,7 @@ def recipe_batch(config_file, options=()):
     Args:
         config_file: yaml; "" for none. options: keys and values in turn.
     """
-    layers = yaml_layers(config_file) if config_file else []
+    layers = yaml_layers(config_file, is_trusted(options)) if config_file else []
     layers = [values.get("SOLVER") or {} for _, values in layers]
     pairs = dict(zip(options[::2], options[1::2]))
     layers.append({k[7:]: CfgNode._decode_cfg_value(x) for k, x in pairs.items() if k[:7] == "SOLVER."})  # noqa: E501  # fmt: skip

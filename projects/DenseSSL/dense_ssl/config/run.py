@@ -26,6 +26,8 @@ def add_run_config(cfg):
     # Modules, or Python files relative to the yaml that names them, that are imported before the
     # other keys are read: objectives, META_ARCHITECTUREs, backbones, data sets of your own.
     cfg.IMPORTS = ()
+    # Read yamls with tags of Python (!!python/...), which run code; on the command line alone.
+    cfg.TRUST_CONFIGS = False
     # Keep freed memory in the process instead of returning it to the kernel (Linux with glibc
     # only), so that large CPU activations cause no page faults at every step.
     cfg.TUNE_ALLOCATOR = True
