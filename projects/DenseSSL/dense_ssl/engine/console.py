@@ -8,13 +8,14 @@ import logging
 import os
 import platform
 import sys
-import warnings
 
 import detectron2
 import torch
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from termcolor import colored
+
+from ..utils.quiet import hold_back_torch
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def setup_console(output_dir):
         output_dir: OUTPUT_DIR.
     """
     rank = comm.get_rank()
-    _hold_back_torch()
+    hold_back_torch()
     # in the very form of detectron2's default_setup, which then gets the same loggers
     loggers = [
         setup_logger(output_dir, distributed_rank=rank, name="fvcore"),
@@ -50,14 +51,6 @@ def setup_console(output_dir):
         if getattr(handler, "stream", None) is sys.stdout:
             handler.filters = [_is_for_the_console]
             handler.setFormatter(_ConsoleFormatter("[%(asctime)s]", datefmt="%H:%M:%S"))
-
-
-def _hold_back_torch():
-    """Leave out what torch says of detectron2's calls, which a user can do nothing about."""
-    # that there is nvcc but no GPU, where detectron2 describes the environment
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)
 
 
 def announce(cfg, config_file):

@@ -2,13 +2,18 @@
 
 import argparse
 
+from .quiet import hold_back_torch
+
 
 def parse_with_config(parser, arguments=None):
     """Add --config-file, --device and ``KEY VALUE`` pairs to a parser, and parse.
 
+    What torch says of detectron2's calls is left out from here on.
+
     Returns:
         argparse Namespace; ``overrides`` is {config key: value} of the pairs and the device.
     """
+    hold_back_torch()
     parser.add_argument("--config-file", default="",
                         help="default: config.yaml in the folder of the weights")  # fmt: skip
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:1; default: a GPU, if any")
