@@ -5,10 +5,14 @@ Shapes: n training and m test regions, D features, C classes.
 """
 
 import numpy as np
+import torch
+from torch.nn import functional as F
 
 # Of the weights of neighbours, exp(cosine / temperature), as in Wu et al. 2018 (instance
 # discrimination).
 TEMPERATURE = 0.07
+# Rows of training and test vectors whose cosines are in memory at once.
+_BLOCK, _QUERIES = 16384, 1024
 
 
 def standardise(train, test):
@@ -57,6 +61,39 @@ def ridge_scores(train, classes, test, strength):
     return (test - centre) @ layer + base
 
 
+def nearest(train, test, neighbours):
+    """Find the nearest neighbours by cosine, in memory that does not grow with their number.
+
+    Args:
+        train: (n, D), in memory or mapped from a file. test: (m, D). neighbours: k, at most n.
+
+    Returns:
+        (cosines (m, k), the largest first; indices (m, k) into ``train``), of the type of ``train``
+        and int64.
+    """
+    best = [(torch.empty(len(x), 0, dtype=x.dtype), torch.empty(len(x), 0, dtype=torch.int64))
+            for x in _unit_blocks(test, _QUERIES)]  # fmt: skip
+    for first, block in zip(range(0, len(train), _BLOCK), _unit_blocks(train, _BLOCK)):
+        places = torch.arange(first, first + len(block))
+        for i, queries in enumerate(_unit_blocks(test, _QUERIES)):
+            values = torch.cat([best[i][0], queries.to(block) @ block.T], dim=1)
+            indices = torch.cat([best[i][1], places.expand(len(queries), -1)], dim=1)
+            values, chosen = values.topk(min(neighbours, values.shape[1]), dim=1)
+            best[i] = values, indices.gather(1, chosen)
+    return tuple(torch.cat(x).numpy() for x in zip(*best))
+
+
+def _unit_blocks(vectors, size):
+    """Yield blocks of rows of length 1."""
+    for first in range(0, len(vectors), size):
+        yield F.normalize(torch.from_numpy(np.array(vectors[first : first + size])), dim=1)
+
+
+def vote_weights(cosines):
+    """Return the votes of neighbours, exp(cosine / 0.07), relative to those of a cosine of 1."""
+    return np.exp((cosines - 1) / TEMPERATURE)
+
+
 def neighbour_scores(train, classes, test, neighbours):
     """Return the votes of the nearest neighbours by cosine, (m, C).
 
@@ -66,16 +103,15 @@ def neighbour_scores(train, classes, test, neighbours):
     Args:
         train: (n, D). classes: (n,) in 0..C-1. test: (m, D). neighbours: k.
     """
-    train, test = (x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12) for x in (train, test))
-    votes = np.zeros((len(test), classes.max() + 1))
-    shares, k = balanced_weights(classes), min(neighbours, len(train))
-    for first in range(0, len(test), 1024):  # all pairs at once may not fit
-        cosines = test[first : first + 1024] @ train.T
-        nearest = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
-        values = np.take_along_axis(cosines, nearest, axis=1)
-        values = np.exp((values - 1) / TEMPERATURE) * shares[nearest]
-        rows = np.arange(len(cosines))[:, None]
-        np.add.at(votes[first : first + 1024], (rows, classes[nearest]), values)
+    cosines, indices = nearest(train, test, min(neighbours, len(train)))
+    weights = vote_weights(cosines) * balanced_weights(classes)[indices]
+    return count_votes(weights, classes[indices], classes.max() + 1)
+
+
+def count_votes(weights, classes, count):
+    """Sum weights (m, k) by their classes (m, k); return (m, count)."""
+    votes = np.zeros((len(weights), count))
+    np.add.at(votes, (np.arange(len(weights))[:, None], classes), weights)
     return votes
 
 

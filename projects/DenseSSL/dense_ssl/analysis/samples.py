@@ -50,18 +50,22 @@ class Samples:
         metadata: detectron2's metadata of the data set.
     """
 
-    def __init__(self, entry, count, seed=0, needs="images"):
+    def __init__(self, entry, count, seed=0, needs="images", option="--data"):
         """
         Args:
             entry: of DATASETS, such as ``voc:VOC2012:test`` or ``folder:PHOTOS``.
             count: images that are drawn; all, if there are fewer.
             seed: of the draw, and of whatever is drawn for each image.
-            needs: "images", "boxes" or "masks".
+            needs: "images", "boxes", "masks", "class" (one for each image) or "labels" (a class, or
+                objects whose classes the image has).
+            option: that names the data, for errors.
         """
-        self.entry, self.seed = resolve_dataset(entry, "--data"), seed
+        self.entry, self.seed = resolve_dataset(entry, option), seed
         items = [x for x in DatasetCatalog.get(self.entry) if _HAS[needs](x)]
         if not items:
-            raise ValueError(f"--data: {entry!r} has no image with {needs}.")
+            raise ValueError(
+                f"{option}: {entry!r} has no image with {needs}.{_HINTS.get(needs, '')}"
+            )
         self.available = len(items)
         chosen = np.random.default_rng(seed).permutation(len(items))[:count]
         self.items = [items[i] for i in sorted(chosen)]
@@ -102,4 +106,14 @@ def _has_masks(item):
     return _has_boxes(item) and any("segmentation" in x for x in counted(item))
 
 
-_HAS = {"images": lambda item: True, "boxes": _has_boxes, "masks": _has_masks}
+_HAS = {
+    "images": lambda item: True,
+    "boxes": _has_boxes,
+    "masks": _has_masks,
+    "class": lambda item: "category_id" in item,
+    "labels": lambda item: "category_id" in item or "annotations" in item,
+}
+_HINTS = {
+    "class": " Name a folder that has one folder of images for each class: 'classes:FOLDER'.",
+    "labels": " Name 'voc:ROOT:SPLIT', 'coco:JSON:IMAGES' or 'classes:FOLDER'.",
+}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from detectron2.modeling import build_model
 
-from ..data.finetune.loader import count_training_images
 from ..data.finetune.image_mapper import classifies_images
+from ..data.finetune.loader import count_training_images
 from ..data.finetune.region_mapper import classifies_regions
 from ..data.finetune.semantic_mapper import is_semantic
 from ..data.sources.entries import register_datasets
