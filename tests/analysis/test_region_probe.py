@@ -10,9 +10,12 @@ from detectron2.structures import BoxMode
 from helpers import base_config
 from torch import nn
 
+from dense_ssl.analysis.job import Job
 from dense_ssl.analysis.region_features import RegionFeatures, SquareImages, frozen_copy
 from dense_ssl.analysis.region_probe import RegionProbe
+from dense_ssl.analysis.regions import Regions
 from dense_ssl.data.sources.label_maps import label_map_metadata
+from dense_ssl.engine.inference import FeatureMaps
 
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
 # columns of an image of 80 x 60 pixels
@@ -139,3 +142,25 @@ def test_wrong_keys_are_named(painted):
     MetadataCatalog.data["test"].__dict__["thing_classes"] = ["r", "b", "g"]
     with pytest.raises(ValueError, match="same classes in the same order"):
         probe(Colours(), "TEST.PROBE.FEATURES", ("colour",))
+
+
+@pytest.mark.parametrize("as_map", [False, True])
+def test_the_analysis_of_finished_weights_is_the_same_probe(painted, monkeypatch, as_map):
+    painted(as_map)
+    cfg = base_config("MODEL.DEVICE", "cpu")
+    cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = [100.0] * 3, [50.0] * 3
+    maps = FeatureMaps(Colours(), cfg)
+    monkeypatch.setattr(Job, "backbones", lambda *_: [("colours", maps)])
+    size = {"side": 64, "cell": 16}
+    analysis = Regions(test="test", levels="colour,flat", **size)
+    numbers, figures = analysis.run(Job(data="train"))
+    found = numbers["colours"]
+    expected = probe(Colours(), "TEST.PROBE.FEATURES", ("colour", "flat"))[1]
+    assert found["all"] == {x: expected[x] for x in ("linear", "knn")}
+    assert found["flat"]["rank"] == expected["flat/rank"]
+    assert found["colour"]["knn"] == 100 and found["flat"]["linear"] == pytest.approx(100 / 3)
+    (panel, *_), one = figures[""].axes, Regions(test="test", levels="colour", **size)
+    assert {x.get_text() for x in panel.get_legend().texts} == {"colours"}
+    assert set(one.run(Job(data="train"))[0]["colours"]) == {"colour"}
+    with pytest.raises(ValueError, match="--test"):
+        Regions().run(Job(data="train"))
