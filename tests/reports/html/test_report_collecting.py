@@ -36,6 +36,8 @@ def table(report, title):
         ("sem_seg/mIoU", "mIoU", None, None),
         ("bbox/AP-traffic light", None, "AP", "traffic light"),
         ("bbox/AP-a/b", None, "AP", "a/b"),
+        ("roi/top1_accuracy", "top1_accuracy", None, None),
+        ("roi/acc-cat", None, "acc", "cat"),
         ("sem_seg/IoU-road", None, "IoU", "road"),
         ("sem_seg/min(IoU, B-Iou)-road", None, None, None),
     ],

@@ -8,16 +8,18 @@ from ..run_results import final_evaluation
 _TASKS = {
     "bbox": "boxes", "segm": "masks", "keypoints": "keypoints", "sem_seg": "semantic segmentation",
     "panoptic_seg": "panoptic segmentation", "box_proposals": "proposals",
+    "roi": "classes of given boxes", "image": "classes of images",
 }  # fmt: skip
 # After the task: a score of all classes, or that of one. Training metrics, such as
 # sem_seg/accuracy, are neither.
 _SCORE = re.compile(
     rf"(?:(?P<set>.+)/)?(?P<task>{'|'.join(_TASKS)})/"
-    r"(?:(?P<kind>AP|IoU)-(?P<class>.+)|(?P<score>A[PR]\w*|\w*IoU|[mp]ACC|[PSR]Q(?:_th|_st)?)"
+    r"(?:(?P<kind>AP|IoU|acc)-(?P<class>.+)|(?P<score>A[PR]\w*|\w*IoU|[mp]ACC|[PSR]Q(?:_th|_st)?"
+    r"|top[15]_accuracy|class_accuracy)"
     r"|(?P<other>.+-.+))",
     re.DOTALL,
 )
-HEADLINES = ("AP", "mIoU", "PQ")
+HEADLINES = ("AP", "mIoU", "PQ", "top1_accuracy")
 
 
 def parse(name):
