@@ -38,6 +38,16 @@ def test_a_fault_of_the_geometry_shows(fault):
     assert measure(maps).numbers["arrived"] < 60
 
 
+def test_right_places_of_crops_are_in_the_second_view():
+    flow = measure(OracleMaps(places, 16, "res5"), 1, crop_scale=0.4).drawn[0]
+    first, second = (x.views for x in flow.pair)
+    for cell, (point, valid) in enumerate(zip(flow.points.tolist(), flow.valid.tolist())):
+        centre = torch.tensor([[[16 * (cell % 8) + 8.0, 16 * (cell // 8) + 8.0]]]).double()
+        x, y = second.to_view(first.to_image(centre))[0, 0].tolist()
+        assert point == pytest.approx([x / 16 - 0.5, y / 16 - 0.5])
+        assert valid == (0 <= x < 128 and 0 <= y < 128)
+
+
 def test_random_features_arrive_by_chance():
     maps = OracleMaps(random_features(128), 16, "res5")
     numbers = measure(maps, 30, regularization=0.05, iterations=50).numbers
