@@ -202,5 +202,5 @@ def test_resnets_are_asked_for_finer_maps(builder, given, expected):
 def test_every_analysis_says_what_it_is():
     for name, kind in all_analyses().items():
         assert name == kind.name and kind.source and kind.__doc__.strip()
-        assert kind.needs in ("", "images", "boxes", "masks")
+        assert kind.needs in ("", "images", "boxes", "masks", "class", "labels")
         kind()  # its defaults are allowed
