@@ -40,6 +40,30 @@ _SILENT = (
 _SAME_NORMS = {"SyncBN": "BN", "naiveSyncBN": "BN"}
 
 
+def resume_run(trainer):
+    """Load the last checkpoint of a run, and go on with the keys of its config.
+
+    Args:
+        trainer: :class:`~.trainer.Trainer`; ``start_iter`` becomes the iteration it goes on with.
+    """
+    cfg, checkpointer, batches = trainer.cfg, trainer.checkpointer, []
+
+    def compare(checkpoint, path):
+        saved = checkpoint.get("trainer", {})
+        batches.append(check_changes(saved.get("config", ""), cfg, path))
+        check_images(saved.get("images"), trainer.image_digest, cfg, path)
+
+    checkpointer.before_loading, checkpointer.needed = compare, "model"
+    checkpointer.resume_or_load("", resume=True)
+    checkpointer.before_loading, checkpointer.needed = None, ""
+    batch = cfg.SOLVER.IMS_PER_BATCH
+    # a step of another batch is another number of images
+    trainer.start_iter = (trainer.iter + 1) * (batches[0] or batch) // batch
+    trainer.iter = trainer._trainer.iter = trainer.start_iter - 1
+    continue_schedule(trainer.scheduler, trainer.start_iter)
+    check_length(trainer.start_iter, cfg, can_evaluate=not trainer.is_pretraining)
+
+
 def changed_keys(saved, cfg):
     """Return what differs between the config of a checkpoint and that of the run that goes on.
 

@@ -41,14 +41,7 @@ from .motion import WatchBackbone
 from .norm_statistics import RestartedPreciseBN
 from .probe import OnlineProbe
 from .reports import DrawCurves, Reports
-from .resuming import (
-    check_changes,
-    check_images,
-    check_length,
-    continue_schedule,
-    digest_of,
-    own_hyperparameters,
-)
+from .resuming import digest_of, own_hyperparameters, resume_run
 from .run_report import RunReport
 from .trackers import build_trackers
 from .train_step import TrainStep, amp_dtype
@@ -126,7 +119,7 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume=True):
         """Go on from the last checkpoint of the output folder, or start from MODEL.WEIGHTS."""
         if resume and self.checkpointer.has_checkpoint():
-            self._resume()
+            resume_run(self)
         else:
             self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=False)
         # detectron2's own loader, which other samplers get, cannot be joined in the middle
@@ -136,24 +129,8 @@ class Trainer(DefaultTrainer):
             sampler.seed = self.data_loader.dataset.seed = self.seed
         logger.info("Starting at iteration %d with seed %d", self.start_iter, self.seed)
 
-    def _resume(self):
-        """Load the last checkpoint, and go on with the keys of this run."""
-        self.checkpointer.before_loading, self.checkpointer.needed = self._compare, "model"
-        self.checkpointer.resume_or_load("", resume=True)
-        self.checkpointer.before_loading, self.checkpointer.needed = None, ""
-        batch = self.cfg.SOLVER.IMS_PER_BATCH
-        self.start_iter = (self.iter + 1) * (self._saved_batch or batch) // batch
-        self.iter = self._trainer.iter = self.start_iter - 1
-        continue_schedule(self.scheduler, self.start_iter)
-        check_length(self.start_iter, self.cfg, can_evaluate=not self.is_pretraining)
-
-    def _compare(self, checkpoint, path):
-        saved = checkpoint.get("trainer", {})
-        self._saved_batch = check_changes(saved.get("config", ""), self.cfg, path)
-        check_images(saved.get("images"), self._images, self.cfg, path)
-
     @functools.cached_property
-    def _images(self):
+    def image_digest(self):
         """(number, digest) of the training images; None with detectron2's own loader."""
         dicts = getattr(self.data_loader.dataset, "dicts", None)
         return None if dicts is None else (len(dicts), digest_of(dicts))
@@ -222,7 +199,7 @@ class Trainer(DefaultTrainer):
             "_trainer": self._trainer.state_dict(),
             "seed": self.seed,
             "config": self.cfg.dump(),
-            "images": self._images,
+            "images": self.image_digest,
         }
 
     def load_state_dict(self, state_dict):
