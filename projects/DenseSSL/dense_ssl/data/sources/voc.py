@@ -1,9 +1,4 @@
-"""Folders in the layout of PASCAL VOC, and flat ones: annotations beside the images.
-
-Roboflow exports the flat layout: ROOT/train, ROOT/valid and ROOT/test, without ImageSets. There a
-split is a folder, and image ids start with its name, so that ROOT takes the place of both
-Annotations and JPEGImages.
-"""
+"""Folders in the layout of PASCAL VOC, and the flat ones of voc_flat.py."""
 
 import functools
 import logging
@@ -18,6 +13,7 @@ from PIL import Image
 from ...utils.progress import progress
 from .folder import IMAGE_EXTENSIONS, check_folder
 from .paths import located
+from .voc_flat import check_flat, is_flat, read_flat
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +35,7 @@ def voc_dataset(root, split, year=None):
     """
     root = check_voc_folder(root)
     if is_flat(root):
-        _check_flat(root, split)
+        check_flat(root, split)
     else:
         check_voc_folder(root, "Annotations", "ImageSets/Main", "JPEGImages")
     ids = read_split(root, split)
@@ -63,48 +59,15 @@ def check_voc_folder(root, *parts):
     return root
 
 
-def is_flat(root):
-    """Return True if a folder has no part of the VOC layout."""
-    parts = ("Annotations", "ImageSets", "JPEGImages")
-    return not any(os.path.isdir(os.path.join(root, x)) for x in parts)
-
-
 def annotation_file(root, image_id):
     """Return the path of the annotation file of an image."""
     return os.path.join(root, "" if is_flat(root) else "Annotations", f"{image_id}.xml")
 
 
-def _check_flat(root, split):
-    """Raise if a folder has neither layout, saying what is there."""
-    folders = sorted({x.parent.name for x in Path(root).glob("*/*.xml")})
-    if split not in folders:
-        found = f"Folders with xml files there: {folders}."
-        if not folders and any(Path(root).glob("*.xml")):
-            head, name = os.path.split(os.path.abspath(root))
-            found = f"The xml files are in {root!r} itself: write 'voc:{head}:{name}'."
-        raise FileNotFoundError(
-            f"{root!r} is no VOC folder (Annotations, ImageSets/Main, JPEGImages), and has no "
-            f"folder {split!r} with xml files beside the images, as Roboflow exports it. {found}"
-        )
-
-
-def _read_flat(root, split):
-    """Return the image ids of a split of a flat folder, such as "train/photo1"."""
-    paths = sorted(Path(root, split).iterdir())
-    ids = [f"{split}/{x.stem}" for x in paths if x.suffix == ".xml"]
-    images = {x.stem for x in paths if x.suffix[1:].lower() in IMAGE_EXTENSIONS}
-    unlabelled = len(images - {x.stem for x in paths if x.suffix == ".xml"})
-    if unlabelled:
-        logger.warning("%d images in %s have no xml file and are left out. An image without "
-                       "objects needs one without <object>.", unlabelled,
-                       os.path.join(root, split))  # fmt: skip
-    return ids
-
-
 def read_split(root, split, task="Main"):
     """Return the image ids of ImageSets/``task``/``split``.txt or of a flat split, list of str."""
     if task == "Main" and is_flat(root):
-        return _read_flat(root, split)
+        return read_flat(root, split)
     folder = os.path.join(root, "ImageSets", task)
     path = os.path.join(folder, f"{split}.txt")
     if not os.path.isfile(path):
