@@ -68,7 +68,8 @@ class Start(HookBase):
 def test_both_networks_start_from_the_file_and_the_angle_measures_from_it(
     image_folder, weights, tmp_path
 ):
-    cfg = config(image_folder, tmp_path, "MODEL.WEIGHTS", str(weights))
+    # a rate at which a few steps of LARS show
+    cfg = config(image_folder, tmp_path, "MODEL.WEIGHTS", str(weights), "SOLVER.BASE_LR", 10.0)
     trainer = build_trainer(cfg)
     assert trainer.checkpointer.loaded == (0, 0)
     trainer.resume_or_load(resume=False)

@@ -186,7 +186,7 @@ def test_a_period_is_chosen_once_and_kept(config, monkeypatch):
     assert hook.period == 2 and sorted(probe_values(cfg)) == [0, 1, 3, 5]
     assert any("Probe every 2 iterations" in x for x in messages)
     monkeypatch.setattr(module, "affordable_period", lambda *args: 5)
-    cfg = config("run", *options)
+    cfg = config("run", *options, "SOLVER.MAX_ITER", 7)  # the first one is complete
     monkeypatch.setattr(module, "RegionProbe", lambda *args: Scored((9.0,) * 9))
     trainer = build_trainer(cfg)
     trainer.resume_or_load(resume=True)
@@ -257,6 +257,6 @@ def test_two_processes_share_the_images(data, image_folder, tmp_path, process_po
     for name, x in plain[1].items():
         assert np.array_equal(x, watched[1][name]), name
     # the first weights are those of one process, so is their probe
-    options = ["MODEL.RESNETS.NORM", "BN", "MODEL.SSL.HEAD_NORM", "BN", "SOLVER.MAX_ITER", 1]
+    options = ["MODEL.RESNETS.NORM", "BN", "MODEL.SSL.HEAD_NORM", "BN", "SOLVER.MAX_ITER", 2]
     alone = run_probed(image_folder, tmp_path / "one", data, options)
     assert alone[0][0] == pytest.approx(watched[0][0], abs=1e-3)

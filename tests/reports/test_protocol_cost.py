@@ -84,7 +84,10 @@ def test_every_kind_of_model_is_counted():
     assert len(MINI) > 5
     for name, cost in zip(MINI, protocol_costs([load(x) for x in MINI.values()])):
         assert 1e8 < cost.multiply_adds.total < 1e11, name
-        assert cost.multiply_adds.frozen == 0 and cost.flops > 0, name
+        if "Classification" in MINI[name].parent.name:  # length in epochs, of images not here
+            assert 0.9 < cost.multiply_adds.frozen / cost.multiply_adds.total < 1, name
+        else:
+            assert cost.multiply_adds.frozen == 0 and cost.flops > 0, name
 
 
 def test_the_classification_of_boxes_costs_the_forward_pass_of_squares():

@@ -43,6 +43,7 @@ def dummy_inputs(cfg, height, width):
         "height": height,
         "width": width,
         "instances": instances,
+        "category_id": 0,  # of the image
         "sem_seg": torch.zeros(height, width, dtype=torch.int64),
     }]  # fmt: skip
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from detectron2.modeling import build_model
+from fvcore.nn.precise_bn import get_bn_modules
 
 from ..data.finetune.image_mapper import classifies_images
 from ..data.finetune.loader import count_training_images
@@ -126,6 +127,8 @@ def count_training(cfg, size):
     model = build_model(cfg).train()
     if cfg.MODEL.FREEZE_BACKBONE:
         freeze_parameters(model)
+    for norm in get_bn_modules(model):
+        norm.eval()  # one image may be a single value per channel
     return count_forward(model, dummy_inputs(cfg, *size))
 
 
