@@ -31,7 +31,7 @@ class FeatureHealth(BackboneAnalysis):
         images: int = option(200, "images that are drawn from the data")
         levels: str = option("", "feature maps, such as res4,res5; default: all")
         side: int = option(224, "side of the views in pixels")
-        cells: int = option(4, "cells of each map, drawn at random")
+        cells: int = option(4, "cells of each map, drawn by the seed")
         crop_scale: float = option(0.2, "smallest share of the image's area in a view")
         colours: str = option("byol", "changes of colour", COLOURS)
 

@@ -80,7 +80,7 @@ def as_square(image, side, input_format):
 
 
 def choose_images(dataset_dicts, max_boxes):
-    """Return the images, at random but the same ones each time, until they have enough boxes.
+    """Return images in a fixed random order, until they have enough boxes.
 
     Args:
         dataset_dicts: of detectron2. max_boxes: the last image may exceed it.
