@@ -47,11 +47,11 @@ if ! "$PYTHON" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; 
 fi
 
 step "pre-training without labels"
-"$PYTHON" train_net.py --config-file "$pretrain" --resume \
+[ -f "$output/pretraining/model_final.pth" ] || "$PYTHON" train_net.py --config-file "$pretrain" --resume \
     DATASETS.TRAIN "folder:$photos" OUTPUT_DIR "$output/pretraining" "${pretrain_opts[@]}" "${opts[@]}"
 
 step "fine-tuning on the labels"
-"$PYTHON" train_net.py --config-file "$finetune" --resume \
+[ -f "$output/detector/model_final.pth" ] || "$PYTHON" train_net.py --config-file "$finetune" --resume \
     DATASETS.TRAIN "$train" DATASETS.TEST "$val" MODEL.WEIGHTS "$output/pretraining/backbone.pkl" \
     OUTPUT_DIR "$output/detector" "${finetune_opts[@]}" "${opts[@]}"
 
