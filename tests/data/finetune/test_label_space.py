@@ -33,7 +33,25 @@ def test_number_of_classes_follows_the_data(tmp_path, architecture, key):
         resolve_labels(cfg)
         resolve_labels(cfg)
     assert cfg.MODEL[key].NUM_CLASSES == 2
-    assert log == [f"MODEL.{key}.NUM_CLASSES: 2 instead of 80, to fit the data"]
+    assert log[0] == f"MODEL.{key}.NUM_CLASSES: 2 instead of 80, to fit the data"
+    assert not any("NUM_CLASSES" in x for x in log[1:])
+
+
+def test_a_class_without_objects_in_training_is_logged(tmp_path):
+    dog = {"id": 1, "image_id": 1, "category_id": 9, "bbox": [1, 2, 10, 8], "area": 80}
+    cats = resolve_dataset(make_coco(tmp_path / "cats"))
+    dogs = resolve_dataset(make_coco(tmp_path / "dogs", annotations=[dog]))
+    for train, test, absent in (
+        ((cats,), (cats,), ["dog"]),
+        ((f"{cats}_50pct_seed0",), (), ["dog"]),
+        ((dogs,), (cats,), ["cat"]),
+        ((cats, dogs), (cats,), []),
+    ):
+        train = tuple(resolve_dataset(x) for x in train)
+        with recorded_log("dense_ssl.data.finetune.label_space", "WARNING") as log:
+            resolve_labels(make_cfg(train, test))
+        assert len(log) == len(absent)
+        assert not log or log[0].startswith(f"DATASETS.TRAIN has no object of: {absent[0]}. ")
 
 
 def test_a_number_on_the_command_line_must_be_that_of_the_data(tmp_path):

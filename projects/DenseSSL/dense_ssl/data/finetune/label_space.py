@@ -37,6 +37,7 @@ def resolve_labels(cfg, stated=()):
         names = _common_names(cfg, field, "classes")
         if names:
             _set_number(cfg, node, "NUM_CLASSES", len(names), stated)
+            _warn_of_classes_without_objects(cfg)
     if cfg.MODEL.KEYPOINT_ON:
         _resolve_keypoints(cfg, stated)
     if is_semantic(cfg):
@@ -109,6 +110,22 @@ def _set_number(cfg, node, name, value, stated):
         )
     logger.info("%s: %d instead of %d, to fit the data", key, value, before)
     value_of(cfg, node)[name] = value
+
+
+def _warn_of_classes_without_objects(cfg):
+    """Warn of classes that no COCO json of DATASETS.TRAIN has an object of.
+
+    Roboflow's exports have one: the name of the project, as the first category.
+    """
+    metadata = [MetadataCatalog.get(x) for x in cfg.DATASETS.TRAIN]
+    absent = [x.get("classes_without_objects", ()) for x in metadata]
+    names = [x for x in absent[0] if all(x in y for y in absent)] if absent else []
+    if names:
+        logger.warning(
+            "DATASETS.TRAIN has no object of: %s. A detector does not learn a class without "
+            "objects. To leave it out, delete it from the categories of every json.",
+            ", ".join(names),
+        )
 
 
 def _common_names(cfg, field, kind):

@@ -27,8 +27,9 @@ def coco_dataset(name, json_file, image_root):
         json_file, image_root: paths.
 
     Returns:
-        (function that reads the dicts, metadata). The metadata also has ``has_labels`` and
-        ``missing_fields``: those that evaluation needs and some annotations lack.
+        (function that reads the dicts, metadata). The metadata also has ``has_labels``,
+        ``classes_without_objects`` (names) and ``missing_fields``: those that evaluation needs and
+        some annotations lack.
     """
     json_file, image_root = located(json_file), located(image_root)
     if not os.path.isfile(json_file):
@@ -44,9 +45,11 @@ def coco_dataset(name, json_file, image_root):
     }
     if not categories:
         return functools.partial(_load, json_file, image_root, None), metadata
+    used = {x.get("category_id") for x in annotations}
     metadata.update(
         evaluator_type="coco",
         thing_classes=[x["name"] for x in categories],
+        classes_without_objects=[x["name"] for x in categories if x["id"] not in used],
         missing_fields=[x for x in _EVALUATION_FIELDS if any(x not in a for a in annotations)],
         counts_keypoints=all("num_keypoints" in a for a in annotations),
         **_keypoints(categories),
