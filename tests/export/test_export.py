@@ -48,6 +48,25 @@ def test_every_model_at_any_size(source, tmp_path, name, file_format):
             torch.testing.assert_close(found[key], x, rtol=1e-3, atol=1e-3)
 
 
+@needs_onnx
+@pytest.mark.parametrize("name", ["resnet_fpn", "faster_rcnn_fpn"])
+def test_axes_of_one_name_in_an_onnx_file_have_one_size(source, tmp_path, name):
+    import onnx
+
+    cfg, module = source(name)
+    path, _ = export_model(cfg, module, "onnx", tmp_path / "out")
+    image = example(module, 64, 96)
+    tensors = {module.input_name: image, **module(image)}
+    graph, sizes = onnx.load(path).graph, {}
+    for value in (*graph.input, *graph.output):
+        axes = value.type.tensor_type.shape.dim
+        assert len(axes) == tensors[value.name].ndim
+        for axis, size in zip(axes, tensors[value.name].shape):
+            known = sizes.setdefault(axis.dim_param, size) if axis.dim_param else axis.dim_value
+            assert known == size, (value.name, axis)
+    assert "height" in sizes and ("p3_height" in sizes or "K" in sizes)
+
+
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize(
     "name", ["fcn_windows", "retinanet", *(x for x in BACKBONES if x.startswith("vit"))]

@@ -53,14 +53,16 @@ def write_onnx(module, example, path, fixed):
                 "Keypoint R-CNN cannot be exported to ONNX: detectron2 reads each object's "
                 "keypoints in a loop that torch.onnx does not translate. Use --format torchscript."
             )
+    outputs = module(example)
     options = {
         "input_names": [module.input_name],
-        "output_names": list(module(example)),
+        "output_names": list(outputs),
         "opset_version": OPSET,
     }
     if not fixed:
-        axes = enumerate(module.input_shape)
-        options["dynamic_axes"] = {module.input_name: {i: x for i, x in axes if isinstance(x, str)}}
+        shapes = {x["name"]: x["shape"] for x in module.describe(outputs)}
+        shapes[module.input_name] = module.input_shape
+        options["dynamic_axes"] = {name: _axes(name, x) for name, x in shapes.items()}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         options["dynamo"] = False
     try:
@@ -72,6 +74,16 @@ def write_onnx(module, example, path, fixed):
             f"torch.onnx of torch {torch.__version__} cannot export this model ({first}). "
             "--format torchscript may work; docs/deployment.md lists what does."
         ) from error
+
+
+def _axes(name, shape):
+    """Return {axis: its name} of the axes without a fixed size.
+
+    Axes of one name have one size. Left unnamed, axes get names from torch.onnx, which gives the
+    maps of an FPN the same ones. The rows of a map p3, "height / 8", are called p3_height.
+    """
+    axes = {i: x for i, x in enumerate(shape) if isinstance(x, str)}
+    return {i: x if x.isidentifier() else f"{name}_{x.split()[0]}" for i, x in axes.items()}
 
 
 def read_onnx(path):
