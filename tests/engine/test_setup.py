@@ -382,3 +382,11 @@ def test_a_drawn_seed_is_stated_and_kept(image_folder, tmp_path, caplog):
     assert seed("SEED", -1, resume=True) == last
     assert seed("SEED", 3, resume=True) == 3
     assert "generated random seed" not in caplog.text
+
+
+@pytest.mark.parametrize("key", ["SOLVER.IMS_PER_BATCH", "SOLVER.ACCUMULATE"])
+@pytest.mark.usefixtures("restore_process")
+def test_a_batch_of_nothing_is_named_before_the_schedule_divides_by_it(image_folder, tmp_path, key):
+    with pytest.raises(ValueError, match=f"{key} is 0; it must be above 0"):
+        setup(arguments("mini/pretrain/byol_R_18.yaml", "DATASETS.TRAIN",
+                        (f"folder:{image_folder}",), "OUTPUT_DIR", tmp_path, key, 0))  # fmt: skip

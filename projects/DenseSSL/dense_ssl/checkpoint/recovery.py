@@ -23,11 +23,10 @@ def checkpoints_of(folder):
     """
     if not os.path.isdir(folder):
         return []
-    numbered = [
-        (int(m[1]), x) for x in Path(folder).iterdir() if (m := _NUMBERED.fullmatch(x.name))
-    ]
+    numbered = [x for x in Path(folder).iterdir() if _NUMBERED.fullmatch(x.name)]
+    numbered.sort(key=_iteration, reverse=True)
     final = Path(folder, _FINAL)
-    return [*([final] if final.is_file() else []), *(x for _, x in sorted(numbered, reverse=True))]
+    return [final, *numbered] if final.is_file() else numbered
 
 
 def last_intact(folder):

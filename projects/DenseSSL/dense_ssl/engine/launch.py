@@ -70,15 +70,17 @@ def _run_and_leave(main, args):
     """
     try:
         result = main(args)
-        if dist.is_initialized():
-            comm.synchronize()  # nobody leaves while another still needs the group
-        return result
     except Stopped:  # all processes alike
-        comm.synchronize()
+        _leave()
         raise
-    finally:
-        if dist.is_initialized() and sys.exc_info()[0] in (None, Stopped):
-            dist.destroy_process_group()
+    _leave()
+    return result
+
+
+def _leave():
+    if dist.is_initialized():
+        comm.synchronize()  # nobody leaves while another still needs the group
+        dist.destroy_process_group()
 
 
 def _started_by_others(env):

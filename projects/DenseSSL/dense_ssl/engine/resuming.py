@@ -13,7 +13,6 @@ import yaml
 
 from ..config.flat import flatten
 from ..config.lengths import EPOCH_KEYS
-from ..modeling.backbone_keys import NORM_KEYS
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +110,7 @@ def check_changes(saved, cfg, path):
             )
     for key, (old, new) in changed.items():
         logger.warning("%s is now %r, it was %r: takes effect from here on", key, new, old)
-    return yaml.safe_load(saved)["SOLVER"]["IMS_PER_BATCH"]
+    return changed.get("SOLVER.IMS_PER_BATCH", (cfg.SOLVER.IMS_PER_BATCH,))[0]
 
 
 def digest_of(dataset_dicts):
@@ -182,11 +181,10 @@ def check_images(saved, found, cfg, path):
 
 
 def _comparable(values):
-    flat = dict(flatten(values))
-    for key in {*NORM_KEYS, *(x for x in flat if x.rpartition(".")[2] in ("NORM", "HEAD_NORM"))}:
-        if key in flat:
-            flat[key] = _SAME_NORMS.get(flat[key], flat[key])
-    return flat
+    return {
+        key: _SAME_NORMS.get(x, x) if key.rpartition(".")[2] in ("NORM", "HEAD_NORM") else x
+        for key, x in flatten(values)
+    }
 
 
 def _within(key, prefixes):

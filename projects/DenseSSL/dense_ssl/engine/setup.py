@@ -66,6 +66,8 @@ def setup(args, hold=None):
     setup_console(cfg.OUTPUT_DIR)
     detected = resolve_device(cfg, logger)
     resolve_norms(cfg, logger)
+    # the schedule divides by them
+    require_positive(cfg, "SOLVER.IMS_PER_BATCH", "SOLVER.ACCUMULATE")
     check_probe(cfg, is_pretraining(cfg))
     if is_pretraining(cfg):
         check_pretraining(cfg)
@@ -85,7 +87,7 @@ def setup(args, hold=None):
             resolve_epochs(cfg, num_images)
             check_best_metric(cfg)
     resolve_seed(cfg, args)
-    require_positive(cfg, "SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SOLVER.ACCUMULATE")
+    require_positive(cfg, "SOLVER.MAX_ITER")
     cfg.freeze()
     default_setup(cfg, args)
     announce(cfg, getattr(args, "config_file", ""))
