@@ -7,7 +7,7 @@ import pytest
 import torch
 from oracle_maps import GivenSamples, OracleMaps, coordinate_image, places, random_features
 
-from dense_ssl.analysis import affinity as module
+from dense_ssl.analysis import views
 from dense_ssl.analysis.affinity import Affinity, affinity, diagonal_facts
 from dense_ssl.analysis.views import View, random_view
 
@@ -34,7 +34,7 @@ def test_cells_that_are_not_put_back_after_a_flip_show(monkeypatch):
         view = random_view(*args)
         return View(view.pixels, view.views, False, view.plain)
 
-    monkeypatch.setattr(module, "random_view", forgotten)
+    monkeypatch.setattr(views, "random_view", forgotten)
     assert measure(OracleMaps(places, 8), flip_prob=0.0).numbers["trace"] > 0.99
     assert measure(OracleMaps(places, 8), flip_prob=0.5).numbers["trace"] < 0.9
 

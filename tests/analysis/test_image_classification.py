@@ -8,7 +8,8 @@ from detectron2.data import MetadataCatalog
 from helpers import photo
 from oracle_maps import OracleMaps
 
-from dense_ssl.analysis.classify import Classify, fit, held_out, parse_costs
+from dense_ssl.analysis.classifiers import logistic_regression
+from dense_ssl.analysis.classify import Classify, held_out, parse_costs
 from dense_ssl.analysis.fewshot import FewShot, draw_episodes, interval
 from dense_ssl.analysis.image_classification import label_matrix
 from dense_ssl.analysis.image_features import Level, choose_levels, extract
@@ -167,8 +168,8 @@ def test_held_out_images_are_a_fifth_of_each_class():
     mask = held_out(labels)
     assert [mask[labels == c].sum() for c in range(3)] == [10, 2, 0]
     x, y = clusters((40, 40), distance=0.3)
-    scores = {c: fit(x[~held_out(y)], y[~held_out(y)], c).score(x[held_out(y)], y[held_out(y)])
-              for c in (1e-6, 1.0)}  # fmt: skip
+    known, held = ((x[mask], y[mask]) for mask in (~held_out(y), held_out(y)))
+    scores = {c: logistic_regression(*known, c).score(*held) for c in (1e-6, 1.0)}
     (test, truth) = clusters((9, 9), seed=1)
     found = Classify(costs="1e-6,1").score(x, y, test, truth)
     assert found["cost"] == max(scores, key=scores.get)

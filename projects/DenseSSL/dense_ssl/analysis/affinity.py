@@ -13,7 +13,7 @@ from ..modeling.geometry.boxes import pool_boxes
 from ..visualization.affinity import draw_affinity_matrices
 from .registry import ANALYSES, BackboneAnalysis, Outcome, choose_level, option
 from .sensitivity import choose_box
-from .views import COLOURS, random_view
+from .views import COLOURS, random_pair
 
 
 @ANALYSES.register()
@@ -50,11 +50,7 @@ class Affinity(BackboneAnalysis):
             box = choose_box(sample, options.side, options.min_side)
             if box is None:
                 continue
-            pair = [
-                random_view(sample.image, options.side, (options.crop_scale, 1.0),
-                            options.flip_prob, options.colours, sample.rng, box)
-                for _ in range(2)
-            ]  # fmt: skip
+            pair = random_pair(sample, options, box)
             features = maps([x.pixels for x in pair], self.size)[level]
             cells = [box_cells(pooler, *x, box) for x in zip(features, pair)]
             matrix = affinity(*cells, options.temperature).cpu()

@@ -115,6 +115,16 @@ def count_votes(weights, classes, count):
     return votes
 
 
+def logistic_regression(features, labels, cost):
+    """Return scikit-learn's logistic regression on features of variance 1, with C ``cost``."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=cost, max_iter=2000))
+    return model.fit(features, labels)
+
+
 def class_accuracy(predicted, classes):
     """Return the accuracy in percent, averaged over the classes that occur in ``classes``."""
     found = predicted == classes

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .classifiers import class_accuracy, logistic_regression
 from .image_classification import ImageClassification, TwoSetOptions
 from .registry import ANALYSES, option
 
@@ -37,12 +38,10 @@ class Classify(ImageClassification):
 
     def score(self, train, train_labels, test, test_labels):
         cost = self._choose(train, train_labels)
-        found = fit(train, train_labels, cost).predict(test) == test_labels
-        classes = np.unique(test_labels)
+        predicted = logistic_regression(train, train_labels, cost).predict(test)
         return {
-            "top1_accuracy": 100 * float(found.mean()),
-            "class_accuracy": 100
-            * float(np.mean([found[test_labels == c].mean() for c in classes])),
+            "top1_accuracy": 100 * float((predicted == test_labels).mean()),
+            "class_accuracy": class_accuracy(predicted, test_labels),
             "majority": 100 * float(np.bincount(test_labels).max() / len(test_labels)),
             "cost": cost,
         }
@@ -55,8 +54,8 @@ class Classify(ImageClassification):
         if not held.any():
             logger.warning("no class has %d images, so C is %g", _HELD_OUT, self.costs[0])
             return self.costs[0]
-        scores = [fit(features[~held], labels[~held], c).score(features[held], labels[held])
-                  for c in self.costs]  # fmt: skip
+        known, others = (features[~held], labels[~held]), (features[held], labels[held])
+        scores = [logistic_regression(*known, c).score(*others) for c in self.costs]
         return self.costs[int(np.argmax(scores))]
 
 
@@ -66,17 +65,6 @@ def held_out(labels):
     for c in np.unique(labels):
         mask[order[labels[order] == c][_HELD_OUT - 1 :: _HELD_OUT]] = True
     return mask
-
-
-def fit(features, labels, cost):
-    """Return scikit-learn's logistic regression on features of variance 1."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return make_pipeline(StandardScaler(), LogisticRegression(C=cost, max_iter=2000)).fit(
-        features, labels
-    )
 
 
 def parse_costs(text):

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..data.finetune.region_mapper import boxes_of, counted
 from ..data.sources.entries import resolve_dataset
-from .roi_probe import boxes_of, counted
 
 
 @dataclass

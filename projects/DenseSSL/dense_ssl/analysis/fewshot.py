@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..utils.progress import progress
-from .image_classification import ImageClassification, ImageOptions, unit_rows
+from .health import unit
+from .image_classification import ImageClassification, ImageOptions
 from .registry import ANALYSES, option
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class FewShot(ImageClassification):
 
     def score(self, features, labels):
         node = self.options
-        features, accuracies = unit_rows(features), []
+        features, accuracies = unit(features, np.float32), []
         drawn = draw_episodes(labels, node.ways, node.shots, node.queries, node.episodes, self.seed)
         for train, test in progress(drawn, "Episodes"):
             accuracies.append(episode_accuracy(features[train], features[test]))

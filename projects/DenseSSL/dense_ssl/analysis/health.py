@@ -28,9 +28,9 @@ def effective_rank(values):
     return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0.0
 
 
-def unit(features):
-    """Return the vectors with length 1, in float64."""
-    features = np.asarray(features, np.float64)
+def unit(features, dtype=np.float64):
+    """Return the vectors with length 1."""
+    features = np.asarray(features, dtype)
     return features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
 
 

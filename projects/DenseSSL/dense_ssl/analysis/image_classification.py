@@ -117,9 +117,3 @@ def label_matrix(items, metadata):
         else:
             row[[x["category_id"] for x in counted(item)]] = 1
     return found
-
-
-def unit_rows(features):
-    """Return rows of length 1, float32."""
-    features = np.array(features, np.float32)
-    return features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)

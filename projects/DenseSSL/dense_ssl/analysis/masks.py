@@ -5,9 +5,7 @@ from detectron2.data.detection_utils import annotations_to_instances
 from detectron2.structures import BoxMode
 
 from ..data.finetune.region_mapper import counted
-from ..data.sources.label_maps import read_label_map
-
-_BORDER = 255  # in label maps: no label
+from ..data.sources.label_maps import IGNORED, read_label_map
 
 
 def object_masks(item, size, metadata):
@@ -26,7 +24,7 @@ def object_masks(item, size, metadata):
     """
     if "sem_seg_file_name" in item:
         values = read_label_map(item["sem_seg_file_name"])
-        left_out = {_BORDER, *(metadata.get("ignored_values") or ())}
+        left_out = {IGNORED, *(metadata.get("ignored_values") or ())}
         if list(metadata.get("stuff_classes", ()))[:1] == ["background"]:
             left_out.add(0)
         masks = [values == x for x in np.unique(values) if x not in left_out]

@@ -10,7 +10,7 @@ from ..losses.precision import full_precision
 from ..modeling.geometry.correspondence import corresponding_points, nearest_cells
 from ..visualization.correspondence import draw_places
 from .registry import ANALYSES, BackboneAnalysis, Outcome, choose_level, option
-from .views import COLOURS, random_view
+from .views import COLOURS, random_pair
 
 
 @dataclass
@@ -60,14 +60,7 @@ class Matching(BackboneAnalysis):
     def measure(self, maps, samples):
         options = self.options
         level = choose_level(maps, options.level, stride=16)
-        matches = []
-        for sample in samples:
-            pair = tuple(
-                random_view(sample.image, options.side, (options.crop_scale, 1.0),
-                            options.flip_prob, options.colours, sample.rng)
-                for _ in range(2)
-            )  # fmt: skip
-            matches.append(match_views(maps, level, pair))
+        matches = [match_views(maps, level, random_pair(x, options)) for x in samples]
         return Outcome({"level": level, **accuracies(matches)}, drawable(matches, options.pictures))
 
     def draw(self, outcomes):

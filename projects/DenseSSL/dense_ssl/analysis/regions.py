@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..config.probe import probe_defaults
 from ..visualization.classification import draw_scores
-from .region_probe import RegionProbe
+from .region_probe import RegionProbe, probed_levels
 from .registry import ANALYSES, BackboneAnalysis, option
 
 _PANELS = {"linear": "class accuracy (%), ridge regression", "knn": "class accuracy (%), k-NN"}
@@ -46,12 +46,15 @@ class Regions(BackboneAnalysis):
             SIDE=options.side, REGIONS=options.regions, CELL=options.cell,
             NEIGHBOURS=options.neighbours, RIDGE=options.ridge,
         )  # fmt: skip
-        results = {}
+        probes, results = {}, {}
         for name, maps in job.backbones(samples, self.size):
-            found = RegionProbe(
-                node, maps.backbone, maps.mean, maps.std, maps.cfg.INPUT.FORMAT
-            )(maps.backbone)  # fmt: skip
-            results[name] = _by_level(found)
+            backbone, pixels = maps.backbone, (maps.mean, maps.std)
+            # backbones with the same input share the images, which are read once
+            like = (*probed_levels(node, backbone), maps.cfg.INPUT.FORMAT,
+                    *(y for x in pixels for y in x.flatten().tolist()))  # fmt: skip
+            if like not in probes:
+                probes[like] = RegionProbe(node, backbone, *pixels, maps.cfg.INPUT.FORMAT)
+            results[name] = _by_level(probes[like](backbone))
         return results, {"": draw_scores(results, _PANELS)}
 
 

@@ -21,6 +21,7 @@ from ..data.image_io import read_image
 from ..modeling.backbones import extract_features, feature_shapes, require_feature
 from ..modeling.geometry.boxes import pool_boxes
 from ..utils.progress import progress
+from .classifiers import class_accuracy, logistic_regression
 
 logger = logging.getLogger(__name__)
 
@@ -130,10 +131,6 @@ def roi_linear(model, train, test, norm_images=200, max_boxes=MAX_BOXES):
         in percent; ``majority``: the percentage of the most frequent class in the test data;
         ``train_boxes`` and ``test_boxes``: how many.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     dicts = [x for x in DatasetCatalog.get(train) if counted(x)]
     model.train()
     count = min(norm_images, len(dicts))
@@ -143,11 +140,10 @@ def roi_linear(model, train, test, norm_images=200, max_boxes=MAX_BOXES):
     x_test, y_test = collect(model, choose_images(DatasetCatalog.get(test), max_boxes))
     known = np.isin(y_test, y)
     x_test, y_test = x_test[known], y_test[known]
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
-    found = classifier.fit(x, y).predict(x_test) == y_test
+    predicted = logistic_regression(x, y, 0.01).predict(x_test)
     return {
-        "accuracy": 100 * found.mean(),
-        "class_accuracy": 100 * np.mean([found[y_test == c].mean() for c in np.unique(y_test)]),
+        "accuracy": 100 * (predicted == y_test).mean(),
+        "class_accuracy": class_accuracy(predicted, y_test),
         "majority": 100 * np.bincount(y_test).max() / len(y_test),
         "train_boxes": len(y),
         "test_boxes": len(y_test),

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..data.finetune.region_mapper import boxes_of, counted
 from ..data.image_io import BrokenImageError, read_image
 from ..data.sources.entries import resolve_dataset
 from ..utils.progress import progress
-from .roi_probe import boxes_of, counted
 
 logger = logging.getLogger(__name__)
 

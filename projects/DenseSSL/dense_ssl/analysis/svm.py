@@ -8,7 +8,8 @@ import numpy as np
 from detectron2.evaluation.pascal_voc_evaluation import voc_ap
 
 from .classify import parse_costs
-from .image_classification import ImageClassification, TwoSetOptions, label_matrix, unit_rows
+from .health import unit
+from .image_classification import ImageClassification, TwoSetOptions, label_matrix
 from .registry import ANALYSES, option
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class SVM(ImageClassification):
         return label_matrix(items, metadata)
 
     def score(self, train, train_labels, test, test_labels):
-        train, test = unit_rows(train), unit_rows(test)
+        train, test = (unit(x, np.float32) for x in (train, test))
         aps, costs = {}, {}
         for c in range(train_labels.shape[1]):
             own, truth = train_labels[:, c], test_labels[:, c]

@@ -15,7 +15,7 @@ from ..modeling.map_transport import MapTransport
 from ..modeling.methods.self_emd import SelfEMDObjective
 from ..visualization.transport import draw_flows
 from .registry import ANALYSES, BackboneAnalysis, Outcome, choose_level, option
-from .views import COLOURS, random_view
+from .views import COLOURS, random_pair
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Flow:
         valid: (h * w,) bool, does the second view show them?
     """
 
-    pair: list
+    pair: tuple
     plan: torch.Tensor
     cells: tuple
     points: torch.Tensor
@@ -70,11 +70,7 @@ class Transport(BackboneAnalysis):
         plan_of, with_heads = self._plan(maps)
         flows, shares = [], []
         for sample in samples:
-            pair = [
-                random_view(sample.image, options.side, (options.crop_scale, 1.0),
-                            options.flip_prob, options.colours, sample.rng)
-                for _ in range(2)
-            ]  # fmt: skip
+            pair = random_pair(sample, options)
             plan, cells = plan_of(pair)
             points, valid = corresponding_points(pair[0].views, pair[1].views, *cells)
             if valid.any():

@@ -87,6 +87,22 @@ def random_view(image, side, scale, flip_prob, colours, rng, box=None):
     return make_view(image, crop, side, bool(rng.random() < flip_prob), colours, rng)
 
 
+def random_pair(sample, options, box=None):
+    """Return two random views of an image.
+
+    Args:
+        sample: :class:`~.samples.Sample`.
+        options: of an analysis: ``side``, ``crop_scale``, ``flip_prob`` and ``colours``.
+        box: see :func:`random_view`.
+    """
+    scale = (options.crop_scale, 1.0)
+    return tuple(
+        random_view(sample.image, options.side, scale, options.flip_prob, options.colours,
+                    sample.rng, box)
+        for _ in range(2)
+    )  # fmt: skip
+
+
 def holds(crop, box):
     """Return True if a box (x1, y1, x2, y2) lies in a crop (left, top, width, height)."""
     left, top, width, height = crop
