@@ -29,6 +29,7 @@ PARTS = {
     "handover": "Hand-over: SCRL, then Mask R-CNN from its weights, 20 steps each, on scenes",
     "speed": "Speed: whole training steps on one batch that is already on the device",
     "loader": "Loader: views from JPEGs of 500 x 375 pixels",
+    "waits": "Waits: operations of a step for which the host waits",
     "study": "Study: BCCD and NEU-DET with a ResNet-50",
     "suite": "The whole test suite",
 }

@@ -14,7 +14,7 @@ SEEDS = (1, 2, 3)
 CORES_PER_RUN = 3
 # A command leaves out detectors whose pre-training another one is at; the next round runs them.
 ROUNDS = 4
-RESNET_50 = ("MODEL.RESNETS.DEPTH", "50", "MODEL.RESNETS.RES2_OUT_CHANNELS", "256",
+RESNET_50 = ("MODEL.TIMM.NAME", "resnet50", "MODEL.TIMM.ARGUMENTS", "('zero_init_last=False',)",
              "DATALOADER.NUM_WORKERS", "2")  # fmt: skip
 
 

@@ -7,8 +7,11 @@ import time
 from importlib import import_module
 
 import pytest
+from detectron2.modeling import build_backbone
 from helpers import METHODS, ROOT
 from tool_helpers import load_tool
+
+from dense_ssl.config import load_config
 
 COMMAND = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), "--device", "cpu", "--small"]
 
@@ -92,7 +95,11 @@ def test_the_study_is_called_as_its_command_wants_it(settings, tmp_path):
     args = compare.parse_arguments(command[2:])
     assert args.seeds == [1, 2] and args.output == tmp_path
     assert "scrl=configs/study/boxes/scrl.yaml" in args.backbones
-    assert args.opts[:2] == ["MODEL.RESNETS.DEPTH", "50"]
+    assert args.opts[:2] == ["MODEL.TIMM.NAME", "resnet50"]
     assert args.pretrain_opts[:4] == [
-        "DATASETS.TRAIN", "('voc:BCCD:trainval',)", "MODEL.RESNETS.DEPTH", "50",
+        "DATASETS.TRAIN", "('voc:BCCD:trainval',)", "MODEL.TIMM.NAME", "resnet50",
     ]  # fmt: skip
+    # the network of the study is timm's: another key would change nothing
+    cfg = load_config(str(ROOT / "configs" / "study" / "boxes" / "scrl.yaml"), args.opts)
+    assert cfg.MODEL.BACKBONE.NAME == "build_timm_fpn_backbone"
+    assert build_backbone(cfg).bottom_up.output_shape()["res5"].channels == 2048
