@@ -117,7 +117,8 @@ def pretrain_config(settings, method, batch_size, *options):
     if settings.small:
         return tiny_config(method, folder, output, *SMALL_BACKBONE, *shared)
     path = CONFIGS / "pretrain" / f"{METHODS[method].yaml}_R_50_coco.yaml"
-    own = ["MODEL.RESNETS.NORM", "BN", "MODEL.SSL.HEAD_NORM", "BN", "SOLVER.EPOCHS", 0,
+    own = ["MODEL.RESNETS.NORM", "BN", "MODEL.SSL.HEAD_NORM", "BN",
+           "MODEL.DISTILLATION.TEACHER.WEIGHTS", "random", "SOLVER.EPOCHS", 0,
            "SOLVER.WARMUP_EPOCHS", 0, "SOLVER.CHECKPOINT_EPOCHS", 0, "SOLVER.ACCUMULATE", 1,
            "MODEL.PLRC.WARMUP_EPOCHS", 0, "DATASETS.TRAIN", (f"folder:{folder}",),
            "OUTPUT_DIR", str(output)]  # fmt: skip

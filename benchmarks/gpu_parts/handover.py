@@ -2,6 +2,7 @@
 
 import functools
 import math
+import pickle
 import re
 import subprocess
 import sys
@@ -46,8 +47,9 @@ def hand_over(settings, pretraining, pretraining_options, detector, detector_opt
     folders = [settings.scratch(x) for x in ("pretrain", "detector")]
     shared = ["MODEL.DEVICE", settings.device, "SOLVER.MAX_ITER", steps, "SEED", 1,
               "SOLVER.CHECKPOINT_PERIOD", 1000, "DATALOADER.NUM_WORKERS", workers]  # fmt: skip
+    shared += ["SOLVER.WARMUP_ITERS", 1]
     if settings.small:
-        shared += ["SOLVER.IMS_PER_BATCH", 4, "SOLVER.WARMUP_ITERS", 1]
+        shared += ["SOLVER.IMS_PER_BATCH", 4]
     begin = time.time()
     train(settings, pretraining, folders[0], [*pretraining_options, *shared,
           "DATASETS.TRAIN", f"('folder:{scenes}/unlabeled',)"])  # fmt: skip
@@ -59,7 +61,9 @@ def hand_over(settings, pretraining, pretraining_options, detector, detector_opt
     losses = [x["total_loss"] for x in read_records(folders[1] / "metrics.json")
               if "total_loss" in x]  # fmt: skip
     metrics, _ = final_evaluation(folders[1], tasks=("bbox", "segm"))
-    fine = bool(loaded) and len(set(loaded[0].split(" of "))) == 1 and math.isfinite(losses[-1])
+    # the detector's FPN is new where the pre-training had none
+    own = len(pickle.loads((folders[0] / "backbone.pkl").read_bytes())["model"])
+    fine = bool(loaded) and loaded[0].startswith(f"{own} of ") and math.isfinite(losses[-1])
     return {
         "ok": fine,
         "backbone tensors loaded": loaded[0] if loaded else None,

@@ -9,13 +9,13 @@ from gpu_parts.common import fixed_trainer, pretrain_config
 
 STEPS = 2
 # Largest relative error of a loss at the first step and after a step, and smallest cosine between
-# the gradients of the backbone at the first step. (Of BYOL's ResNet-50 yaml it is 0.17 in bfloat16
-# on a CPU: rounding grows through fifty layers with random weights.) "tf32" is float32 with torch's
-# default, TF32 in convolutions.
+# the gradients of the backbone at the first step. Rounding grows through fifty layers with random
+# weights: it is 0.998 between two devices in float32, and in bfloat16 it says nothing (BYOL's is
+# 0.17 on a CPU). "tf32" is float32 with torch's default, TF32 in convolutions.
 LIMITS = {
-    "float32": (1e-4, 0.02, 0.999),
+    "float32": (1e-4, 0.02, 0.99),
     "tf32": (5e-3, 0.1, 0.5),
-    "bfloat16": (0.05, 0.25, 0.0),
+    "bfloat16": (0.05, 0.25, -1.0),
     "float16": (0.02, 0.1, 0.5),
 }
 # A loss near zero is compared absolutely.

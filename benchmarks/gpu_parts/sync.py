@@ -22,7 +22,12 @@ TIMEOUT = 120
 # In float64, as in tests/engine/test_processes.py.
 LIMIT = 1e-5
 # One of each kind: no pooling, boxes, a queue, candidates of all processes.
-METHODS = ("BYOL", "SCRL", "MoCoV2", "PointRegionContrast")
+METHODS = {
+    "BYOL": (),
+    "SCRL": (),
+    "MoCoV2": (),
+    "PointRegionContrast": ("MODEL.PLRC.NEGATIVES", "all"),  # "batch" is that of a process
+}
 
 
 def items(settings):
@@ -36,7 +41,7 @@ def items(settings):
     }
     if settings.on_gpu:
         found["nccl, two processes on one device"] = functools.partial(two_with_nccl, settings)
-    for method in METHODS[: 1 if settings.small else None]:
+    for method in list(METHODS)[: 1 if settings.small else None]:
         found[f"gloo, two processes on one device: {method}"] = functools.partial(
             two_against_one, settings, method
         )
@@ -140,7 +145,7 @@ def two_against_one(settings, method):
 
 def tiny_options(settings, method, output):
     """The yacs pairs of the tests' tiny network with SyncBN, as strings."""
-    pairs = [*TINY, *needs(method), "MODEL.META_ARCHITECTURE", method,
+    pairs = [*TINY, *needs(method), *METHODS[method], "MODEL.META_ARCHITECTURE", method,
              "MODEL.DEVICE", settings.device,
              "MODEL.RESNETS.NORM", "SyncBN", "MODEL.SSL.HEAD_NORM", "SyncBN",
              "DATASETS.TRAIN", (f"folder:{photos(settings, 64)}",), "OUTPUT_DIR", output,

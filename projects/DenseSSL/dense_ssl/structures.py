@@ -9,6 +9,8 @@ from typing import Optional
 
 import torch
 
+from .utils.constants import constant
+
 # Regions are 8-bit numbers; this one means none.
 NO_REGION = 255
 
@@ -86,12 +88,12 @@ class Views:
         The left and upper border belong to the view, the right and lower one do not.
         """
         height, width = self.size
-        return ((points >= 0) & (points < points.new_tensor([width, height]))).all(dim=-1)
+        return ((points >= 0) & (points < constant((width, height), points))).all(dim=-1)
 
     def footprint(self):
         """(N, 4), the part of the image that the view shows, in image pixels."""
         height, width = self.size
-        whole = self.affine.new_tensor([0.0, 0.0, width, height]).expand(len(self), 1, 4)
+        whole = constant((0, 0, width, height), self.affine).expand(len(self), 1, 4)
         return self.boxes_to_image(whole)[:, 0]
 
     def overlap(self, other):

@@ -201,7 +201,7 @@ def test_regions_and_cells_are_drawn_uniformly():
     assert share.tolist() == pytest.approx([0, 1 / 3, 0, 1 / 3, 1 / 3], abs=0.02)
     regions = torch.tensor([[0, 2, -1, 2, 0, 2, 1, -1]]).expand(6000, 8)
     cells = region_ops.draw_cells(
-        regions, torch.full((6000, 1), 2), uniform(torch.arange(6000), (1, 1))
+        regions, torch.full((6000, 1), 2), uniform(torch.arange(6000), (1, 1)), 3
     )
     share = torch.bincount(cells.flatten(), minlength=8) / 6000
     assert share.tolist() == pytest.approx([0, 1 / 3, 0, 1 / 3, 0, 1 / 3, 0, 0], abs=0.02)

@@ -115,9 +115,11 @@ class TrainStep(TrainerBase):
             ):
                 losses = self.model(batch)
             total = sum(losses.values())
-            values = {key: loss.item() for key, loss in losses.items()}
-            self._refuse_non_finite(values)
             self.grad_scaler.scale(total / self.accumulate).backward()
+        # read in one transfer, after the backward pass was queued: a GPU is busy meanwhile
+        values = torch.stack([x.detach() for x in losses.values()]).tolist()
+        values = dict(zip(losses, values))
+        self._refuse_non_finite(values)
         return values
 
     def _refuse_non_finite(self, values):

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 
 from ..utils.checks import require_one_of
+from .candidates import NEGATIVES, group_points, left_out, logits_of, with_others
 from .chunks import over_chunks
-from .point_region_contrast import NEGATIVES
 from .precision import full_precision
 
 
@@ -59,61 +59,37 @@ def affinity_distillation(
         Scalar in float32 or better; no gradient reaches the teacher's side. Without a valid point
         a zero that keeps the graph.
     """
+    require_one_of("negatives", negatives, NEGATIVES)
     candidates = key.detach() if candidates is None else candidates
     teacher = key if teacher is None else teacher
     teacher_candidates = key if teacher_candidates is None else teacher_candidates
     if valid is None:
         valid = torch.ones(query.shape[:2], dtype=torch.bool, device=query.device)
     sets = (query, candidates, teacher.detach(), teacher_candidates.detach())
-    points = [F.normalize(x, dim=2) for x in sets]
+    query, candidates, teacher, teacher_candidates = (
+        group_points(F.normalize(x, dim=2), negatives) for x in sets
+    )
     if other_keys is not None:
         other_keys = F.normalize(other_keys.to(query.dtype), dim=1)
-    require_one_of("negatives", negatives, NEGATIVES)
-    if negatives == "batch":
-        groups = [(*(x.flatten(0, 1) for x in points), valid.flatten())]
-    else:
-        groups = list(zip(*points, valid))
-    temperatures = student_temperature, teacher_temperature
-    total, count = points[0].sum() * 0, 0
-    for *group, keep in groups:
-        group = [x[keep] for x in group]
-        total = total + _sum_over_points(
-            *group, temperatures, other_keys, exclude_self, max_entries
-        )
-        count += len(group[0])
-    return total / max(count, 1)
+    valid = group_points(valid, negatives)  # (G, n)
+    candidates, usable = with_others(candidates, valid, other_keys)
+    teacher_candidates, _ = with_others(teacher_candidates, valid, other_keys)
+    # a point that is alone has nothing to compare with
+    weights = valid & (usable.sum(dim=1, keepdim=True) > exclude_self)
 
-
-def _sum_over_points(
-    query,
-    candidates,
-    teacher,
-    teacher_candidates,
-    temperatures,
-    other_keys,
-    exclude_self,
-    max_entries,
-):
-    """Sum of the cross-entropies of the points of a group.
-
-    Shapes: query, candidates, teacher, teacher_candidates (n, D), other_keys (M, D) or None.
-    """
-    if other_keys is not None:
-        candidates, teacher_candidates = (
-            torch.cat([x, other_keys.to(x)]) for x in (candidates, teacher_candidates)
-        )
-    if len(candidates) <= exclude_self:  # a point alone has nothing to compare with
-        return query.sum() * 0
-
-    def summed(query, teacher, index):
-        student = query @ candidates.T / temperatures[0]  # (n, K)
-        target = teacher @ teacher_candidates.T / temperatures[1]
+    def summed(query, teacher, weights, index):
+        student = logits_of(query, candidates, usable)  # (G, n, K)
+        target = logits_of(teacher, teacher_candidates, usable)
         if exclude_self:
-            rows = torch.arange(len(index), device=index.device)
-            target = target.index_put((rows, index), target.new_tensor(-torch.inf))
-            # the student's own entry is left out of its normaliser; its share is then 0 * finite
-            student = student.index_put((rows, index), student.new_tensor(-1e4))
-        return F.cross_entropy(student, target.softmax(dim=1), reduction="sum")
+            own = index.expand(len(student), -1, 1)
+            student = student.scatter(2, own, left_out(student))
+            target = target.scatter(2, own, left_out(target))
+        # sum_k A' log A is linear in the student's logits, apart from their normaliser
+        matched = (query * (target.softmax(dim=2) @ candidates).transpose(0, 1)).sum(dim=2)
+        return ((student.logsumexp(dim=2).T - matched) * weights).sum()
 
-    index = torch.arange(len(query), device=query.device)
-    return over_chunks(summed, (query, teacher, index), len(candidates), max_entries)
+    rows = (query / student_temperature, teacher / teacher_temperature, weights.to(query))
+    rows = [x.transpose(0, 1) for x in rows]  # (n, G, ...)
+    index = torch.arange(len(rows[0]), device=query.device)[:, None]
+    total = over_chunks(summed, (*rows, index), usable.numel(), max_entries)
+    return total / valid.sum().clamp(min=1)

@@ -35,17 +35,21 @@ def info_nce(query, positive, negatives, temperature, weights=None, max_entries=
     if weights is None:
         weights = query.new_ones(len(query))
     weights = weights.to(query)
-    # the products are divided by the lengths, so that a queue is read in place and not copied
     lengths = negatives.to(query.dtype).norm(dim=1).clamp(min=1e-12)  # (K,)
+    # a queue is read in place if the products are divided by the lengths; with many queries they
+    # are larger than a normalised copy
+    many = len(query) > query.shape[1]
+    if many:
+        negatives = negatives.to(query.dtype) / lengths[:, None]
 
     def weighted_sum(query, positive, weights):
-        first = (query * positive).sum(dim=1, keepdim=True)  # (n, 1)
-        others = query @ negatives.to(query.dtype).T / lengths  # (n, K)
-        logits = torch.cat([first, others], dim=1) / temperature  # (n, 1 + K)
-        return (logits.logsumexp(dim=1) - logits[:, 0]) @ weights
+        first = (query * positive).sum(dim=1)  # (n,)
+        others = query @ negatives.to(query.dtype).T  # (n, K)
+        others = (others if many else others / lengths).logsumexp(dim=1)
+        return (torch.logaddexp(first, others) - first) @ weights
 
-    rows = (query, positive, weights)
-    total = over_chunks(weighted_sum, rows, 1 + len(negatives), max_entries)
+    rows = (query / temperature, positive, weights)
+    total = over_chunks(weighted_sum, rows, len(negatives), max_entries)
     return total / weights.sum().clamp(min=1e-12)
 
 

@@ -2,6 +2,7 @@
 
 import torch.nn.functional as F
 
+from ..utils.constants import constant
 from .chunks import over_chunks
 from .precision import full_precision
 
@@ -17,7 +18,7 @@ def read_cells(cells, points):
     Returns:
         (B, P, D).
     """
-    extent = points.new_tensor([cells.shape[3], cells.shape[2]])
+    extent = constant(cells.shape[:1:-1], points)
     grid = ((2 * points + 1) / extent - 1).to(cells)[:, None]  # (B, 1, P, 2)
     read = F.grid_sample(cells, grid, "bilinear", "border", align_corners=False)
     return read[:, :, 0].transpose(1, 2)

@@ -1,13 +1,11 @@
 """The contrastive loss of point-level region contrast."""
 
-import torch
 import torch.nn.functional as F
 
 from ..utils.checks import require_one_of
+from .candidates import NEGATIVES, group_points, logits_of, with_others
 from .chunks import over_chunks
 from .precision import full_precision
-
-NEGATIVES = ("image", "batch")
 
 
 @full_precision
@@ -45,49 +43,25 @@ def point_region_contrast(
         Scalar in float32 or better. Without an anchor that has a positive, a zero that keeps the
         graph.
     """
+    require_one_of("negatives", negatives, NEGATIVES)
     query, key = F.normalize(query, dim=-1), F.normalize(key, dim=-1)
     if other_keys is not None:
         other_keys = F.normalize(other_keys.to(key.dtype), dim=-1)
-    require_one_of("negatives", negatives, NEGATIVES)
-    if negatives == "batch":
-        query_id, key_id = _across_images(query_region, key_region)
-        groups = [(query.flatten(0, 1), key.flatten(0, 1), query_id.flatten(), key_id.flatten())]
-    else:
-        groups = list(zip(query, key, query_region, key_region))
-    total, count = query.sum() * 0, 0
-    for group in groups:
-        loss, anchors = _sum_over_anchors(*group, temperature, other_keys, max_entries)
-        total, count = total + loss, count + anchors
-    return total / max(count, 1)
+    usable = key_region >= 0
+    same = (query_region[:, :, None] == key_region[:, None]) & usable[:, None]  # (B, P, P)
+    # the mean over an anchor's positives is linear in the keys, so it is one product
+    share = same.to(query) / same.sum(dim=2, keepdim=True).clamp(min=1)
+    positive = (query * (share @ key)).sum(dim=2) / temperature  # (B, P)
+    is_anchor = same.any(dim=2).to(query)
+    rows = (query / temperature, positive, is_anchor)
+    rows = [group_points(x, negatives).transpose(0, 1) for x in rows]  # (n, G, ...)
+    candidates, usable = with_others(
+        *(group_points(x, negatives) for x in (key, usable)), other_keys
+    )
 
+    def summed(query, positive, is_anchor):
+        logits = logits_of(query, candidates, usable)  # (G, n, K)
+        return ((logits.logsumexp(dim=2).T - positive) * is_anchor).sum()
 
-def _across_images(*regions):
-    """Regions (B, P) of each image -> numbers that differ between images; -1 stays -1."""
-    width = max((int(x.max()) + 1 for x in regions if x.numel()), default=1)
-    images = torch.arange(len(regions[0]), device=regions[0].device)[:, None]
-    return [torch.where(x < 0, x, x + images * width) for x in regions]
-
-
-def _sum_over_anchors(query, key, query_id, key_id, temperature, other_keys, max_entries):
-    """Sum of the losses of the anchors that have a positive, and their number.
-
-    Shapes: query (A, D), key (K, D), query_id (A,), key_id (K,), other_keys (M, D) or None.
-    """
-    keep = key_id >= 0
-    key, key_id = key[keep], key_id[keep]
-    anchor = (query_id >= 0) & torch.isin(query_id, key_id)
-    query, query_id = query[anchor], query_id[anchor]
-    if not len(query):
-        return query.sum() * 0, 0
-    if other_keys is not None:
-        key = torch.cat([key, other_keys])
-        key_id = torch.cat([key_id, key_id.new_full((len(other_keys),), -1)])
-
-    def summed(query, query_id):
-        logits = query @ key.T / temperature  # (n, K)
-        same = (query_id[:, None] == key_id).to(logits)
-        positive = (logits * same).sum(dim=1) / same.sum(dim=1)
-        return (logits.logsumexp(dim=1) - positive).sum()
-
-    total = over_chunks(summed, (query, query_id), len(key), max_entries)
-    return total, len(query)
+    total = over_chunks(summed, rows, usable.numel(), max_entries)
+    return total / is_anchor.sum().clamp(min=1)

@@ -87,13 +87,19 @@ class MemoryBank(nn.Module):
             keys: (N, D) of this process, normalised inside; N is the same in all processes.
             valid: (N,) bool, which of them are put in; None: all.
         """
+        if valid is None:
+            valid = torch.ones(len(keys), dtype=torch.bool, device=keys.device)
         keys = gather_rows(F.normalize(keys.float(), dim=1).to(self.keys.dtype))
-        if valid is not None:
-            keys = keys[gather_rows(valid)]
-        position = (self.enqueued + torch.arange(len(keys), device=keys.device)) % len(self)
+        valid = gather_rows(valid)
+        keys, count = keys[(~valid).to(torch.uint8).argsort(stable=True)], valid.sum()
         # of more keys than there are places the last ones stay
-        self.keys[position[-len(self) :]] = keys[-len(self) :]
-        self.enqueued += len(keys)
+        index = torch.arange(min(len(keys), len(self)), device=keys.device)
+        index = index + (count - len(self)).clamp(min=0)
+        place = (self.enqueued + index) % len(self)
+        # To cut to the valid ones a GPU would wait for the host: the others change nothing.
+        is_valid = (index < count)[:, None]
+        self.keys[place] = torch.where(is_valid, keys[index], self.keys[place])
+        self.enqueued += count
 
 
 def resolve_queue_size(cfg, name, num_images, keys_per_image=1):

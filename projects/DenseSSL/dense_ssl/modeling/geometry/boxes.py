@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from ...losses.precision import full_precision
+from ...utils.constants import constant
 from ...utils.maps import rows_of_cells
 from .random_numbers import uniform
 
@@ -146,7 +147,7 @@ def jitter_boxes(boxes, amount, seeds, stream):
 def clip_boxes(boxes, size):
     """Cut boxes (N, K, 4) in view pixels to the view of ``size`` (height, width)."""
     height, width = size
-    limit = boxes.new_tensor([width, height, width, height])
+    limit = constant((width, height, width, height), boxes)
     return torch.minimum(boxes.clamp(min=0), limit)
 
 

@@ -5,6 +5,8 @@ Shapes: N images, a map of h x w cells, listed row by row.
 
 import torch
 
+from ...utils.constants import constant
+
 
 def cell_centres(view, cells):
     """Return the centres of the cells of a map, (N, h * w, 2), (x, y) in view pixels.
@@ -32,7 +34,7 @@ def cell_diagonals(view, cells):
     Args:
         view: :class:`~dense_ssl.structures.Views`. cells: (h, w).
     """
-    pixels = view.affine.new_tensor([view.size[1] / cells[1], view.size[0] / cells[0]])
+    pixels = constant((view.size[1] / cells[1], view.size[0] / cells[0]), view.affine)
     return (pixels / view.zoom).norm(dim=1)
 
 

@@ -3,8 +3,9 @@
 import torch
 from torch.nn import functional as F
 
-from ...losses.chunks import MAX_ENTRIES
+from ...losses.chunks import largest_part
 from ...losses.precision import full_precision
+from ...utils.constants import constant
 from .cells import cell_centres_in_image, cell_diagonals
 
 
@@ -21,8 +22,8 @@ def corresponding_points(sought, where, sought_cells, where_cells):
         show the place (a border belongs to the side that begins there).
     """
     places = where.to_view(cell_centres_in_image(sought, sought_cells))
-    limit = places.new_tensor(where.size[::-1])  # (width, height)
-    cells = places.new_tensor(tuple(where_cells)[::-1])  # (w', h')
+    limit = constant(where.size[::-1], places)  # (width, height)
+    cells = constant(tuple(where_cells)[::-1], places)  # (w', h')
     return places * cells / limit - 0.5, where.shows(places)
 
 
@@ -70,7 +71,8 @@ def share_found(anchors, candidates, points, valid):
     """
     right = nearest_cells(points, candidates.shape[2:])
     anchors, candidates = (F.normalize(x.flatten(2), dim=1) for x in (anchors, candidates))
-    count = max(MAX_ENTRIES // (anchors.shape[2] * candidates.shape[2]), 1)
+    largest = largest_part(anchors.device)
+    count = max(largest // (anchors.shape[2] * candidates.shape[2]), 1)
     similarity = anchors[:count].transpose(1, 2) @ candidates[:count]  # (n, h * w, h' * w')
     found = similarity.argmax(dim=2) == right[:count]
     return found[valid[:count]].float().mean()

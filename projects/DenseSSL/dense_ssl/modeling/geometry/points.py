@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from ...losses import read_cells
 from ...losses.precision import full_precision
+from ...utils.constants import constant
 from ...utils.maps import rows_of_cells
 
 # Statistics are computed on at most this many points.
@@ -27,8 +28,8 @@ def read_points(features, points, size):
     Returns:
         (N, Q, D), in float32 or better.
     """
-    extent = points.new_tensor([size[1], size[0]])
-    cells = points.new_tensor([features.shape[3], features.shape[2]])
+    extent = constant(size[::-1], points)
+    cells = constant(features.shape[:1:-1], points)
     return read_cells(features, points * cells / extent - 0.5)
 
 

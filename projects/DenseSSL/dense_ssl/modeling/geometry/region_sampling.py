@@ -84,15 +84,14 @@ class RegionSampler:
         shared = _in_both_views(views, centres, maps) if self.paired or pairs else None
         if self.paired:
             maps = shared
-        number = max(*(int(x.max()) + 1 for x in maps), 1)
-        visible = _have_a_cell(maps, number)
+        visible = _have_a_cell(maps, self._number(first))
         drawn = region_ops.draw_regions(visible, uniform(first.seeds, (self.num_regions,), 1))
         if self.paired:
             points, pairs = self._draw_pairs(views, 2, centres[0], maps[0], drawn), None
         else:
             points = self._draw_points(first, (2, 3), centres, maps, drawn)
             if pairs:
-                there = _have_a_cell(shared, number).gather(1, drawn.clamp(min=0))
+                there = _have_a_cell(shared, self._number(first)).gather(1, drawn.clamp(min=0))
                 in_both = torch.where(there, drawn, -1)
                 pairs = self._draw_pairs(views, 4, centres[0], shared[0], in_both)
         return RegionSample(drawn, visible, maps, points, pairs or None)
@@ -112,12 +111,16 @@ class RegionSampler:
     def _draw(self, first, stream, centres, region_map, drawn):
         """(N, S * P, 2), P cell centres in each of the regions ``drawn``."""
         numbers = uniform(first.seeds, (self.num_regions, self.num_points), stream)
-        cells = region_ops.draw_cells(region_map, drawn, numbers)
+        cells = region_ops.draw_cells(region_map, drawn, numbers, self._number(first))
         return centres.gather(1, cells[..., None].expand(-1, -1, 2))
 
     def _of_each_point(self, drawn):
         """(N, S) -> (N, S * P)."""
         return drawn.repeat_interleave(self.num_points, dim=1)
+
+    def _number(self, view):
+        """M, as many regions as an image may have."""
+        return self.grid**2 if view.regions is None else NO_REGION
 
     def _cells(self, view):
         return (self.resolution,) * 2 if view.regions is None else view.regions.shape[1:]

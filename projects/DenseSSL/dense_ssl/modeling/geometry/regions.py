@@ -50,19 +50,20 @@ def draw_regions(visible, numbers):
     return torch.where(count > 0, drawn, -1)
 
 
-def draw_cells(regions, drawn, numbers):
+def draw_cells(regions, drawn, numbers, number):
     """Draw cells, with repetition, uniformly within given regions.
 
     Args:
         regions: (N, Q), region of each cell, -1 for none.
         drawn: (N, S), regions that have a cell, or -1.
         numbers: (N, S, P) uniform in [0, 1).
+        number: M.
 
     Returns:
         (N, S * P) indices of cells; where a region is -1 they mean nothing.
     """
     order = regions.argsort(dim=1, stable=True)  # cells, region by region, from -1 on
-    counts = _count_from_none(regions, int(regions.max()) + 1)
+    counts = _count_from_none(regions, number)
     first = counts.cumsum(dim=1) - counts  # (N, 1 + M), where in the order a region starts
     count, first = (x.gather(1, drawn + 1) for x in (counts, first))  # (N, S)
     place = first[..., None] + (numbers * count[..., None]).long()  # (N, S, P)

@@ -227,14 +227,15 @@ class PointRegionObjective(Objective):
     @torch.no_grad()
     def _log(self, query, key, regions, sample):
         self.log_overlap(sample.drawn[:, 0] >= 0)
+        if not is_logged():
+            return
         log_feature_std(f"{self.label}/feature_std", query[regions >= 0])
-        if is_logged():
-            number = sample.visible.sum(dim=1).float().mean()
-            put_scalar(f"{self.label}/regions_per_image", number)
-        if is_logged() and sample.pairs is not None:
+        number = sample.visible.sum(dim=1).float().mean()
+        put_scalar(f"{self.label}/regions_per_image", number)
+        if sample.pairs is not None:
             share = (sample.pairs.regions >= 0).sum() / (regions >= 0).sum().clamp(min=1)
             put_scalar(f"{self.label}/paired_rate", share)
-        if is_logged() and (regions >= 0).any():
+        if (regions >= 0).any():
             top1, chance = share_in_region(query, key, regions)
             put_scalar(f"{self.label}/top1", top1)
             put_scalar(f"{self.label}/chance", chance)
