@@ -42,7 +42,7 @@ setup(
         "Pillow>=9.1",
         "fvcore>=0.1.5.post20221221",
         "iopath>=0.1.7,<0.1.11",
-        "pycocotools>=2.0.2",
+        "pycocotools>=2.0.2,!=2.0.9,!=2.0.10",
         "matplotlib",
         "tqdm>4.29",
         "packaging",

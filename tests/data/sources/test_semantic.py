@@ -14,7 +14,7 @@ from dense_ssl.data.finetune.label_space import resolve_labels
 from dense_ssl.data.finetune.semantic_mapper import is_semantic
 from dense_ssl.data.sources.builtin import CITYSCAPES_IDS
 from dense_ssl.data.sources.entries import register_builtin, resolve_dataset
-from dense_ssl.data.sources.label_maps import LabelReader
+from dense_ssl.data.sources.label_maps import LabelReader, read_classes_file
 
 pytestmark = pytest.mark.usefixtures("restore_catalogs")
 ROOT = os.environ.get("DETECTRON2_DATASETS", "")
@@ -100,9 +100,12 @@ def test_missing_labels_and_folders_are_named(tmp_path):
         resolve_dataset(f"semseg:{tmp_path}/none:{tmp_path}/labels")
     with pytest.raises(FileNotFoundError, match=r"class names '.*/none\.txt' does not exist"):
         resolve_dataset(f"{entry}:{tmp_path}/none.txt")
-    (tmp_path / "latin.txt").write_bytes("Straße".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"^DATASETS\.TRAIN: 'semseg:.*latin\.txt': .*utf-8"):
-        resolve_dataset(f"{entry}:{tmp_path}/latin.txt")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_class_names_in_any_encoding(tmp_path, encoding):
+    (tmp_path / "c.txt").write_text("0 Grün\n5 Straße\n9 Auto\n", encoding=encoding)
+    assert read_classes_file(tmp_path / "c.txt")[:2] == (["Grün", "Straße", "Auto"], [0, 5, 9])
 
 
 def test_images_must_not_share_labels(tmp_path):

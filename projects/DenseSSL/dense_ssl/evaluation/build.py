@@ -91,7 +91,6 @@ def check_evaluator(dataset_name):
     if meta.get("missing_fields"):
         raise ValueError(
             f"DATASETS.TEST: AP cannot be computed on {meta.json_file!r}, because some of its "
-            f"annotations have no {', '.join(meta.missing_fields)}. Add them (area: width x height "
-            "of the box where there is no mask; iscrowd: 0)."
+            f"annotations have no {', '.join(meta.missing_fields)}."
         )
     return kind

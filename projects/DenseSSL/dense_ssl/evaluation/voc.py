@@ -20,8 +20,8 @@ from ..data.sources.voc import BOX_TAGS, annotation_file, read_objects, read_spl
 
 logger = logging.getLogger(__name__)
 
-# Tags that detectron2 reads of each object, and their values if a file does not have them.
-_DEFAULTS = {"pose": "Unspecified", "truncated": "0", "difficult": "0"}
+# Tags that detectron2 reads and does not use.
+_UNUSED = {"pose": "Unspecified", "truncated": "0"}
 # Overlaps, in percent, that AP is the mean over, as in COCO.
 _OVERLAPS = range(50, 100, 5)
 
@@ -38,8 +38,8 @@ class VOCEvaluator(PascalVOCDetectionEvaluator):
         """
         Args:
             dataset_name: of a data set with VOC metadata.
-            output_folder: for ``coco_instances_results.json``, the list of images, and completed
-                copies of annotation files, if they are needed.
+            output_folder: for ``coco_instances_results.json``, the list of images, and the labels
+                as detectron2 reads them.
         """
         super().__init__(dataset_name)
         meta = MetadataCatalog.get(dataset_name)
@@ -65,13 +65,13 @@ class VOCEvaluator(PascalVOCDetectionEvaluator):
         """
         ids = read_split(self._root, self._split)
         # detectron2 separates the id and the score by a space, so ids with spaces are quoted
-        files = {quote(x): read_objects(annotation_file(self._root, x)) for x in ids}
-        counts = self._count_objects(objects for _, objects in files.values())
+        files = {quote(x): read_objects(annotation_file(self._root, x))[1] for x in ids}
+        counts = self._count_objects(files.values())
         lines, results = comm.gather(self._predictions, dst=0), comm.gather(self._results, dst=0)
         if not comm.is_main_process():
             return None
         self._write_predictions([x for part in results for x in part])
-        paths = self._prepare_files({x: tree for x, (tree, _) in files.items()})
+        paths = self._write_labels(files)
         aps = {}
         for i, name in enumerate(self._class_names):
             if counts[name]:
@@ -124,35 +124,23 @@ class VOCEvaluator(PascalVOCDetectionEvaluator):
         table = tabulate(rows, ("class", "objects", "AP", "AP50", "AP75"), "pipe", floatfmt=".3f")
         logger.info("Average precision on %s by class:\n%s", self._dataset_name, table)
 
-    def _prepare_files(self, trees):
-        """Make files that detectron2 can read if the split's own are not.
+    def _write_labels(self, files):
+        """Write the labels as detectron2 reads them: its own reader knows PASCAL's files alone.
 
         Args:
-            trees: {image id: root element}; completed in place.
+            files: {image id: objects, as ``read_objects`` gives them}.
 
         Returns:
             (path of annotation files with "{}" for the image id, path of the list of images).
         """
-        annotations = self._anno_file_template
-        changes = [_complete(x) for x in trees.values()]
-        own = all(os.path.isfile(annotations.format(x)) for x in trees)  # not of flat folders
-        if any(changes):
-            logger.info(
-                "%d annotation files lack %s, or have fractions in boxes: taken as %s, rounded",
-                sum(changes),
-                "/".join(_DEFAULTS),
-                "/".join(_DEFAULTS.values()),
-            )
-        if any(changes) or not own:
-            annotations = os.path.join(self._output_folder, "annotations", "{}.xml")
-            for image_id, tree in trees.items():
-                path = annotations.format(image_id)
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                ElementTree.ElementTree(tree).write(path)
-        # detectron2 takes every line of the split for an image, even an empty one
+        annotations = os.path.join(self._output_folder, "annotations", "{}.xml")
+        for image_id, objects in files.items():
+            path = annotations.format(image_id)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            ElementTree.ElementTree(_tree(objects)).write(path)
         image_set = os.path.join(self._output_folder, f"{self._split}.txt")
         with open(image_set, "w", encoding="utf-8") as file:
-            file.write("\n".join(trees))
+            file.write("\n".join(files))
         return annotations, image_set
 
 
@@ -167,20 +155,15 @@ def _means(aps):
     }
 
 
-def _complete(tree):
-    """Add what detectron2 reads of every object; return True if anything was changed."""
-    before = ElementTree.tostring(tree)
-    for item in tree.findall("object"):
-        item.find("name").text = item.find("name").text.strip()
-        for tag, default in _DEFAULTS.items():
-            element = item.find(tag)
-            if element is None:
-                element = ElementTree.SubElement(item, tag)
-            text = (element.text or "").strip()
-            if not (text.isdigit() if default.isdigit() else text):
-                element.text = default
-        for tag in BOX_TAGS:
-            corner = item.find(f"bndbox/{tag}")
-            if not corner.text.strip().isdigit():
-                corner.text = str(round(float(corner.text)))
-    return ElementTree.tostring(tree) != before
+def _tree(objects):
+    """Return the xml of an image with the tags that detectron2 reads."""
+    root = ElementTree.Element("annotation")
+    for item in objects:
+        element = ElementTree.SubElement(root, "object")
+        box = ElementTree.SubElement(element, "bndbox")
+        numbers = [str(round(x)) for x in item["box"]]  # it reads whole numbers
+        values = {"name": item["name"], "difficult": str(int(item["difficult"])), **_UNUSED}
+        for parent, content in ((element, values), (box, dict(zip(BOX_TAGS, numbers)))):
+            for tag, text in content.items():
+                ElementTree.SubElement(parent, tag).text = text
+    return root

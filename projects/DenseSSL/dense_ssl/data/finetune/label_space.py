@@ -34,6 +34,7 @@ def resolve_labels(cfg, stated=()):
     """
     if cfg.MODEL.META_ARCHITECTURE in _CLASS_KEYS:
         node, field = _CLASS_KEYS[cfg.MODEL.META_ARCHITECTURE]
+        _report_faults(cfg)
         names = _common_names(cfg, field, "classes")
         if names:
             _set_number(cfg, node, "NUM_CLASSES", len(names), stated)
@@ -83,6 +84,14 @@ def _resolve_keypoints(cfg, stated):
             "names in its category), or set MODEL.KEYPOINT_ON False."
         )
     _set_number(cfg, "MODEL.ROI_KEYPOINT_HEAD", "NUM_KEYPOINTS", len(names), stated)
+    pairs = [MetadataCatalog.get(x).get("keypoint_flip_map") for x in cfg.DATASETS.TRAIN]
+    if len(names) > 1 and not any(pairs) and cfg.INPUT.RANDOM_FLIP != "none":
+        logger.warning(
+            "No keypoint of DATASETS.TRAIN is known to be the mirror of another one (%s), so a "
+            "flipped image keeps its labels: left ones would be taught as right ones. Name pairs "
+            "left_x and right_x or x_l and x_r in the json, or set INPUT.RANDOM_FLIP 'none'.",
+            ", ".join(names),
+        )
     for name in cfg.DATASETS.TEST:
         if not MetadataCatalog.get(name).get("counts_keypoints", True):
             raise ValueError(
@@ -110,6 +119,17 @@ def _set_number(cfg, node, name, value, stated):
         )
     logger.info("%s: %d instead of %d, to fit the data", key, value, before)
     value_of(cfg, node)[name] = value
+
+
+def _report_faults(cfg):
+    """Raise, or warn, of what is wrong with labels, before the training that would meet it."""
+    for key in ("TRAIN", "TEST"):
+        for name in cfg.DATASETS[key]:
+            meta = MetadataCatalog.get(name)
+            if meta.get("label_error"):
+                raise ValueError(f"DATASETS.{key}: {name!r}: {meta.label_error}")
+            for note in meta.get("label_notes", ()):
+                logger.warning("DATASETS.%s: %s: %s.", key, name, note)
 
 
 def _warn_of_classes_without_objects(cfg):

@@ -8,6 +8,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.utils.file_io import PathManager
 from PIL import Image, UnidentifiedImageError
 
+from ...utils.text_files import read_text
 from ..image_io import BrokenImageError
 
 # Pixels without a label, here and (by default) in files.
@@ -164,8 +165,8 @@ def read_classes_file(path):
     path = os.path.expanduser(path)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"the file of class names {path!r} does not exist.")
-    with open(path, encoding="utf-8") as file:
-        lines = [line.split() for line in file if line.strip() and line[0] != "#"]
+    lines = read_text(path).splitlines()
+    lines = [line.split() for line in lines if line.strip() and line[0] != "#"]
     if all(len(x) > 1 and x[0].isdigit() for x in lines):
         entries = [(int(x[0]), x[1:]) for x in lines]
     else:

@@ -13,8 +13,8 @@ import re
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 _NAME = re.compile(r"(?P<base>.+)_(?P<percent>\d+(?:\.\d+)?)pct_seed(?P<seed>\d+)")
-# What an evaluator reads: not copied to a share, because it would expect all images of the base.
-_EVALUATION = ("name", "evaluator_type", "json_file", "dirname", "split")
+# What reads all images of the base, such as an evaluator: not copied to a share.
+_EVALUATION = ("name", "evaluator_type", "json_file", "dirname", "split", "image_dicts")
 
 
 def parse_subset(entry):

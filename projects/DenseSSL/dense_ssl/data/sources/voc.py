@@ -8,15 +8,19 @@ from pathlib import Path
 
 from detectron2.data.datasets.pascal_voc import CLASS_NAMES
 from detectron2.structures import BoxMode
-from PIL import Image
+from PIL import ExifTags, Image
 
 from ...utils.progress import progress
+from ...utils.text_files import read_text
 from .folder import IMAGE_EXTENSIONS, check_folder
 from .paths import located
 from .voc_flat import check_flat, is_flat, read_flat
 
 logger = logging.getLogger(__name__)
 
+_FLAGS = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
+# Values of EXIF's orientation of a picture that is shown with its sides exchanged.
+_QUARTER_TURNS = (5, 6, 7, 8)
 BOX_TAGS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -73,8 +77,7 @@ def read_split(root, split, task="Main"):
     if not os.path.isfile(path):
         there = sorted(x[:-4] for x in os.listdir(folder) if x.endswith(".txt"))
         raise FileNotFoundError(f"the split file {path!r} does not exist. Splits there: {there}.")
-    with open(path, encoding="utf-8") as file:
-        ids = [line.split()[0] for line in file if line.strip()]
+    ids = [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
     if not ids:
         raise ValueError(f"the split file {path!r} names no images.")
     return ids
@@ -85,8 +88,7 @@ def read_classes(root):
     path = os.path.join(root, "classes.txt")
     if not os.path.isfile(path):
         return []
-    with open(path, encoding="utf-8") as file:
-        classes = [line.strip() for line in file if line.strip()]
+    classes = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if not classes or len(set(classes)) < len(classes):
         raise ValueError(f"{path!r} must name each class once, one per line; it has {classes}.")
     return classes
@@ -171,7 +173,7 @@ def read_objects(path):
             {
                 "name": _text(element, "name", where),
                 "box": [_number(element, f"bndbox/{x}", where) for x in BOX_TAGS],
-                "difficult": element.findtext("difficult", "").strip() not in ("", "0"),
+                "difficult": _flag(element, "difficult", where),
             }
         )
     return tree, objects
@@ -232,7 +234,9 @@ def _image_size(tree, file_name):
     if min(size) > 0:
         return size
     with Image.open(file_name) as image:
-        return image.size
+        # boxes are those of the picture as it is shown
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _QUARTER_TURNS
+        return image.size[::-1] if turned else image.size
 
 
 def _text(element, tag, where):
@@ -240,6 +244,14 @@ def _text(element, tag, where):
     if not text:
         raise ValueError(f"{where} has no <{tag.replace('/', '><')}>.")
     return text
+
+
+def _flag(element, tag, where):
+    """A tag that says yes or no; False if there is none."""
+    text = element.findtext(tag, "").strip().lower()
+    if text not in _FLAGS:
+        raise ValueError(f"{where} has {text!r} in <{tag}>, which is neither 0 nor 1.")
+    return _FLAGS[text]
 
 
 def _number(element, tag, where):

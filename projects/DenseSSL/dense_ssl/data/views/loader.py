@@ -6,7 +6,7 @@ from collections import Counter
 
 import cv2
 import torch
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from torch.utils.data import DataLoader
 
 from ..sampler import build_batch_sampler
@@ -45,7 +45,7 @@ def _load_dicts(names, fields):
     dicts = [
         {"source": name, **{key: x[key] for key in fields if key in x}}
         for name in names
-        for x in DatasetCatalog.get(name)
+        for x in _dicts_of(name, labels="annotations" in fields)
     ]
     if "annotations" in fields and not any(x.get("annotations") for x in dicts):
         raise ValueError(
@@ -62,6 +62,12 @@ def _load_dicts(names, fields):
         ", ".join(f"{name} {counts[name]}" for name in names),
     )
     return dicts
+
+
+def _dicts_of(name, labels):
+    """The dicts of a data set; without labels where it can, because these may be faulty."""
+    read_images = MetadataCatalog.get(name).get("image_dicts")
+    return DatasetCatalog.get(name) if labels or read_images is None else read_images()
 
 
 def build_pretrain_loader(cfg, seed, num_views=None):
