@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from ...config.flat import flatten
 from .model import Gallery, Table
 from .pictures import SUFFIXES, read_picture
 from .tables import number_cell, text_cell
@@ -43,7 +44,7 @@ def _of_folder(place, run):
             f"{shown} · {run}" if run else shown,
             [x for x in mine if x],
             _tables(results if isinstance(results, dict) else {}),
-            _pairs(dict(_leaves(made_with))),
+            _pairs(dict(flatten(made_with, separator=" "))),
             str(content.get("source", "")),
         )
 
@@ -68,7 +69,7 @@ def _tables(results):
 
     Lists are what figures are drawn from: they stay in the file.
     """
-    nested = {k: dict(_leaves(v)) for k, v in results.items() if isinstance(v, dict)}
+    nested = {k: dict(flatten(v, separator=" ")) for k, v in results.items() if isinstance(v, dict)}
     tables = _pairs({k: v for k, v in results.items() if k not in nested})
     columns = [x for row in nested.values() for x, y in row.items() if _is_plain(y)]
     columns = list(dict.fromkeys(columns))[:_MOST_COLUMNS]
@@ -84,14 +85,6 @@ def _pairs(values):
     plain = [(k, v) for k, v in values.items() if _is_plain(v) and v not in (None, "")]
     rows = [[text_cell(k), _cell(v)] for k, v in plain[:_MOST_ROWS]]
     return [Table("", ["name", "value"], rows)] if rows else []
-
-
-def _leaves(node, prefix=""):
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key} ")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _is_plain(value):
