@@ -84,6 +84,11 @@ def run_settings(cfg):
     return json.loads(json.dumps(settings))
 
 
+def flat_defaults():
+    """Return {key: default} of all keys, as json reads them."""
+    return json.loads(json.dumps(dict(flatten(default_config()))))
+
+
 def fingerprint(path):
     """Return "sha256:..." of a weights file, and the options after a "?"; "" without a file."""
     if not path:
@@ -110,7 +115,7 @@ def differences(old, new, ignore=()):
     Returns:
         ["KEY: old value, now new value", ...].
     """
-    defaults = json.loads(json.dumps(dict(flatten(default_config()))))
+    defaults = flat_defaults()
     lines = []
     for key in sorted({*old, *new} - {*ignore, *FREE_KEYS}):
         before, after = (x.get(key, defaults.get(key)) for x in (old, new))

@@ -1,10 +1,8 @@
 """The settings of runs that are not the defaults."""
 
-import functools
 import json
 
-from ...config import default_config
-from ...config.flat import flatten
+from ..run_settings import flat_defaults
 from .model import Cell, Table
 from .tables import text_cell, without_common_folder
 
@@ -23,7 +21,7 @@ def settings_table(title, runs):
         title: of the table. runs: list of :class:`~.model.Run` of one kind.
     """
     shown = [x for x in runs if x.config][:_MOST_COLUMNS]
-    defaults = _defaults()
+    defaults = flat_defaults()
     keys = sorted({key for run in shown for key in run.config} - set(_LEFT_OUT))
     rows = []
     for key in keys:
@@ -37,11 +35,6 @@ def settings_table(title, runs):
     names = without_common_folder([x.name for x in shown])
     note = f"The first {len(shown)} of {len(runs)} runs." * (len(shown) < len(runs))
     return Table(title, ["key", "default", *names], rows, note)
-
-
-@functools.cache
-def _defaults():
-    return json.loads(json.dumps(dict(flatten(default_config()))))
 
 
 def _same(first, second):
