@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from ..checkpoint.files import atomic_file
+from ..utils.json_file import read_object
 from .run_origin import run_origin
 
 RECORD = "run.json"
@@ -39,11 +40,7 @@ def record_start(folder, iteration, device, processes, data):
 
 def read_record(folder):
     """Return the RECORD of a run, {} without one or where it is not whole."""
-    try:
-        found = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return read_object(Path(folder) / RECORD)
 
 
 def quoted(word):

@@ -1,9 +1,9 @@
 """What lies in folders named analyses: for each NAME.json its numbers, and NAME*.png or .svg."""
 
-import json
 from pathlib import Path
 
 from ...config.flat import flatten
+from ...utils.json_file import read_object
 from .model import Gallery, Table
 from .pictures import SUFFIXES, read_picture
 from .tables import number_cell, text_cell
@@ -35,7 +35,7 @@ def _of_folder(place, run):
     names += [x.with_suffix("") for x in pictures if not _owner(x, names)]
     for name in dict.fromkeys(names):
         mine = [read_picture(x) for x in pictures if _owner(x, names) == name]
-        content = _read(name.with_suffix(".json"))
+        content = read_object(name.with_suffix(".json"))
         results = content.get("results", content)
         made_with = content if "results" in content else {}
         made_with = {k: v for k, v in made_with.items() if k not in ("results", "analysis")}
@@ -53,15 +53,6 @@ def _owner(picture, names):
     stem = str(picture.with_suffix(""))
     found = [x for x in names if stem.startswith(str(x))]
     return max(found, key=lambda x: len(str(x)), default=None)
-
-
-def _read(path):
-    """Return the content of a json with names in it, {} if it is something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _tables(results):
