@@ -32,15 +32,15 @@ def read_scores(folder):
         FileNotFoundError: there is nothing of this.
     """
     folder = Path(folder)
-    files = sorted(folder.rglob("comparison.json")) if folder.is_dir() else []
+    comparisons = sorted(folder.rglob("comparison.json"))
+    runs = sorted(folder.rglob("metrics.json"))
     rows = {}
-    for path in files:
+    for path in comparisons:
         _add_comparison(rows, path)
-    if not files:
-        for path in sorted(folder.rglob("metrics.json")):
+    if not comparisons:
+        for path in runs:
             _add_run(rows, path.parent, folder)
-    analyses = [x for x in sorted(folder.rglob("*.json")) if "results" in _read(x)]
-    for path in analyses:
+    for path in sorted({*folder.rglob("*.json")} - {*comparisons, *runs}):
         _add_analysis(rows, _read(path))
     if not rows:
         raise FileNotFoundError(
@@ -74,7 +74,7 @@ def _add_run(rows, run, folder):
 
 
 def _add_analysis(rows, record):
-    for name, numbers in record["results"].items():
+    for name, numbers in record.get("results", {}).items():
         columns = {f"{record['analysis']} {key}": x for key, x in numbers.items() if _is_number(x)}
         same = [row for (backbone, _), row in rows.items() if backbone == name]
         for row in same or [rows.setdefault((name, name), {})]:
@@ -103,6 +103,6 @@ def _read(path):
     """Return the content of a json of one object, {} of another file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError):  # metrics.json has one object per line
+    except (UnicodeDecodeError, json.JSONDecodeError):
         return {}
     return content if isinstance(content, dict) else {}
