@@ -32,6 +32,20 @@ def _padded(pixels, side):
     return canvas
 
 
+def image_grid(rows, titles, height=2.5):
+    """Return a Figure and its (rows, len(titles)) axes without ticks; a title above each column.
+
+    Args:
+        height: of a row, in inches.
+    """
+    figure = Figure(figsize=(2.3 * len(titles), height * rows + 0.4), layout="constrained")
+    no_ticks = {"xticks": [], "yticks": []}
+    axes = figure.subplots(rows, len(titles), squeeze=False, subplot_kw=no_ticks)
+    for axis, title in zip(axes[0], titles):
+        axis.set_title(title, fontsize=9)
+    return figure, axes
+
+
 def as_figure(picture, dpi=110):
     """Return a matplotlib Figure that is a picture, pixel by pixel.
 

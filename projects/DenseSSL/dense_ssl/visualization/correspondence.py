@@ -8,6 +8,8 @@ from matplotlib import colormaps
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from .canvas import image_grid
+
 _POINTS = 100  # of a view; more of them hide it
 _GAP = 12  # pixels between two views in one picture
 
@@ -25,9 +27,7 @@ def draw_places(matches):
         matplotlib Figure.
     """
     first = next(iter(matches.values()))
-    columns = 2 + len(matches)
-    figure = Figure(figsize=(2.3 * columns, 2.5 * len(first) + 0.4), layout="constrained")
-    axes = figure.subplots(len(first), columns, squeeze=False)
+    figure, axes = image_grid(len(first), ["view 1", "view 2, right places", *matches])
     for row, match in enumerate(first):
         shown = _spread(match)
         here = _centres(shown, match.cells[0])
@@ -41,8 +41,6 @@ def draw_places(matches):
             _show(axis, other.pair[1], found, colours, other.cells[1], off)
             share = 100 * np.mean(other.distances()[other.valid].numpy() <= 1)
             axis.set_xlabel(f"{share:.0f} % within 1 cell", fontsize=8)
-    for axis, title in zip(axes[0], ["view 1", "view 2, right places", *matches]):
-        axis.set_title(title, fontsize=9)
     return figure
 
 
@@ -107,8 +105,6 @@ def _colours(points, cells):
 def _show(axis, view, points, colours, cells, off=None):
     pixels = view.plain()
     axis.imshow(0.75 * pixels / 255)  # so that bright points show
-    axis.set_xticks([])
-    axis.set_yticks([])
     places = _pixels(points, cells, len(pixels))
     off = np.zeros(len(places), bool) if off is None else off
     axis.scatter(*places[~off].T, s=16, c=colours[~off], edgecolors="black", linewidths=0.4)

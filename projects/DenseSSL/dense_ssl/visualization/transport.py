@@ -3,9 +3,8 @@
 import cv2
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.figure import Figure
 
-from .canvas import enlarged, side_by_side
+from .canvas import enlarged, image_grid, side_by_side
 from .sensitivity import outline
 
 
@@ -65,9 +64,7 @@ def draw_flows(flows):
         matplotlib Figure.
     """
     first = next(iter(flows.values()))
-    columns = 2 + len(flows)
-    figure = Figure(figsize=(2.3 * columns, 2.4 * len(first) + 0.4), layout="constrained")
-    axes = figure.subplots(len(first), columns, squeeze=False)
+    figure, axes = image_grid(len(first), ["view 1", "view 2, right place", *flows], height=2.4)
     for row, flow in enumerate(first):
         node = middle_cell(flow)
         place = flow.points[node].tolist()
@@ -82,8 +79,6 @@ def draw_flows(flows):
             _show(axis, other.pair[1], place, other.cells[1], "white")
             axis.imshow(share, extent=(-0.5, side, side, -0.5), cmap="jet", alpha=0.55, vmin=0,
                         vmax=max(x.max() for x in shares), interpolation="bilinear")  # fmt: skip
-    for axis, title in zip(axes[0], ["view 1", "view 2, right place", *flows]):
-        axis.set_title(title, fontsize=9)
     return figure
 
 
@@ -104,8 +99,6 @@ def _show(axis, view, place, cells, colour="blue"):
     """Show a view with a frame of a cell's size around a place, given as grid indices (x, y)."""
     pixels = view.plain()
     axis.imshow(pixels)
-    axis.set_xticks([])
-    axis.set_yticks([])
     width, height = len(pixels) / cells[1], len(pixels) / cells[0]
     outline(axis, (place[0] * width, place[1] * height,
                    (place[0] + 1) * width, (place[1] + 1) * height), colour)  # fmt: skip
