@@ -10,25 +10,15 @@ import numpy as np
 import pytest
 import torch
 from dataset_files import make_voc
-from detectron2.modeling import build_model
 from helpers import CONFIGS, ROOT, base_config, photo, tiny_config
-from tool_helpers import load_tool
+from tool_helpers import load_tool, save_run
 
 from dense_ssl.analysis.registry import all_analyses, flag
-from dense_ssl.checkpoint import Checkpointer, backbone_settings
 
 PAGE = (ROOT / "docs/analyses.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^python tools/.*$", PAGE, re.MULTILINE)
 SECTIONS = dict(re.findall(r"^## ([a-z-]+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 DETECTOR = "mini/finetune/COCO-Detection/faster_rcnn_R_18_FPN.yaml"
-
-
-def save_run(folder, cfg, **facts):
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(cfg.dump())
-    Checkpointer(build_model(cfg), str(folder), settings=backbone_settings(cfg), **facts).save(
-        "model_final"
-    )
 
 
 def detector_config(classes):

@@ -11,13 +11,11 @@ import pytest
 import torch
 from dataset_files import make_voc
 from detectron2.engine import default_argument_parser
-from detectron2.modeling import build_model
 from helpers import ROOT, TINY, tiny_config
-from tool_helpers import load_tool
+from tool_helpers import load_tool, save_run
 
 from dense_ssl.analysis.image_classification import ImageClassification
 from dense_ssl.analysis.registry import all_analyses, flag
-from dense_ssl.checkpoint import Checkpointer, backbone_settings
 from dense_ssl.engine import run
 
 pytest.importorskip("sklearn")
@@ -41,11 +39,7 @@ def made(tmp_path_factory):
     torch.manual_seed(0)
     for name in ("SCRL", "BYOL"):
         cfg = tiny_config(name, "unused", "", "MODEL.RESNETS.OUT_FEATURES", ["res5"])
-        place = folder / "output" / f"my_{name.lower()}"
-        place.mkdir(parents=True)
-        (place / "config.yaml").write_text(cfg.dump())
-        saver = Checkpointer(build_model(cfg), str(place), settings=backbone_settings(cfg))
-        saver.save("model_final")
+        save_run(folder / "output" / f"my_{name.lower()}", cfg)
     rng = np.random.default_rng(0)
     for part in ("imagenet/train", "imagenet/val", "photos/train", "photos/test",
                  "places365/train", "places365/val", "eurosat"):  # fmt: skip

@@ -7,27 +7,19 @@ import numpy as np
 import pytest
 import torch
 from dataset_files import make_coco, make_voc
-from detectron2.modeling import build_model
 from helpers import photo, tiny_config
+from tool_helpers import save_pretraining
 
 from dense_ssl.analysis.job import RANDOM, Job, random_backbone
 from dense_ssl.analysis.matching import Matching
 from dense_ssl.analysis.registry import Analysis, all_analyses, choose_level
 from dense_ssl.analysis.samples import Samples
-from dense_ssl.checkpoint import Checkpointer, backbone_settings
 from dense_ssl.modeling.backbones import ask_for_finer_maps
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The folder of a pre-training."""
-    folder = tmp_path_factory.mktemp("job") / "run"
-    cfg = tiny_config("BYOL", "unused", folder)
-    torch.manual_seed(3)
-    folder.mkdir()
-    (folder / "config.yaml").write_text(cfg.dump())
-    Checkpointer(build_model(cfg), str(folder), settings=backbone_settings(cfg)).save("model_final")
-    return folder
+    return save_pretraining(tmp_path_factory.mktemp("runs") / "pre")
 
 
 @pytest.fixture

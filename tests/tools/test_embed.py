@@ -6,26 +6,16 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-import torch
-from detectron2.modeling import build_model
-from helpers import photo, tiny_config
-from tool_helpers import load_tool
+from helpers import photo
+from tool_helpers import load_tool, save_pretraining
 
 from dense_ssl import load_backbone
 from dense_ssl.analysis.embedding import Embedding, nearest, same_class_share
-from dense_ssl.checkpoint import Checkpointer, backbone_settings
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The folder of a pre-training."""
-    folder = tmp_path_factory.mktemp("runs") / "pre"
-    cfg = tiny_config("BYOL", "unused", folder)
-    torch.manual_seed(0)
-    folder.mkdir()
-    (folder / "config.yaml").write_text(cfg.dump())
-    Checkpointer(build_model(cfg), str(folder), settings=backbone_settings(cfg)).save("model_final")
-    return folder
+    return save_pretraining(tmp_path_factory.mktemp("runs") / "pre")
 
 
 @pytest.fixture
