@@ -60,8 +60,8 @@ def test_the_protocol_is_that_of_the_paper(name):
         found[i] = optimizer.param_groups[0]["lr"]
         optimizer._opt_called = True
         scheduler.step()
-    wanted = {round(k * cfg.SOLVER.MAX_ITER): x for k, x in rates.items()}
-    assert {k: found[k] for k in wanted} == pytest.approx(wanted, rel=2e-3)
+    expected = {round(k * cfg.SOLVER.MAX_ITER): x for k, x in rates.items()}
+    assert {k: found[k] for k in expected} == pytest.approx(expected, rel=2e-3)
 
 
 def test_the_mini_model_learns():
