@@ -1,34 +1,45 @@
-"""Reading images of all common formats as 8-bit RGB."""
+"""The reader of images of both stages: all common formats as 8-bit RGB, or an error."""
 
 import io
+import struct
 
 import cv2
 import numpy as np
+from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.utils.file_io import PathManager
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-_TIFF_STARTS = (b"II*\0", b"MM\0*")
+from ..utils.native_messages import native_messages
+from .deep_images import TIFF_STARTS, is_deep, read_deep, upright
+
 # OpenCV 4.11 and later decode straight to RGB.
 _DECODE_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
 # A JPEG stream ends with this marker; cameras may append a few bytes.
 _JPEG_START, _JPEG_END, _TAIL = b"\xff\xd8", b"\xff\xd9", 64
+# What libjpeg reports when it fills pixels up with grey. It also counts "extraneous bytes", which
+# many cameras write and which change no pixel.
+_JPEG_DAMAGE = ("premature end", "bad Huffman code", "RST", "bad progression", "bogus")
+# The chunks that hold EXIF in PNG and WebP; not every OpenCV applies their orientation.
+_EXIF_CHUNKS = {b"\x89PNG": b"eXIf", b"RIFF": b"EXIF"}
 
 
 class BrokenImageError(OSError):
-    """An image file that is missing, cut off or not an image."""
+    """An image file that is missing, cut off, damaged or not an image."""
 
 
-def read_image(path):
+def read_image(path, channels="RGB"):
     """Read an image file.
 
-    JPEG, PNG, WebP, BMP, TIFF; grey, palette, RGBA (alpha dropped), CMYK and 16-bit images; the
-    EXIF orientation is applied.
+    JPEG, PNG, WebP, BMP, TIFF; grey, palette, 1-bit, RGBA (alpha dropped) and CMYK images; images
+    with more than 8 bits by the rule of :func:`~dense_ssl.data.deep_images.to_8_bits`. The EXIF
+    orientation is applied.
 
     Args:
         path: file name, anything iopath's PathManager opens.
+        channels: "RGB", "BGR", or any other INPUT.FORMAT of detectron2.
 
     Returns:
-        uint8 (H, W, 3), RGB, contiguous.
+        uint8 (H, W, 3), contiguous in RGB. Other formats have detectron2's shape and type.
 
     Raises:
         BrokenImageError: names the file and the reason.
@@ -36,23 +47,52 @@ def read_image(path):
     try:
         with PathManager.open(str(path), "rb") as file:
             data = file.read()
-    except OSError as error:
-        raise BrokenImageError(f"{path}: {error.strerror or error}") from error
-    if not data:
-        raise BrokenImageError(f"{path}: the file is empty")
-    if data.startswith(_TIFF_STARTS):  # OpenCV would multiply the colours with their alpha
-        try:
-            return _read_with_pillow(path, data)
-        except BrokenImageError:
-            pass  # 16 bits per colour, which Pillow cannot read; or broken, which OpenCV reports
-    image = None if _is_cut_off(data) else _decode(np.frombuffer(data, np.uint8))
-    if image is None:  # Pillow may read what OpenCV cannot; it also says what is wrong
-        return _read_with_pillow(path, data)
-    return image
+        if not data:
+            raise ValueError("the file is empty")
+        image = _decode(data)
+    except UnidentifiedImageError as error:  # its own text holds a memory address
+        raise BrokenImageError(f"{path}: not an image of a known format") from error
+    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BrokenImageError(f"{path}: {reason}") from error
+    if channels == "RGB":
+        return image
+    if channels == "BGR":
+        return image[:, :, ::-1]
+    return convert_PIL_to_numpy(Image.fromarray(image), channels)
 
 
 def _decode(data):
+    """Decode the bytes of a file to uint8 (H, W, 3)."""
+    image = None
+    if is_deep(data):
+        image = read_deep(data)
+    elif data.startswith(_JPEG_START):
+        image = _decode_jpeg(data)
+    elif not data.startswith(TIFF_STARTS) and _EXIF_CHUNKS.get(data[:4], data) not in data:
+        image = _decode_with_opencv(data)
+    if image is not None:
+        return image
+    # TIFF, where OpenCV would multiply the colours with their alpha, and what OpenCV cannot read:
+    # Pillow may, and it says what is wrong
+    with Image.open(io.BytesIO(data)) as image:
+        return np.ascontiguousarray(upright(image).convert("RGB"))
+
+
+def _decode_jpeg(data):
+    """Return the pixels of a JPEG; None if it has no end, where OpenCV may add grey."""
+    if _JPEG_END not in data[-_TAIL:]:
+        return None
+    with native_messages(_JPEG_DAMAGE) as damage:
+        image = _decode_with_opencv(data)
+    if damage:
+        raise ValueError(f"the file is damaged, parts of the picture are lost ({damage[0]})")
+    return image
+
+
+def _decode_with_opencv(data):
     """Decode to RGB with OpenCV; return None if it fails."""
+    data = np.frombuffer(data, np.uint8)
     try:
         if _DECODE_RGB is not None:
             return cv2.imdecode(data, _DECODE_RGB)
@@ -60,22 +100,3 @@ def _decode(data):
     except cv2.error:
         return None
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-
-
-def _is_cut_off(data):
-    """Return True if a JPEG has no end; OpenCV would fill the rest with grey without an error."""
-    return data.startswith(_JPEG_START) and _JPEG_END not in data[-_TAIL:]
-
-
-def _read_with_pillow(path, data):
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # 16 bit: keep the high byte, as OpenCV does
-                high = np.asarray(image).astype(np.int64) >> 8
-                image = Image.fromarray(high.clip(0, 255).astype(np.uint8))
-            return np.ascontiguousarray(image.convert("RGB"))
-    except UnidentifiedImageError as error:  # its own text holds a memory address
-        raise BrokenImageError(f"{path}: not an image of a known format") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BrokenImageError(f"{path}: {error}") from error
