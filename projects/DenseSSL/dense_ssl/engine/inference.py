@@ -4,12 +4,12 @@ import contextlib
 
 import numpy as np
 import torch
-from detectron2.data import transforms as T
 from detectron2.structures import ImageList
 from torch import nn
 from torch.nn import functional as F
 
 from ..checkpoint.labels import labels_in
+from ..data.finetune.images import ResizeShortestEdge
 from ..data.finetune.labels import training_labels
 from ..data.image_io import read_image
 from ..data.sources.entries import resolve_dataset
@@ -69,7 +69,7 @@ class Detector:
     def __init__(self, model, cfg, labels=None):
         self.model, self.cfg, self.labels = model.eval(), cfg, labels or {}
         node = cfg.INPUT
-        self._resize = T.ResizeShortestEdge(node.MIN_SIZE_TEST, node.MAX_SIZE_TEST)
+        self._resize = ResizeShortestEdge(node.MIN_SIZE_TEST, node.MAX_SIZE_TEST)
 
     def __call__(self, image):
         """Predict on one image, resized as in the evaluation.

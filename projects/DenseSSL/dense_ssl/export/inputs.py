@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from detectron2.data import transforms as T
 
+from ..data.finetune.images import ResizeShortestEdge
 from ..data.image_io import read_image
 from ..data.sources.folder import list_image_folder
 from ..engine.inference import as_tensor
@@ -41,7 +42,7 @@ def _resize(cfg, kind, size):
     shortest, longest = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
     if kind == "backbone":
         shortest, longest = _BACKBONE_SIDE, 2 * _BACKBONE_SIDE
-    return T.ResizeShortestEdge([shortest, shortest], longest)
+    return ResizeShortestEdge([shortest, shortest], longest)
 
 
 def compared_inputs(images, batched, fixed):

@@ -6,8 +6,9 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from PIL import Image
 
 from ...utils.checks import require_one_of
-from ..image_io import read_image
+from ...utils.errors import prefix_errors
 from ..views.crops import draw_crop
+from .images import data_key, load_image
 
 _FILTERS = {"bilinear": Image.BILINEAR, "bicubic": Image.BICUBIC}
 _RATIO = (3 / 4, 4 / 3)  # width / height of a random crop, as in all protocols
@@ -42,7 +43,8 @@ class ImageMapper:
         self.flips = {"horizontal": (1,), "vertical": (0,)}.get(node.RANDOM_FLIP, ())
 
     def __call__(self, item):
-        image = read_image(item["file_name"])
+        with prefix_errors(data_key(self.is_train)):
+            image = load_image(dict(item), "RGB")
         if self.is_train:
             # SeededDataset seeds numpy's global generator for each image
             rng = np.random.default_rng(np.random.randint(2**31))

@@ -7,7 +7,6 @@ from collections import Counter
 import numpy as np
 import torch
 from detectron2.data import (
-    DatasetMapper,
     MetadataCatalog,
     build_detection_test_loader,
     build_detection_train_loader,
@@ -17,6 +16,7 @@ from detectron2.data.common import DatasetFromList
 from torch.utils.data import DataLoader, Dataset
 
 from ..sampler import GroupedBatchSampler, build_batch_sampler
+from .detection_mapper import DetectionMapper
 from .image_mapper import ImageMapper, classifies_images
 from .region_mapper import RegionMapper, classifies_regions
 from .semantic_mapper import SemanticMapper, is_semantic, semantic_dataset_dicts
@@ -27,8 +27,9 @@ _TEST_BATCH = 32
 def build_finetune_loader(cfg, seed):
     """Build the loader of a detector or segmentor; a batch is a list of detectron2's dicts.
 
-    Images, augmentation and grouping are detectron2's (``DatasetMapper``, portrait and landscape
-    images in separate batches), except for semantic segmentation
+    Images are read as in pre-training. Augmentation and grouping are detectron2's
+    (:class:`~.detection_mapper.DetectionMapper`, portrait and landscape images in separate
+    batches), except for semantic segmentation
     (:class:`~dense_ssl.data.finetune.semantic_mapper.SemanticMapper`; grouped if the sizes are
     known) and the classification of boxes (:class:`~.region_mapper.RegionMapper`) and of whole
     images (:class:`~.image_mapper.ImageMapper`). The order and the random numbers of the
@@ -53,11 +54,10 @@ def build_finetune_loader(cfg, seed):
 
 def build_evaluation_loader(cfg, dataset_name):
     """Build the loader of a data set in its order, each image once."""
-    own = _own_mapper(cfg)
-    mapper = own(cfg, False) if own else None
+    mapper = _mapper_class(cfg)
     # images of one size are computed in batches
-    batch = {"batch_size": _TEST_BATCH} if own is ImageMapper else {}
-    return build_detection_test_loader(cfg, dataset_name, mapper=mapper, **batch)
+    batch = {"batch_size": _TEST_BATCH} if mapper is ImageMapper else {}
+    return build_detection_test_loader(cfg, dataset_name, mapper=mapper(cfg, False), **batch)
 
 
 def count_training_images(cfg):
@@ -76,17 +76,16 @@ def count_training_objects(cfg):
 
 def _training_data(cfg):
     """Return (dicts of DATASETS.TRAIN, mapper)."""
-    mapper = _own_mapper(cfg) or DatasetMapper
-    return _training_dicts(cfg), mapper(cfg, True)
+    return _training_dicts(cfg), _mapper_class(cfg)(cfg, True)
 
 
-def _own_mapper(cfg):
-    """Return the mapper of a META_ARCHITECTURE that has one of its own, else None."""
+def _mapper_class(cfg):
+    """Return the mapper of the config's META_ARCHITECTURE."""
     if is_semantic(cfg):
         return SemanticMapper
     if classifies_images(cfg):
         return ImageMapper
-    return RegionMapper if classifies_regions(cfg) else None
+    return RegionMapper if classifies_regions(cfg) else DetectionMapper
 
 
 def _training_dicts(cfg):

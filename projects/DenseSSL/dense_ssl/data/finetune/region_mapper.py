@@ -2,10 +2,12 @@
 
 import numpy as np
 import torch
-from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, BoxMode, Instances
+
+from ...utils.errors import prefix_errors
+from .images import data_key, load_image
 
 
 def counted(dataset_dict):
@@ -50,11 +52,11 @@ class RegionMapper:
                 )
             )
         self.augmentations = T.AugmentationList(steps)
-        self.image_format = node.FORMAT
+        self.is_train, self.image_format = is_train, node.FORMAT
 
     def __call__(self, item):
-        image = detection_utils.read_image(item["file_name"], format=self.image_format)
-        detection_utils.check_image_size(item, image)
+        with prefix_errors(data_key(self.is_train)):
+            image = load_image(item, self.image_format)
         boxes = np.array(boxes_of(item), np.float64).reshape(-1, 4)
         aug_input = T.AugInput(image, boxes=boxes)
         self.augmentations(aug_input)

@@ -8,8 +8,8 @@ from detectron2.data import transforms as T
 from detectron2.modeling import META_ARCH_REGISTRY, SemanticSegmentor
 
 from ...utils.errors import prefix_errors
-from ..image_io import BrokenImageError
 from ..sources.label_maps import IGNORED, LabelReader, check_label_size
+from .images import data_key, keep_thin_images, load_image
 
 
 def is_semantic(cfg):
@@ -85,12 +85,12 @@ class SemanticMapper:
         }
 
     def __call__(self, item):
-        with prefix_errors("DATASETS.TRAIN" if self.is_train else "DATASETS.TEST"):
+        with prefix_errors(data_key(self.is_train)):
             return self._map(dict(item))
 
     def _map(self, item):
         path = item.pop("sem_seg_file_name", None)
-        image = self._read_image(item)
+        image = load_image(item, self.image_format)
         labels = self._read_labels(path, item, image.shape[:2])
         aug_input = T.AugInput(image, sem_seg=labels)
         self.augmentations(aug_input)
@@ -102,16 +102,6 @@ class SemanticMapper:
         # (H, W, C) -> (C, H, W)
         item["image"] = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         return item
-
-    def _read_image(self, item):
-        """Return (H, W, C); set ``height`` and ``width`` of the dict, or raise if they differ."""
-        try:
-            image = detection_utils.read_image(item["file_name"], format=self.image_format)
-        except OSError as error:
-            reason = error.strerror or error
-            raise BrokenImageError(f"{item['file_name']!r}: {reason}") from error
-        detection_utils.check_image_size(item, image)
-        return image
 
     def _read_labels(self, path, item, size):
         """Return (H, W), or None at test time, when only the size of a label map is checked."""
@@ -137,7 +127,7 @@ class SemanticMapper:
 
 def build_augmentations(cfg, is_train):
     """Build detectron2's augmentations: a resize; in training also crop, colours and flip."""
-    resize, *flip = detection_utils.build_augmentation(cfg, is_train)
+    resize, *flip = keep_thin_images(detection_utils.build_augmentation(cfg, is_train))
     if not is_train:
         return [resize]
     if cfg.INPUT.SCALE_RANGE:
