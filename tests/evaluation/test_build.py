@@ -166,6 +166,32 @@ def test_voc_names_may_hold_slashes_and_spaces(tmp_path):
     assert results["bbox"]["AP-red cell/old"] == results["bbox"]["AP"] == 100
 
 
+@pytest.mark.parametrize("word", ["false", "False", "no", "0", " 0 ", ""])
+@pytest.mark.parametrize("opposite", ["true", "TRUE", "yes", "1"])
+def test_voc_takes_difficult_as_a_number_or_a_word(tmp_path, word, opposite):
+    tags = [f"<difficult>{x}</difficult>" for x in (word, opposite)]
+    objects = {"1": [("cat", tags[0], 2, 3, 20, 21), ("cat", tags[1], 22, 3, 30, 12)]}
+    name = resolve_dataset(f"voc:{make_voc(tmp_path, objects)}:train")
+    predictions = perfect(name)
+    predictions[0][1]["instances"] = predictions[0][1]["instances"][:1]
+    assert score(evaluator_of(tmp_path, name), predictions)["bbox"]["AP"] == 100
+
+
+def test_voc_refuses_another_word_for_difficult(tmp_path):
+    root = make_voc(tmp_path, {"1": [("cat", "<difficult>maybe</difficult>", 2, 3, 20, 21)]})
+    with pytest.raises(ValueError, match=r"object 1 of '.*1\.xml' has 'maybe' in <difficult>"):
+        DatasetCatalog.get(resolve_dataset(f"voc:{root}:train"))
+
+
+def test_voc_scores_files_in_the_encoding_that_they_declare(tmp_path):
+    root = make_voc(tmp_path, {"1": [("Käfer", EASY, 2, 3, 20, 21)]})
+    path = root / "Annotations/1.xml"
+    text = '<?xml version="1.0" encoding="ISO-8859-1"?>' + path.read_text(encoding="utf-8")
+    path.write_text(text, encoding="latin-1")
+    name = resolve_dataset(f"voc:{root}:train")
+    assert score(evaluator_of(tmp_path, name), perfect(name))["bbox"]["AP-Käfer"] == 100
+
+
 @pytest.mark.parametrize("tags", ["", "<difficult>0</difficult>", "<difficult/><truncated/>"])
 def test_voc_scores_annotations_with_nothing_but_boxes(tmp_path, tags):
     objects = {"1": [("cat", tags, 3.4, 2, 20.6, 25)], "2": [("dog", "", 1, 1, 9, 9)]}

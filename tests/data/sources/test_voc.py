@@ -7,7 +7,9 @@ import pytest
 from dataset_files import OBJECT, make_cfg, make_voc
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.pascal_voc import CLASS_NAMES, load_voc_instances
+from detectron2.data.detection_utils import check_image_size, read_image
 from helpers import recorded_log
+from PIL import ExifTags, Image
 
 from dense_ssl.data.finetune.label_space import resolve_labels
 from dense_ssl.data.sources.entries import resolve_dataset
@@ -166,3 +168,13 @@ def test_voc_image_must_exist(tmp_path):
 def test_real_voc_string_equals_the_builtin_name():
     name = resolve_dataset(f"voc:{ROOT}/VOC2012:trainval")
     assert DatasetCatalog.get(name) == DatasetCatalog.get("voc_2012_trainval")
+
+
+def test_voc_without_sizes_takes_that_of_the_turned_photo(tmp_path):
+    root = make_voc(tmp_path, {"1": [("cat", "", 1, 2, 30, 20)]}, size="")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (30, 40)).save(root / "JPEGImages/1.jpg", exif=exif)
+    (item,) = DatasetCatalog.get(resolve_dataset(f"voc:{root}:train"))
+    assert (item["width"], item["height"]) == (40, 30)
+    check_image_size(item, read_image(item["file_name"], "RGB"))
