@@ -10,6 +10,15 @@ _lock = threading.Lock()
 _file = None, None  # (process that opened it, file); a forked process must not share it
 
 
+def _renew_lock():
+    """In a forked process: a thread that exists no more may have held the lock."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
 @contextlib.contextmanager
 def native_messages(patterns):
     """Catch lines that code in C prints to the standard error stream.
