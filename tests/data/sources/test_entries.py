@@ -1,12 +1,15 @@
 """Dataset strings and image folders."""
 
+import logging
 import os
 
+import numpy as np
 import pytest
 from dataset_files import make_cfg, make_coco, make_image
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
+from dense_ssl.data.image_io import read_image
 from dense_ssl.data.sources.entries import register_datasets, resolve_dataset
 from dense_ssl.data.sources.folder import list_image_folder
 
@@ -140,3 +143,21 @@ def test_builtin_folders_are_found_below_the_root(tmp_path, monkeypatch):
     for name, file in (("imagenet_train", "1.png"), ("coco_2017_unlabeled", "2.png")):
         (image,) = DatasetCatalog.get(name)
         assert image["file_name"].endswith(file)
+
+
+def test_images_of_any_extension_are_used_and_other_files_counted(tmp_path, caplog):
+    picture = Image.new("RGB", (12, 8), (200, 40, 90))
+    kinds = {"a.jpg": "JPEG", "b.JPG": "JPEG", "c.jfif": "JPEG", "d.jpe": "JPEG", "e.gif": "GIF",
+             "f.ppm": "PPM", "g.jp2": "JPEG2000", "h.avif": "AVIF", "i.TIFF": "TIFF"}  # fmt: skip
+    kinds = {name: kind for name, kind in kinds.items() if kind in Image.SAVE}
+    for name, kind in kinds.items():
+        picture.save(tmp_path / name, kind)
+    for name in ("x.heic", "y.txt", "z.txt", "none"):
+        (tmp_path / name).write_bytes(b"?")
+    with caplog.at_level(logging.INFO):
+        dicts = DatasetCatalog.get(resolve_dataset(f"folder:{tmp_path}"))
+    assert [os.path.basename(x["file_name"]) for x in dicts] == list(kinds)
+    for item in dicts:
+        assert np.abs(read_image(item["file_name"]).astype(int) - (200, 40, 90)).max() < 12
+    assert f"{len(kinds)} images; left out by their extensions: 2 x .txt, " in caplog.text
+    assert "1 x .heic" in caplog.text and "1 without" in caplog.text

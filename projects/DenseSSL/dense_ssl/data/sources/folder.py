@@ -1,13 +1,24 @@
 """Folders of images without labels."""
 
 import functools
+import logging
 import os
 from collections import Counter
+
+from PIL import Image
 
 from ...utils.progress import progress
 from .paths import located
 
-IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff"})
+logger = logging.getLogger(__name__)
+
+# Pillow's names of formats for photos. Which of them it can read depends on how it was built.
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+IMAGE_EXTENSIONS = frozenset(
+    extension[1:]
+    for extension, name in Image.registered_extensions().items()
+    if name in _FORMATS and name in Image.OPEN
+)
 
 
 def folder_dataset(path):
@@ -34,12 +45,14 @@ def list_image_folder(path):
     check_folder(folder, "a folder of images")
     others = Counter()
     names = list(progress(_image_files(folder, frozenset(), others), f"Listing {path}"))
+    seen = ", ".join(f"{n} x .{x}" if x else f"{n} without" for x, n in others.most_common(8))
     if not names:
-        seen = ", ".join(f"{n} x .{x}" if x else f"{n} without" for x, n in others.most_common(8))
         raise ValueError(
             f"no images in {path!r} or below. Looked for the extensions "
             f"{', '.join(sorted(IMAGE_EXTENSIONS))}; found {seen or 'no files at all'}."
         )
+    if others:
+        logger.info("%s: %d images; left out by their extensions: %s", path, len(names), seen)
     return [{"file_name": name, "image_id": i} for i, name in enumerate(names)]
 
 
