@@ -105,6 +105,14 @@ FAULTS = {
         {"annotations": several({"bbox": [1, float("nan"), 2, 3]})},
         "annotation 1 is .1, nan, 2, 3.; it must be four numbers",
     ),
+    "a box of words": (
+        {
+            "annotations": several(
+                {"bbox": ["1", "2", "3", "4"]}, {"area": 0, "iscrowd": 0, "id": 0}
+            )
+        },
+        "annotation 1 is .'1', '2', '3', '4'.; it must be four numbers",
+    ),
     "a box of three numbers": ({"annotations": several({"bbox": [1, 2, 3]})}, "must be four num"),
 }
 

@@ -39,7 +39,7 @@ def coco_dataset(name, json_file, image_root):
     if not os.path.isfile(json_file):
         raise FileNotFoundError(f"the annotation file {json_file!r} does not exist.")
     check_folder(image_root, f"the folder of the images in {json_file!r}")
-    data = read_coco(json_file)
+    data, encoding = read_coco(json_file)
     categories = sorted(data.get("categories") or [], key=lambda x: x["id"])
     annotations = data.get("annotations") or []
     metadata = {
@@ -52,7 +52,7 @@ def coco_dataset(name, json_file, image_root):
         return metadata["image_dicts"], metadata
     used = {x.get("category_id") for x in annotations}
     data = {**data, "categories": categories, "annotations": annotations}
-    path, changes = for_tools(json_file, data)
+    path, changes = for_tools(json_file, data, encoding)
     error, notes = label_faults(json_file, data)
     metadata.update(
         json_file=path,
@@ -94,9 +94,10 @@ def _load(json_file, image_root, name, error=""):
     if error:
         raise ValueError(error)
     try:
-        dicts = (
-            load_coco_json(json_file, image_root, name) if name else read_coco(json_file)["images"]
-        )
+        if name:
+            dicts = load_coco_json(json_file, image_root, name)
+        else:
+            dicts = read_coco(json_file)[0]["images"]
     except (AssertionError, KeyError, TypeError) as error:
         raise ValueError(f"cannot read {json_file!r} as COCO annotations: {error!r}") from error
     if not name:

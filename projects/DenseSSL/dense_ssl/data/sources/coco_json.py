@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections import Counter
 
-from ...utils.text_files import read_text
+from ...utils.text_files import read_encoded
 
 # What the json must have; categories may be absent as a whole.
 _FIELDS = {"images": ("id", "file_name"), "categories": ("id", "name")}
@@ -17,9 +17,10 @@ _MARGIN = 2
 
 
 def read_coco(json_file):
-    """Return the content of a COCO json; ValueError if it is none."""
+    """Return (content, encoding) of a COCO json; ValueError if it is none."""
+    text, encoding = read_encoded(json_file)
     try:
-        data = json.loads(read_text(json_file))
+        data = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{json_file!r} is not valid json ({error}). Was it cut off while being copied?"
@@ -34,7 +35,7 @@ def read_coco(json_file):
                 f"{' and '.join(map(repr, fields))}."
             )
     _refuse_repeated(json_file, "images", data["images"], "Were files merged without renumbering?")
-    return data
+    return data, encoding
 
 
 def label_faults(json_file, data):
@@ -59,7 +60,7 @@ def _check_labels(json_file, data):
     return _odd_boxes(json_file, data)
 
 
-def for_tools(json_file, data):
+def for_tools(json_file, data, encoding):
     """Return the path of a json that pycocotools scores correctly.
 
     That is the file itself, or a copy in a temporary folder that lasts as long as the process, if
@@ -80,7 +81,7 @@ def for_tools(json_file, data):
     lack = sum("area" not in x for x in annotations)
     if lack:
         notes.append(f"{lack} annotations have no area: width x height of the box")
-    if not notes and all("iscrowd" in x for x in annotations) and _is_plain(json_file):
+    if not notes and all("iscrowd" in x for x in annotations) and encoding == "utf-8":
         return json_file, []
     annotations = [{"iscrowd": 0, **_area(x), **x} for x in annotations]
     path = os.path.join(_folder(), f"{len(os.listdir(_folder()))}_{os.path.basename(json_file)}")
@@ -91,17 +92,16 @@ def for_tools(json_file, data):
 
 def _area(annotation):
     box = annotation.get("bbox")
-    return {"area": box[2] * box[3]} if box and len(box) == 4 else {}
+    return {"area": box[2] * box[3]} if _is_box(box) else {}
 
 
-def _is_plain(json_file):
-    """True if a file is UTF-8 without a byte order mark."""
-    with open(json_file, "rb") as file:
-        content = file.read()
-    try:
-        return not content.decode("utf-8").startswith("\ufeff")
-    except UnicodeDecodeError:
-        return False
+def _is_box(box):
+    """True for a list of four finite numbers."""
+    return (
+        isinstance(box, list)
+        and len(box) == 4
+        and all(isinstance(x, (int, float)) and math.isfinite(x) for x in box)
+    )
 
 
 _kept = []  # the temporary folder of this process, deleted at its end
@@ -126,12 +126,11 @@ def _refuse_repeated(json_file, part, entries, fix):
 def _odd_boxes(json_file, data):
     """Count boxes that are empty, or that leave their image; ValueError for NaN."""
     sizes = {x["id"]: (x.get("width"), x.get("height")) for x in data["images"]}
+    annotations = [x for x in data["annotations"] if x.get("bbox") is not None]
     empty, outside = [], []
-    for annotation in data["annotations"]:
-        box = annotation.get("bbox")
-        if box is None:
-            continue
-        if len(box) != 4 or not all(isinstance(x, (int, float)) and math.isfinite(x) for x in box):
+    for annotation in annotations:
+        box = annotation["bbox"]
+        if not _is_box(box):
             raise ValueError(
                 f"{json_file!r}: the bbox of annotation {annotation.get('id')!r} is {box}; it must "
                 "be four numbers: x, y, width, height."
@@ -141,7 +140,7 @@ def _odd_boxes(json_file, data):
             empty.append(annotation)
         elif _leaves(x, y, x + width, y + height, *sizes.get(annotation.get("image_id"), (0, 0))):
             outside.append(annotation)
-    total, notes = len(data["annotations"]), []
+    total, notes = len(annotations), []
     if empty:
         notes.append(f"{len(empty)} of {total} boxes have no area, first {_shown(empty[0])}")
     if outside:
@@ -151,7 +150,7 @@ def _odd_boxes(json_file, data):
         notes.append(
             f"{len(outside)} of {total} boxes leave their image, first {_shown(outside[0])}{hint}"
         )
-    if total and not empty and all(max(x.get("bbox", (2,))) <= 1 for x in data["annotations"]):
+    if total and not empty and all(max(x["bbox"]) <= 1 for x in annotations):
         notes.append("no number of a bbox is above 1: are they shares of the image's sides? They "
                      "must be pixels")  # fmt: skip
     return notes

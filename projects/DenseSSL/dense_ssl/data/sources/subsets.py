@@ -14,7 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 _NAME = re.compile(r"(?P<base>.+)_(?P<percent>\d+(?:\.\d+)?)pct_seed(?P<seed>\d+)")
 # What reads all images of the base, such as an evaluator: not copied to a share.
-_EVALUATION = ("name", "evaluator_type", "json_file", "dirname", "split", "image_dicts")
+_OF_THE_WHOLE = ("name", "evaluator_type", "json_file", "dirname", "split", "image_dicts")
 
 
 def parse_subset(entry):
@@ -63,4 +63,4 @@ def _load(name, base, percent, seed):
 
 def _copy_metadata(name, base):
     values = MetadataCatalog.get(base).as_dict()
-    MetadataCatalog.get(name).set(**{k: x for k, x in values.items() if k not in _EVALUATION})
+    MetadataCatalog.get(name).set(**{k: x for k, x in values.items() if k not in _OF_THE_WHOLE})
