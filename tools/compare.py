@@ -94,7 +94,7 @@ def parse_arguments(arguments):
         help="run each protocol with each value of a key, such as SOLVER.BASE_LR 0.01 0.02, on "
         "the first seed, and the best value of each backbone on the others")  # fmt: skip
     add("--probe", default="", metavar="FEATURE",
-        help="also classify the boxes of the data by a linear model on this feature map of each "
+        help="also classify the boxes or label maps of the data on this feature map of each "
         "backbone (tools/roi_probe.py), and correlate with the other scores")  # fmt: skip
     add("--pretrain-opts", nargs="+", default=[], metavar="KEY VALUE",
         help="config keys for every pre-training")  # fmt: skip

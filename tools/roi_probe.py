@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Classify ground-truth boxes by a linear model on a frozen backbone (SCRL's RoI-linear, small).
+"""Classify ground-truth boxes or cells of label maps by a frozen backbone.
+
+The small form of SCRL's RoI-linear evaluation.
 
     python tools/roi_probe.py --config-file configs/mini/pretrain/scrl_R_18.yaml \\
         MODEL.WEIGHTS output/mini/scrl_R_18/backbone.pkl \\

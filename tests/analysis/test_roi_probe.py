@@ -18,6 +18,7 @@ from torch import nn
 from dense_ssl.analysis import roi_probe
 from dense_ssl.analysis.roi_probe import BoxFeatures, choose_images, collect, roi_linear
 from dense_ssl.checkpoint import Checkpointer, backbone_settings
+from dense_ssl.data.sources.entries import resolve_dataset
 from dense_ssl.reports.run_results import final_evaluation
 from dense_ssl.scenes import SceneSpec, write_scenes
 
@@ -69,8 +70,30 @@ def test_boxes_are_pooled_from_where_they_are(painted):
 
 def test_separable_classes_are_separated(painted):
     result = roi_linear(model(), "probe_train", "probe_test", norm_images=4)
-    assert result["accuracy"] == result["class_accuracy"] == 100
+    assert result["accuracy"] == result["class_accuracy"] == result["knn"] == 100
     assert result["train_boxes"] == 36 and result["test_boxes"] == 18
+
+
+def test_label_maps_count_as_the_boxes_of_their_cells(tmp_path, restore_catalogs):
+    """64 pixels and a stride of 8: 8 x 8 cells; those without half a class do not count."""
+    rng, lines = np.random.default_rng(0), "".join(f"{i} {x}\n" for i, x in enumerate("abc"))
+    (tmp_path / "classes.txt").write_text(lines)
+    for part, count in (("train", 3), ("test", 2)):
+        for folder in ("images", "labels"):
+            (tmp_path / part / folder).mkdir(parents=True)
+        for i in range(count):
+            labels = rng.integers(0, 3, (8, 8)).astype(np.uint8).repeat(10, 0).repeat(10, 1)
+            image = np.array(COLOURS, np.uint8)[labels]
+            labels[:10, :10] = 255
+            cv2.imwrite(str(tmp_path / part / "images" / f"{i}.png"), image[:, :, ::-1])
+            cv2.imwrite(str(tmp_path / part / "labels" / f"{i}.png"), labels)
+    names = [f"semseg:{tmp_path}/{x}/images:{tmp_path}/{x}/labels:{tmp_path}/classes.txt"
+             for x in ("train", "test")]  # fmt: skip
+    for name in names:
+        resolve_dataset(name, "DATASETS.TRAIN")
+    result = roi_linear(model(), *names, norm_images=2)
+    assert result["accuracy"] == result["class_accuracy"] == result["knn"] == 100
+    assert result["train_boxes"] == 3 * 63 and result["test_boxes"] == 2 * 63
 
 
 def test_constant_features_give_at_most_the_majority(painted):

@@ -42,9 +42,10 @@ def test_few_backbones_and_constant_scores_have_none():
 
 
 def test_the_note_has_the_interval():
-    entry = {"probe": "a/probe", "protocol": "a/b", "metric": "bbox/AP", "n": 9}
+    entry = {"probe": "a/probe", "probe_metric": "probe/knn", "protocol": "a/b",
+             "metric": "bbox/AP", "n": 9}  # fmt: skip
     assert correlation_notes([{**entry, "rho": 0.5, "interval": [0.1, 0.8]}]) == [
-        "Spearman's correlation of a/probe with a/b bbox/AP over 9 runs: 0.50, 95% interval 0.10 "
-        "to 0.80 (bootstrap over backbones)"
+        "Spearman's correlation of a/probe probe/knn with a/b bbox/AP over 9 runs: 0.50, 95% "
+        "interval 0.10 to 0.80 (bootstrap over backbones)"
     ]
     assert "no interval" in correlation_notes([{**entry, "rho": None, "interval": None}])[0]

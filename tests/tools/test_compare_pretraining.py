@@ -8,7 +8,7 @@ from comparison_calls import PROTOCOL, backbone, call, fake_compare, run_in, sta
 from helpers import CONFIGS
 
 PRETRAINING = CONFIGS / "mini" / "pretrain" / "scrl_R_18.yaml"
-FCN = CONFIGS / "study" / "camvid" / "whole.yaml"
+LINEAR = CONFIGS / "finetune" / "Image-Classification" / "imagenet_moco_R_50.yaml"
 FROZEN = f"_BASE_: '{PROTOCOL}'\nMODEL:\n  FREEZE_BACKBONE: True\n"
 
 
@@ -164,7 +164,7 @@ def test_checkpoints_are_deleted_on_request(run, tmp_path):
         (("--backbones", "random", "--reference", "y"), "--reference: 'y' is none of random"),
         (("--backbones", "random", "--grid", "NO.KEY", "3"), "NO.KEY"),
         (("--backbones", "random", "--grid", "SEED", "3"), "SEED is set for each run"),
-        (("--backbones", "random", "--probe", "res5", "--protocols", FCN), "has no boxes"),
+        (("--backbones", "random", "--probe", "res5", "--protocols", LINEAR), "neither boxes"),
         (("--backbones", "random", "--grid", "SOLVER.STEPS", "a/b"), "--grid: a value is part"),
     ],
 )
@@ -243,10 +243,13 @@ def test_the_probe_is_a_protocol_and_is_correlated_with_the_others(run, tmp_path
     assert {x.name for x in (out / "study").iterdir()} == {"frozen", "probe"}
     report = json.loads((out / "comparison.json").read_text())
     assert report["protocols"]["demo/probe"]["probe/class_accuracy"]["a"]["values"]["1"] == 75
-    (first, second) = report["correlations"]
-    assert first == {"probe": "demo/probe", "protocol": "demo/mask_rcnn", "metric": "bbox/AP",
-                     "n": 8, "rho": first["rho"], "interval": first["interval"]}  # fmt: skip
+    first, knn, second, _ = report["correlations"]
+    assert first == {"probe": "demo/probe", "probe_metric": "probe/class_accuracy",
+                     "protocol": "demo/mask_rcnn", "metric": "bbox/AP", "n": 8,
+                     "rho": first["rho"], "interval": first["interval"]}  # fmt: skip
     assert second["probe"] == "study/probe" and first["rho"] > 0.95
-    assert "Spearman's correlation of demo/probe with demo/mask_rcnn bbox/AP over 8 run" in printed
+    assert knn["probe_metric"] == "probe/knn" and knn["rho"] == pytest.approx(-first["rho"])
+    assert ("Spearman's correlation of demo/probe probe/class_accuracy with demo/mask_rcnn bbox/AP "
+            "over 8 run") in printed  # fmt: skip
     status, printed = run("--backbones", "random", "--probe", "p4", seeds=(1,))
     assert status == 2 and "PROBE: 'p3', now 'p4'" in printed

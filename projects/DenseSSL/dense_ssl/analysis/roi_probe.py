@@ -1,7 +1,8 @@
-"""Linear classification of ground-truth boxes by a frozen backbone.
+"""Classification of ground-truth boxes, or cells of label maps, by a frozen backbone.
 
 SCRL (Roh et al. 2021) calls it RoI-linear evaluation; this form takes a minute. The features of
-boxes are pooled by 1 x 1 RoIAlign and classified by logistic regression. It measures a backbone
+boxes are pooled by 1 x 1 RoIAlign and classified by logistic regression and by their nearest
+neighbours. A label map counts as the boxes of its cells. It measures a backbone
 when there are too few labels, or too little time, to train a detector. The evaluation of the paper
 is :class:`~dense_ssl.modeling.detectors.roi_classifier.RoIClassifier`.
 """
@@ -13,15 +14,19 @@ import numpy as np
 import torch
 from detectron2.data import DatasetCatalog
 from detectron2.layers import ROIAlign
+from detectron2.structures import BoxMode
 from fvcore.nn.precise_bn import update_bn_stats
 from torch import nn
 
+from ..config.probe import probe_defaults
 from ..data.finetune.region_mapper import boxes_of, counted
 from ..data.image_io import read_image
+from ..data.sources.label_maps import LabelReader
 from ..modeling.backbones import extract_features, feature_shapes, require_feature
 from ..modeling.geometry.boxes import pool_boxes
 from ..utils.progress import progress
-from .classifiers import class_accuracy, logistic_regression
+from .classifiers import class_accuracy, logistic_regression, neighbour_scores, standardise
+from .labelled_regions import majority_cells
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +54,7 @@ class BoxFeatures(nn.Module):
         self.in_feature = in_feature
         self.pooler = ROIAlign(1, 1.0 / shape.stride, 0, True)
         self.side = side
+        self.cells = side // shape.stride
         self.input_format = input_format
         self.register_buffer("mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("std", torch.tensor(pixel_std).view(-1, 1, 1), False)
@@ -115,8 +121,26 @@ def collect(model, dataset_dicts):
     return np.concatenate(features), np.array(labels)
 
 
+def labelled_dicts(name, cells):
+    """Return the dicts of a registered data set, with the cells of label maps as annotations.
+
+    Args:
+        name: of the data set. cells: a label map is divided into ``cells`` x ``cells`` of them.
+    """
+    dicts = DatasetCatalog.get(name)
+    if any(x.get("annotations") for x in dicts) or "sem_seg_file_name" not in dicts[0]:
+        return dicts
+    reader, found = LabelReader(name), []
+    for item in progress(dicts, "Reading label maps"):
+        boxes, classes = majority_cells(reader(item["sem_seg_file_name"]), cells)
+        annotations = [{"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": c}
+                       for box, c in zip(boxes.tolist(), classes.tolist())]  # fmt: skip
+        found.append({**item, "annotations": annotations})
+    return found
+
+
 def roi_linear(model, train, test, norm_images=200, max_boxes=MAX_BOXES):
-    """Return the accuracy of logistic regression on the boxes of two data sets.
+    """Return the accuracies of two classifiers on the boxes, or cells, of two data sets.
 
     Batch norm statistics are estimated first: a randomly initialised backbone has none.
 
@@ -128,22 +152,27 @@ def roi_linear(model, train, test, norm_images=200, max_boxes=MAX_BOXES):
 
     Returns:
         dict: ``accuracy`` and ``class_accuracy`` (the mean over the classes of the training data)
-        in percent; ``majority``: the percentage of the most frequent class in the test data;
+        of logistic regression in percent; ``knn``: the class accuracy of the nearest neighbours,
+        as in TEST.PROBE; ``majority``: the percentage of the most frequent class in the test data;
         ``train_boxes`` and ``test_boxes``: how many.
     """
-    dicts = [x for x in DatasetCatalog.get(train) if counted(x)]
+    dicts, test_dicts = (labelled_dicts(x, model.cells) for x in (train, test))
+    dicts = [x for x in dicts if counted(x)]
     model.train()
     count = min(norm_images, len(dicts))
     images = progress(dicts[:count], "Estimating batch norm statistics")
     update_bn_stats(model, images, count)
     x, y = collect(model, choose_images(dicts, max_boxes))
-    x_test, y_test = collect(model, choose_images(DatasetCatalog.get(test), max_boxes))
+    x_test, y_test = collect(model, choose_images(test_dicts, max_boxes))
     known = np.isin(y_test, y)
     x_test, y_test = x_test[known], y_test[known]
     predicted = logistic_regression(x, y, 0.01).predict(x_test)
+    x, x_test = standardise(x, x_test)
+    nearest = neighbour_scores(x, y, x_test, probe_defaults().NEIGHBOURS)
     return {
         "accuracy": 100 * (predicted == y_test).mean(),
         "class_accuracy": class_accuracy(predicted, y_test),
+        "knn": class_accuracy(nearest.argmax(axis=1), y_test),
         "majority": 100 * np.bincount(y_test).max() / len(y_test),
         "train_boxes": len(y),
         "test_boxes": len(y_test),

@@ -16,7 +16,7 @@ except ImportError as error:
 METRICS = (
     "bbox/AP", "bbox/AP50", "bbox/AP75", "segm/AP", "segm/AP50", "segm/AP75",
     "keypoints/AP", "keypoints/AP50", "keypoints/AP75", "sem_seg/mIoU", "probe/class_accuracy",
-    "roi/top1_accuracy", "roi/class_accuracy",
+    "probe/knn", "roi/top1_accuracy", "roi/class_accuracy",
 )  # fmt: skip
 KEYS = ["protocol", "metric", "backbone"]
 CONFIDENCE = 0.95

@@ -18,7 +18,9 @@ from .run_results import final_evaluation
 from .run_settings import OWN_KEYS, WEIGHTS, differences, fingerprint, read_config, run_settings
 
 _NOT_YET = "not pre-trained yet"
-_SHOWN = ("/AP", "/mIoU", "probe/class_accuracy", "roi/top1_accuracy")
+_SHOWN = ("/AP", "/mIoU", "probe/class_accuracy", "probe/knn", "roi/top1_accuracy")
+# Meta-architectures whose data the probe can classify.
+_PROBED = ("GeneralizedRCNN", "RetinaNet", "SemanticSegmentor", "WindowSegmentor")
 _PROBE = "PROBE"  # in the settings of a run: the feature map that is probed
 # The name of a protocol with one key changed: camvid/whole@SOLVER.BASE_LR=0.02
 _VARIANT = re.compile(r"(?P<base>.+)@(?P<key>[A-Z][\w.]*)=(?P<value>.+)")
@@ -186,8 +188,10 @@ def _plan_probes(protocols, feature):
         probe = Protocol(protocol.config_file, probe=feature)
         if probe.name in {x.name for x in found}:
             continue
-        if cfg.MODEL.META_ARCHITECTURE not in ("GeneralizedRCNN", "RetinaNet"):
-            raise ValueError(f"--probe: {protocol.config_file} has no boxes to classify.")
+        if cfg.MODEL.META_ARCHITECTURE not in _PROBED:
+            raise ValueError(
+                f"--probe: {protocol.config_file} has neither boxes nor label maps to classify."
+            )
         found[probe] = cfg.clone()
     return found
 

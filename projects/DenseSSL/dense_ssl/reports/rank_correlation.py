@@ -8,37 +8,38 @@ from scipy.stats import rankdata
 from .comparison import CONFIDENCE
 
 RESAMPLES = 2000
-PROBE_METRIC = "probe/class_accuracy"
+PROBE_METRICS = ("probe/class_accuracy", "probe/knn")
 
 
 def probe_correlations(comparison):
-    """Return the correlation of each probe with the first metric of every other protocol.
+    """Return the correlations of each probe with the first metric of every other protocol.
 
     Args:
         comparison: :class:`~.comparison.Comparison`.
 
     Returns:
-        list of {"probe", "protocol", "metric", "n" (runs), "rho", "interval"}; rho is None with
-        fewer than three backbones.
+        list of {"probe", "probe_metric", "protocol", "metric", "n" (runs), "rho", "interval"}; rho
+        is None with fewer than three backbones.
     """
     first = {}
     for protocol, metric in comparison.columns:
         first.setdefault(protocol, metric)
-    probes = [x for x, metric in first.items() if metric == PROBE_METRIC]
+    probes = [x for x in comparison.columns if x[1] in PROBE_METRICS]
     found = []
-    for probe in probes:
+    for probe, measure in probes:
         for protocol, metric in first.items():
             same_data = protocol.partition("/")[0] == probe.partition("/")[0]
-            if metric == PROBE_METRIC or "@" in protocol or not same_data:
+            if metric in PROBE_METRICS or "@" in protocol or not same_data:
                 continue
             groups = [
-                comparison.scores[[(probe, PROBE_METRIC, x), (protocol, metric, x)]]
+                comparison.scores[[(probe, measure, x), (protocol, metric, x)]]
                 .dropna().to_numpy() for x in comparison.backbones
             ]  # fmt: skip
             groups = [x for x in groups if len(x)]
             rho, low, high = rank_correlation(groups)
-            found.append({"probe": probe, "protocol": protocol, "metric": metric,
-                          "n": sum(map(len, groups)), "rho": _or_none(rho),
+            found.append({"probe": probe, "probe_metric": measure,
+                          "protocol": protocol, "metric": metric, "n": sum(map(len, groups)),
+                          "rho": _or_none(rho),
                           "interval": None if math.isnan(low) else [low, high]})  # fmt: skip
     return found
 
@@ -77,7 +78,8 @@ def correlation_notes(correlations):
     """Return the correlations as texts."""
     notes = []
     for x in correlations:
-        text = f"Spearman's correlation of {x['probe']} with {x['protocol']} {x['metric']}"
+        text = (f"Spearman's correlation of {x['probe']} {x['probe_metric']} with "
+                f"{x['protocol']} {x['metric']}")  # fmt: skip
         if x["interval"] is None:
             notes.append(f"{text}: fewer than three backbones, no interval")
             continue
