@@ -92,8 +92,9 @@ class Checkpointer(DetectionCheckpointer):
             return
         facts = {"settings": self.settings, **({"labels": self.labels} if self.labels else {})}
         data = {"model": self.model.state_dict(), "dense_ssl": facts}
-        _refuse_non_finite(data["model"], name)
+        # first the trainer, which knows the step whose loss was not finite
         data.update({key: x.state_dict() for key, x in self.checkpointables.items()})
+        _refuse_non_finite(data["model"], name)
         data.update(extra)
         path = os.path.join(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)

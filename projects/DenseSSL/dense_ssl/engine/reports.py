@@ -43,6 +43,7 @@ class Reports(hooks.PeriodicWriter):
             self._has_reported = True
         elif take_report_request():
             self._has_reported = True
+            self.trainer._trainer.read_numbers()
             for writer in self._writers:
                 writer.write()
         elif self._last_line is None or now - self._last_line >= silence:

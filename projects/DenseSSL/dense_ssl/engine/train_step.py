@@ -5,13 +5,14 @@ import math
 import time
 from contextlib import nullcontext
 
-import numpy as np
 import torch
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 
 from ..utils.checks import require_one_of
+from ..utils.events import is_logged
+from .step_numbers import StepNumbers
 
 logger = logging.getLogger(__name__)
 
@@ -79,12 +80,13 @@ class TrainStep(TrainerBase):
             self.device.type, enabled=precision == torch.float16
         )
         self._batches = None
+        self._numbers = StepNumbers(self.device)
         self._idle_steps = 0  # without a gradient, from the first one on; -1 after one with any
 
     def run_step(self):
         if self._batches is None:
             self._batches = iter(self.data_loader)
-        data_time, totals = 0.0, {}
+        data_time, losses = 0.0, []
         self.optimizer.zero_grad()
         for part in range(self.accumulate):
             start = time.perf_counter()
@@ -92,9 +94,9 @@ class TrainStep(TrainerBase):
             data_time += time.perf_counter() - start
             if self.on_batch is not None:
                 self.on_batch(batch)
-            losses = self._backward(batch, is_last=part == self.accumulate - 1)
-            for key, loss in losses.items():
-                totals[key] = totals.get(key, 0.0) + loss / self.accumulate
+            losses.append(self._backward(batch, is_last=part == self.accumulate - 1))
+        self._numbers.put(get_event_storage().iter, losses, data_time)
+        self.read_numbers(everything=is_logged())
         if self._idle_steps >= 0:
             self._refuse_idleness()
         if hasattr(self, "after_backward"):  # hooks of detectron2 v0.6 do not know it
@@ -104,10 +106,9 @@ class TrainStep(TrainerBase):
         self.grad_scaler.update()
         if self.precision == torch.float16:
             self._check_scale()
-        _write_metrics(totals, data_time)
 
     def _backward(self, batch, is_last):
-        """Forward and backward of one batch; returns the losses as floats."""
+        """Forward and backward of one batch; returns the losses."""
         is_parallel = hasattr(self.model, "no_sync")
         with nullcontext() if is_last or not is_parallel else self.model.no_sync():
             with torch.autocast(
@@ -116,20 +117,27 @@ class TrainStep(TrainerBase):
                 losses = self.model(batch)
             total = sum(losses.values())
             self.grad_scaler.scale(total / self.accumulate).backward()
-        # read in one transfer, after the backward pass was queued: a GPU is busy meanwhile
-        values = torch.stack([x.detach() for x in losses.values()]).tolist()
-        values = dict(zip(losses, values))
-        self._refuse_non_finite(values)
-        return values
+        return {key: x.detach() for key, x in losses.items()}
 
-    def _refuse_non_finite(self, values):
+    def read_numbers(self, everything=True):
+        """Store the losses of the steps that are done, or raise if one is not finite.
+
+        Args:
+            everything: also those of the latest step, for which a GPU is waited for.
+        """
+        for iteration, losses, data_time in self._numbers.read(everything):
+            self._refuse_non_finite(iteration, losses)
+            if comm.is_main_process():
+                _store(iteration, losses, data_time)
+
+    def _refuse_non_finite(self, iteration, values):
         if all(math.isfinite(x) for x in values.values()):
             return
         fix = "lower SOLVER.BASE_LR or lengthen the warm-up (SOLVER.WARMUP_ITERS, WARMUP_EPOCHS)"
         if self.precision == torch.float16:
             fix += ", or set SOLVER.AMP.PRECISION to 'bfloat16'"
         raise FloatingPointError(
-            f"The loss is not finite at iteration {get_event_storage().iter}: {values}. Training "
+            f"The loss is not finite at iteration {iteration}: {values}. Training "
             f"stops; the last checkpoint is intact. To fix it, {fix}, then go on with --resume "
             "from a checkpoint before the divergence, or start again."
         )
@@ -161,6 +169,7 @@ class TrainStep(TrainerBase):
         get_event_storage().put_scalar("grad_scale", scale)
 
     def state_dict(self):
+        self.read_numbers()  # no checkpoint after a loss that is not finite
         return {
             "iteration": self.iter,
             "optimizer": self.optimizer.state_dict(),
@@ -174,14 +183,12 @@ class TrainStep(TrainerBase):
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
 
 
-def _write_metrics(losses, data_time):
-    """Store the losses, averaged over processes, and the longest wait for data."""
-    gathered = comm.gather({**losses, "data_time": data_time})
-    if not comm.is_main_process():
-        return
+def _store(iteration, losses, data_time):
+    """Put the numbers of an iteration into the storage, which may be at a later one."""
     storage = get_event_storage()
-    storage.put_scalar("data_time", max(x.pop("data_time") for x in gathered))
-    means = {key: float(np.mean([x[key] for x in gathered])) for key in gathered[0]}
-    storage.put_scalar("total_loss", sum(means.values()))
-    if len(means) > 1 or "total_loss" not in means:
-        storage.put_scalars(**means)
+    now, storage.iter = storage.iter, iteration
+    storage.put_scalar("data_time", data_time)
+    storage.put_scalar("total_loss", sum(losses.values()))
+    if len(losses) > 1 or "total_loss" not in losses:
+        storage.put_scalars(**losses)
+    storage.iter = now

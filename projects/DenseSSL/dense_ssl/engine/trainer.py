@@ -135,6 +135,11 @@ class Trainer(DefaultTrainer):
         dicts = getattr(self.data_loader.dataset, "dicts", None)
         return None if dicts is None else (len(dicts), digest_of(dicts))
 
+    def run_step(self):
+        super().run_step()
+        if self.iter + 1 == self.max_iter:  # it is reported, whatever the period
+            self._trainer.read_numbers()
+
     def train(self):
         """Train to SOLVER.MAX_ITER, or until TEST.PATIENCE ends the run."""
         try:
