@@ -155,6 +155,18 @@ def test_a_pre_training_must_be_fine_tuned_first(images, tmp_path, capsys):
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.parametrize(
+    "yaml",
+    ["COCO-RoIClassification/roi_linear_R_18_C5.yaml", "Image-Classification/linear_R_18.yaml"],
+)
+def test_a_classifier_finds_no_objects(images, tmp_path, capsys, yaml):
+    write_run(tmp_path / "run", yaml, LABELS)
+    assert (
+        predict("--weights", tmp_path / "run", "--input", images, "--output", tmp_path / "o") == 1
+    )
+    assert "--eval-only gives its accuracy" in capsys.readouterr().err
+
+
 def test_other_mistakes_have_a_message(run, images, tmp_path, capsys):
     output = ["--output", tmp_path / "o"]
     assert predict("--weights", run, "--input", images / "*.gif", *output) == 1

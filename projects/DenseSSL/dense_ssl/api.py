@@ -17,8 +17,9 @@ from .checkpoint import Checkpointer, backbone_settings
 from .config import read_config
 from .engine import launch, run
 from .engine.inference import Detector, FeatureMaps, known_labels
-from .engine.setup import is_pretraining, resolve_device, resolve_norms
+from .engine.setup import is_pretraining, meta_architecture, resolve_device, resolve_norms
 from .modeling.backbones import ask_for_finer_maps
+from .modeling.detectors.frozen_features import FrozenFeatures
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +124,12 @@ def load_detector(weights, config=None, overrides=None):
             f"{weights} is of a pre-training, which has learned features but no classes: fine-tune "
             "a detector first (configs/finetune/, MODEL.WEIGHTS its backbone.pkl). For features, "
             "there are load_backbone and tools/embed.py."
+        )
+    if issubclass(meta_architecture(cfg), FrozenFeatures):
+        raise ValueError(
+            f"{weights} is of a {cfg.MODEL.META_ARCHITECTURE}, which classifies labelled boxes or "
+            "whole images to evaluate a backbone, and finds no objects: train_net.py --eval-only "
+            "gives its accuracy. To predict, fine-tune a detector (configs/finetune/)."
         )
     model = build_model(cfg)
     checkpoint = _load(model, cfg, weights, needed="model")
