@@ -1,6 +1,7 @@
 """Loading a config: first the modules that it names in IMPORTS, then its keys."""
 
 import torch
+from detectron2.config import get_cfg
 
 from .defaults import default_config
 from .layers import is_trusted
@@ -9,6 +10,9 @@ from .layers import is_trusted
 # else "cpu". (Not the default of the key: stock configs keep detectron2's.) Apple's "mps" is not
 # chosen, because detectron2's RoIAlign does not run on it.
 DETECT = "detect"
+# INPUT.MASK_FORMAT of every config that is loaded and does not state it: fine-tuning then takes
+# "bitmask" if a mask of its data is an RLE, else detectron2's default.
+AUTO = "auto"
 
 
 def load_config(config_file="", options=()):
@@ -21,6 +25,8 @@ def load_config(config_file="", options=()):
     """
     cfg = read_config(config_file, options)
     detect_device(cfg)
+    if cfg.INPUT.MASK_FORMAT == AUTO:
+        cfg.INPUT.MASK_FORMAT = get_cfg().INPUT.MASK_FORMAT
     return cfg
 
 
@@ -44,7 +50,8 @@ def read_config(config_file="", options=()):
         options: keys and values in turn, as on the command line.
 
     Returns:
-        config, not frozen. Its IMPORTS lists all modules, files by their absolute paths.
+        config, not frozen; INPUT.MASK_FORMAT may be AUTO. Its IMPORTS lists all modules, files by
+        their absolute paths.
 
     Raises:
         ImportError: a module of IMPORTS does not exist.
@@ -52,7 +59,7 @@ def read_config(config_file="", options=()):
         ValueError: a yaml has a tag that runs code, and TRUST_CONFIGS is not True.
     """
     cfg = default_config()
-    cfg.MODEL.DEVICE = DETECT
+    cfg.MODEL.DEVICE, cfg.INPUT.MASK_FORMAT = DETECT, AUTO
     cfg.TRUST_CONFIGS = is_trusted(list(options))
     try:
         if config_file:

@@ -1,5 +1,7 @@
 """The reader of images of both stages: all common formats as 8-bit RGB, or an error."""
 
+import contextlib
+import dataclasses
 import io
 import struct
 
@@ -7,13 +9,15 @@ import cv2
 import numpy as np
 from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.utils.file_io import PathManager
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..utils.native_messages import native_messages
 from .deep_images import TIFF_STARTS, is_deep, read_deep, upright
 
 # OpenCV 4.11 and later decode straight to RGB.
 _DECODE_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
+# Values of EXIF's orientation of a picture that is shown with its sides exchanged.
+QUARTER_TURNS = (5, 6, 7, 8)
 # A JPEG stream ends with this marker; cameras may append a few bytes.
 _JPEG_START, _JPEG_END, _TAIL = b"\xff\xd8", b"\xff\xd9", 64
 # What libjpeg reports when it fills pixels up with grey. It also counts "extraneous bytes", which
@@ -44,22 +48,86 @@ def read_image(path, channels="RGB"):
     Raises:
         BrokenImageError: names the file and the reason.
     """
-    try:
+    with _named_errors(path):
         with PathManager.open(str(path), "rb") as file:
             data = file.read()
         if not data:
             raise ValueError("the file is empty")
         image = _decode(data)
-    except UnidentifiedImageError as error:  # its own text holds a memory address
-        raise BrokenImageError(f"{path}: not an image of a known format") from error
-    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BrokenImageError(f"{path}: {reason}") from error
     if channels == "RGB":
         return image
     if channels == "BGR":
         return image[:, :, ::-1]
     return convert_PIL_to_numpy(Image.fromarray(image), channels)
+
+
+@dataclasses.dataclass
+class Header:
+    """What the beginning of an image file says.
+
+    Attributes:
+        format: Pillow's name: "JPEG".
+        width, height: in pixels, turned as EXIF says.
+        is_turned: EXIF turns or mirrors it.
+        mode: Pillow's, such as "RGB" or "I;16".
+    """
+
+    format: str
+    width: int
+    height: int
+    is_turned: bool = False
+    mode: str = ""
+
+
+def read_header(path):
+    """Read the header of an image file, and the end of a JPEG, without decoding it.
+
+    Damage between them is found by :func:`read_image` alone.
+
+    Returns:
+        :class:`Header`.
+
+    Raises:
+        BrokenImageError: as :func:`read_image` does.
+    """
+    with _named_errors(path), PathManager.open(str(path), "rb") as file:
+        try:
+            with Image.open(file) as image:
+                # of a PNG without EXIF at its beginning, Pillow would read all pixels
+                has_exif = image.format != "PNG" or "exif" in image.info
+                turn = image.getexif().get(ExifTags.Base.Orientation, 1) if has_exif else 1
+                size = image.size[::-1] if turn in QUARTER_TURNS else image.size
+                header = Header(image.format, *size, turn in range(2, 9), image.mode)
+                if header.format == "JPEG" and _is_cut_off(file):
+                    image.load()  # says so, if libjpeg finds no end either
+                return header
+        except (UnidentifiedImageError, OSError):
+            pass
+    # Pillow does not know some images that OpenCV reads
+    height, width = read_image(path).shape[:2]
+    return Header(str(path).rpartition(".")[2].upper(), width, height)
+
+
+def _is_cut_off(file):
+    file.seek(0, io.SEEK_END)
+    file.seek(max(file.tell() - _TAIL, 0))
+    is_cut_off = _JPEG_END not in file.read()
+    file.seek(0)
+    return is_cut_off
+
+
+@contextlib.contextmanager
+def _named_errors(path):
+    """Turn errors of reading an image into BrokenImageErrors that name the file."""
+    try:
+        yield
+    except BrokenImageError:
+        raise
+    except UnidentifiedImageError as error:  # its own text holds a memory address
+        raise BrokenImageError(f"{path}: not an image of a known format") from error
+    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BrokenImageError(f"{path}: {reason}") from error
 
 
 def _decode(data):

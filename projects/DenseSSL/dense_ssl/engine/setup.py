@@ -5,6 +5,7 @@ import os
 
 import torch
 import yaml
+from detectron2.config import get_cfg
 from detectron2.engine import default_setup
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
@@ -12,6 +13,7 @@ from detectron2.utils.file_io import PathManager
 
 from ..config import detect_device, read_config
 from ..config.imports import import_modules
+from ..config.loading import AUTO
 from ..config.packages import check_packages
 from ..config.recipe import recipe_batch
 from ..data.finetune.label_space import resolve_labels
@@ -70,6 +72,8 @@ def setup(args, hold=None):
     require_positive(cfg, "SOLVER.IMS_PER_BATCH", "SOLVER.ACCUMULATE")
     check_probe(cfg, is_pretraining(cfg))
     if is_pretraining(cfg):
+        if cfg.INPUT.MASK_FORMAT == AUTO:  # it reads no masks
+            cfg.INPUT.MASK_FORMAT = get_cfg().INPUT.MASK_FORMAT
         check_pretraining(cfg)
         num_images = len(pretrain_dataset_dicts(cfg))
         resolve_epochs(cfg, num_images)

@@ -4,11 +4,10 @@ import os
 import re
 
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import COCOEvaluator
-
 from ..data.finetune.image_mapper import classifies_images
 from ..data.finetune.region_mapper import classifies_regions
 from .cityscapes import CityscapesEvaluator
+from .coco import COCOEvaluator
 from .image_accuracy import ImageAccuracyEvaluator
 from .roi_accuracy import RoIAccuracyEvaluator
 from .sem_seg import build_sem_seg_evaluator
@@ -48,7 +47,7 @@ def build_evaluator(cfg, dataset_name, output_folder=None):
     output_folder = output_folder or _default_folder(cfg, dataset_name)
     if kind == "coco":
         sigmas = cfg.TEST.KEYPOINT_OKS_SIGMAS
-        return COCOEvaluator(dataset_name, output_dir=output_folder, kpt_oks_sigmas=sigmas)
+        return COCOEvaluator(dataset_name, output_folder, sigmas, cfg.MODEL.MASK_ON)
     if kind == "pascal_voc":
         return VOCEvaluator(dataset_name, output_folder)
     if kind == "cityscapes_instance":
@@ -88,9 +87,6 @@ def check_evaluator(dataset_name):
             f"DATASETS.TEST: {dataset_name!r} is of kind {kind!r}: "
             f"{_NEED_PACKAGES.get(kind, reason)}"
         )
-    if meta.get("missing_fields"):
-        raise ValueError(
-            f"DATASETS.TEST: AP cannot be computed on {meta.json_file!r}, because some of its "
-            f"annotations have no {', '.join(meta.missing_fields)}."
-        )
+    if meta.get("label_error"):
+        raise ValueError(f"DATASETS.TEST: {dataset_name!r}: {meta.label_error}")
     return kind

@@ -8,7 +8,7 @@ Layout of the folder::
     annotations/instances_val.json
     scenes.json                          the parameters; written last, when all else is complete
 
-Masks are RLE because polygons are not exact, so train with ``INPUT.MASK_FORMAT: "bitmask"``.
+Masks are RLE because polygons are not exact; INPUT.MASK_FORMAT follows them.
 """
 
 import functools

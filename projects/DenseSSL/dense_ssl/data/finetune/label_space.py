@@ -4,8 +4,10 @@ import logging
 
 from detectron2.data import MetadataCatalog
 
-from ...utils.checks import value_of
-from ..sources.label_maps import IGNORED
+from ...config.loading import AUTO
+from ...utils.checks import require_one_of, value_of
+from ..sources.check import LABEL_MAPS_AT_START, check_labels
+from ..sources.label_maps import IGNORED, check_number_of_classes
 from .semantic_mapper import is_semantic
 
 logger = logging.getLogger(__name__)
@@ -34,15 +36,16 @@ def resolve_labels(cfg, stated=()):
     """
     if cfg.MODEL.META_ARCHITECTURE in _CLASS_KEYS:
         node, field = _CLASS_KEYS[cfg.MODEL.META_ARCHITECTURE]
-        _report_faults(cfg)
         names = _common_names(cfg, field, "classes")
         if names:
             _set_number(cfg, node, "NUM_CLASSES", len(names), stated)
             _warn_of_classes_without_objects(cfg)
-    if cfg.MODEL.KEYPOINT_ON:
-        _resolve_keypoints(cfg, stated)
     if is_semantic(cfg):
         _check_semantic(cfg)
+    _report_faults(cfg)
+    _resolve_masks(cfg)
+    if cfg.MODEL.KEYPOINT_ON:
+        _resolve_keypoints(cfg, stated)
 
 
 def number_of_classes(cfg):
@@ -66,6 +69,9 @@ def _check_semantic(cfg):
                     f"{cfg.MODEL.META_ARCHITECTURE} needs. Name them as "
                     "'semseg:IMAGES:LABELS[:CLASSES.txt]' or 'vocseg:ROOT:SPLIT'."
                 )
+            check_number_of_classes(
+                len(MetadataCatalog.get(name).stuff_classes), f"DATASETS.{part}: {name!r}"
+            )
     node = cfg.MODEL.SEM_SEG_HEAD
     if 0 <= node.IGNORE_VALUE < node.NUM_CLASSES:
         raise ValueError(
@@ -125,11 +131,47 @@ def _report_faults(cfg):
     """Raise, or warn, of what is wrong with labels, before the training that would meet it."""
     for key in ("TRAIN", "TEST"):
         for name in cfg.DATASETS[key]:
-            meta = MetadataCatalog.get(name)
-            if meta.get("label_error"):
-                raise ValueError(f"DATASETS.{key}: {name!r}: {meta.label_error}")
-            for note in meta.get("label_notes", ()):
+            check = check_labels(name, LABEL_MAPS_AT_START)
+            if check is None:
+                continue
+            error = check.error or (_mask_error(check) if cfg.MODEL.MASK_ON else "")
+            if error:
+                raise ValueError(f"DATASETS.{key}: {name!r}: {error}")
+            for note in [*check.notes, *(check.mask_notes if cfg.MODEL.MASK_ON else ())]:
                 logger.warning("DATASETS.%s: %s: %s.", key, name, note)
+
+
+def _mask_error(check):
+    if check.counts.get("without mask") and not {"polygons", "RLEs"} & set(check.counts):
+        return check.mask_error or (
+            "no object has a mask, and MODEL.MASK_ON is True. Name data with masks, or set it to "
+            "False."
+        )
+    return check.mask_error
+
+
+def _resolve_masks(cfg):
+    """Choose INPUT.MASK_FORMAT by the masks of the data, or check it; and that there are masks."""
+    of_rles = []
+    for name in cfg.DATASETS.TRAIN if cfg.MODEL.MASK_ON else ():
+        check = check_labels(name, LABEL_MAPS_AT_START)
+        if MetadataCatalog.get(name).get("evaluator_type") == "pascal_voc":
+            raise ValueError(
+                f"DATASETS.TRAIN: {name!r} has no masks, and MODEL.MASK_ON is True. Name a COCO "
+                "json with masks, or set MODEL.MASK_ON False."
+            )
+        if check and check.counts.get("RLEs"):
+            of_rles.append((check.counts["RLEs"], name))
+    if cfg.INPUT.MASK_FORMAT == AUTO:
+        cfg.INPUT.MASK_FORMAT = "bitmask" if of_rles else "polygon"
+        if of_rles:
+            logger.info("INPUT.MASK_FORMAT: bitmask, as %d masks of %s are RLEs", *of_rles[0])
+    elif cfg.INPUT.MASK_FORMAT == "polygon" and of_rles:
+        raise ValueError(
+            "INPUT.MASK_FORMAT is 'polygon', but {} masks of {!r} of DATASETS.TRAIN are RLEs. Set "
+            "it to 'bitmask', or leave the key out, and it follows the data.".format(*of_rles[0])
+        )
+    require_one_of("INPUT.MASK_FORMAT", cfg.INPUT.MASK_FORMAT, ("polygon", "bitmask"))
 
 
 def _warn_of_classes_without_objects(cfg):

@@ -12,6 +12,7 @@ from detectron2.data import (
     build_detection_train_loader,
     get_detection_dataset_dicts,
 )
+from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.data.common import DatasetFromList
 from torch.utils.data import DataLoader, Dataset
 
@@ -96,19 +97,32 @@ def _training_dicts(cfg):
         cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
         cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if has_keypoints else 0,
         tuple(cfg.DATASETS.PROPOSAL_FILES_TRAIN) if cfg.MODEL.LOAD_PROPOSALS else None,
+        cfg.MODEL.MASK_ON,
     )
 
 
 @functools.lru_cache(maxsize=1)  # read once for the schedule, the training and its statistics
-def _load_dicts(names, semantic, filter_empty, min_keypoints, proposal_files):
+def _load_dicts(names, semantic, filter_empty, min_keypoints, proposal_files, masks):
     if semantic:
         return semantic_dataset_dicts(names)
-    return get_detection_dataset_dicts(
+    dicts = get_detection_dataset_dicts(
         names,
         filter_empty=filter_empty,
         min_keypoints=min_keypoints,
         proposal_files=proposal_files,
     )
+    return _without_maskless(dicts, filter_empty) if masks else dicts
+
+
+def _without_maskless(dicts, filter_empty):
+    """Leave out objects without a mask: detectron2 fails on them where others have one."""
+    complete = [
+        {**x, "annotations": [y for y in x["annotations"] if y.get("segmentation") is not None]}
+        if any(y.get("segmentation") is None for y in x.get("annotations", ()))
+        else x
+        for x in dicts
+    ]
+    return filter_images_with_only_crowd_annotations(complete) if filter_empty else complete
 
 
 def forget_training_images():

@@ -16,9 +16,11 @@ from functools import partial
 from detectron2.data import MetadataCatalog
 
 from .folder import list_image_folder
+from .label_map_check import check_label_maps
 from .label_maps import label_map_metadata
 from .paths import builtin_root
 from .semantic import VOC_CLASSES, load_voc_label_maps, pair_by_name, voc_label_folder
+from .source import Source
 
 # The 19 classes that are evaluated, by their value in gtFine's labelIds; labelTrainIds, which
 # cityscapesscripts makes of them, count them from 0.
@@ -63,10 +65,11 @@ def _load_camvid(split):
     return pair_by_name(_folder("camvid", split), _folder("camvid", f"{split}annot"))
 
 
-def builtin_datasets():
-    """Return {name: (function that loads the dicts, metadata)} of the names above."""
+def builtin_sources():
+    """Return {name: Source} of the names above."""
     folders = {"imagenet_train": "imagenet/train", "coco_2017_unlabeled": "coco/unlabeled2017"}
-    datasets = {k: (partial(_load_images, x), {"has_labels": False}) for k, x in folders.items()}
+    sources = {k: Source(partial(_load_images, x), {"has_labels": False})
+               for k, x in folders.items()}  # fmt: skip
     cityscapes = MetadataCatalog.get("cityscapes_fine_sem_seg_train").stuff_classes
     for name, splits, load, metadata in (
         ("voc_2012", ("train", "trainaug", "val", "trainval"), _load_voc,
@@ -77,5 +80,7 @@ def builtin_datasets():
          label_map_metadata(CAMVID_CLASSES, ignored=(_CAMVID_UNLABELLED,))),
     ):  # fmt: skip
         for split in splits:
-            datasets[f"{name}_sem_seg_{split}"] = partial(load, split), metadata
-    return datasets
+            full = f"{name}_sem_seg_{split}"
+            read = partial(load, split)
+            sources[full] = Source(read, metadata, check=partial(check_label_maps, full, read))
+    return sources

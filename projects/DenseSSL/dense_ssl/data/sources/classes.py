@@ -2,17 +2,20 @@
 
 import functools
 import os
+from collections import Counter
 
 from ...utils.progress import progress
 from .folder import check_folder, list_image_folder
+from .label_check import LabelCheck
 from .paths import located
+from .source import Source
 
 
-def classes_dataset(path):
+def classes_source(path):
     """Open a folder with one folder of images for each class, as ImageNet and Places have it.
 
     Returns:
-        (function that lists the images, metadata). ``image_classes``: names of the folders, sorted.
+        :class:`~.source.Source`; ``image_classes``: names of the folders, sorted.
     """
     path = located(path)
     check_folder(path, "a folder with one folder of images for each class")
@@ -23,7 +26,9 @@ def classes_dataset(path):
             f"{path!r} must have a folder of images for each class, at least two; it has {names}."
         )
     metadata = {"image_classes": names, "evaluator_type": "image_classes"}
-    return functools.partial(_load, path, names), metadata
+    return Source(
+        functools.partial(_load, path, names), metadata, check=lambda most=None: _check(path, names)
+    )
 
 
 def _load(path, names):
@@ -34,3 +39,9 @@ def _load(path, names):
             image_id = os.path.relpath(item["file_name"], path)
             dicts.append({"file_name": item["file_name"], "image_id": image_id, "category_id": i})
     return dicts
+
+
+def _check(path, names):
+    counts = Counter(x["category_id"] for x in _load(path, names))
+    classes = {name: counts[i] for i, name in enumerate(names)}
+    return LabelCheck(counts={"objects": sum(counts.values())}, classes=classes)

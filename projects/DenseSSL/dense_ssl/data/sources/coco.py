@@ -6,12 +6,13 @@ import re
 
 from detectron2.data.datasets import load_coco_json
 
-from .coco_json import for_tools, label_faults, read_coco
+from .check_cache import cached
+from .coco_check import CocoCheck, check_coco
+from .coco_json import corrected_copy, read_coco
 from .folder import check_folder
 from .paths import located
+from .source import Source, evenly
 
-# What pycocotools reads of each annotation when it computes AP, and nobody can add.
-_EVALUATION_FIELDS = ("image_id", "category_id", "bbox")
 # In the name of a keypoint: left, Left, LEFT, or l and L as a word (l_eye, eye.L, lEye).
 _LEFT = re.compile(r"left|Left|LEFT|(?<![A-Za-z])[lL](?![A-Za-z])|^l(?=[A-Z])")
 _RIGHT = {"left": "right", "Left": "Right", "LEFT": "RIGHT", "l": "r", "L": "R"}
@@ -21,7 +22,7 @@ _LINE = (102, 204, 255)
 _PROBES = 20
 
 
-def coco_dataset(name, json_file, image_root):
+def coco_source(name, json_file, image_root):
     """Open a COCO json, which may lack annotations, or even categories, for pre-training.
 
     Args:
@@ -29,43 +30,45 @@ def coco_dataset(name, json_file, image_root):
         json_file, image_root: paths.
 
     Returns:
-        (function that reads the dicts, metadata). The metadata also has ``has_labels``,
-        ``classes_without_objects`` (names), ``missing_fields``: those that evaluation needs and
-        some annotations lack, ``label_error`` (or ""), ``label_notes``: what is odd (sentences),
-        and ``image_dicts``: a function that reads the dicts without labels. Faults of labels are
-        not raised here, because pre-training does not read them.
+        :class:`~.source.Source`. Its labels' metadata also have ``has_labels``,
+        ``classes_without_objects`` (names), ``label_error`` (or "") and ``label_notes``: what is
+        odd (sentences). Faults of labels are raised where their dicts are read.
     """
     json_file, image_root = located(json_file), located(image_root)
     if not os.path.isfile(json_file):
         raise FileNotFoundError(f"the annotation file {json_file!r} does not exist.")
     check_folder(image_root, f"the folder of the images in {json_file!r}")
-    data, encoding = read_coco(json_file)
-    categories = sorted(data.get("categories") or [], key=lambda x: x["id"])
-    annotations = data.get("annotations") or []
-    metadata = {
-        "json_file": json_file,
-        "image_root": image_root,
-        "has_labels": bool(categories and annotations),
-        "image_dicts": functools.partial(_load, json_file, image_root, None),
-    }
-    if not categories:
-        return metadata["image_dicts"], metadata
-    used = {x.get("category_id") for x in annotations}
-    data = {**data, "categories": categories, "annotations": annotations}
-    path, changes = for_tools(json_file, data, encoding)
-    error, notes = label_faults(json_file, data)
-    metadata.update(
-        json_file=path,
-        evaluator_type="coco",
-        label_error=error,
-        label_notes=[*changes, *notes],
-        thing_classes=[x["name"] for x in categories],
-        classes_without_objects=[x["name"] for x in categories if x["id"] not in used],
-        missing_fields=[x for x in _EVALUATION_FIELDS if any(x not in a for a in annotations)],
-        counts_keypoints=all("num_keypoints" in a for a in annotations),
-        **_keypoints(categories),
+    return Source(
+        images=functools.partial(_load_images, json_file, image_root),
+        metadata={"image_root": image_root},
+        labels=functools.partial(_labels, name, json_file, image_root),
+        check=lambda most=None: checked_coco(json_file),
     )
-    return functools.partial(_load, path, image_root, name, error), metadata
+
+
+def checked_coco(json_file):
+    """Return the :class:`~.coco_check.CocoCheck` of a json; that of before if it is unchanged."""
+    return cached(CocoCheck, json_file, [json_file], lambda: check_coco(json_file))
+
+
+def _labels(name, json_file, image_root):
+    """Return (function that reads the dicts, metadata)."""
+    check = checked_coco(json_file)
+    if not check.categories:
+        return functools.partial(_load_images, json_file, image_root), {"has_labels": False}
+    path = corrected_copy(json_file) if check.rewrite and not check.error else json_file
+    metadata = {
+        "json_file": path,
+        "evaluator_type": "coco",
+        "has_labels": bool(check.error or check.counts.get("objects")),
+        "label_error": check.error,
+        "label_notes": check.notes,
+        "thing_classes": [x["name"] for x in check.categories],
+        "classes_without_objects": [x for x, count in check.classes.items() if not count],
+        "counts_keypoints": check.counts_keypoints,
+        **_keypoints(check.categories),
+    }
+    return functools.partial(_load, path, image_root, name, check.error), metadata
 
 
 def _keypoints(categories):
@@ -89,27 +92,34 @@ def _keypoints(categories):
     return {"keypoint_names": names, "keypoint_flip_map": pairs, **more}
 
 
-def _load(json_file, image_root, name, error=""):
-    """Read the dicts; without ``name`` only images, because detectron2 needs categories."""
+def _load(json_file, image_root, name, error):
+    """Read the dicts with their labels."""
     if error:
         raise ValueError(error)
     try:
-        if name:
-            dicts = load_coco_json(json_file, image_root, name)
-        else:
-            dicts = read_coco(json_file)[0]["images"]
+        dicts = load_coco_json(json_file, image_root, name)
     except (AssertionError, KeyError, TypeError) as error:
         raise ValueError(f"cannot read {json_file!r} as COCO annotations: {error!r}") from error
-    if not name:
-        dicts = [
-            {
-                "file_name": os.path.join(image_root, x["file_name"]),
-                "image_id": x["id"],
-                **{size: x[size] for size in ("height", "width") if size in x},
-            }
-            for x in sorted(dicts, key=lambda x: x["id"])
-        ]
-    probes = [x["file_name"] for x in dicts[:: max(len(dicts) // _PROBES, 1)]]
+    return _with_images(dicts, json_file, image_root)
+
+
+def _load_images(json_file, image_root):
+    """List the images; nothing else of the json needs to be right."""
+    images = read_coco(json_file)[0]["images"]
+    dicts = [
+        {
+            "file_name": os.path.join(image_root, x["file_name"]),
+            "image_id": x["id"],
+            **{size: x[size] for size in ("height", "width") if size in x},
+        }
+        for x in sorted(images, key=lambda x: (isinstance(x["id"], str), x["id"]))
+    ]
+    return _with_images(dicts, json_file, image_root)
+
+
+def _with_images(dicts, json_file, image_root):
+    """Return ``dicts``; raise if none of some images is there."""
+    probes = [x["file_name"] for x in evenly(dicts, _PROBES)]
     if not any(os.path.isfile(x) for x in probes):
         raise FileNotFoundError(
             f"none of the {len(probes)} images of {json_file!r} checked is in {image_root!r}; the "

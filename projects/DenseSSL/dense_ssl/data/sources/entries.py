@@ -10,14 +10,14 @@ import re
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...utils.errors import prefix_errors
-from .builtin import builtin_datasets
-from .classes import classes_dataset
-from .coco import coco_dataset
-from .folder import folder_dataset
+from .builtin import builtin_sources
+from .classes import classes_source
+from .coco import coco_source
+from .folder import folder_source
 from .paths import builtin_root
-from .semantic import semseg_dataset, vocseg_dataset
-from .subsets import parse_subset, register_subset
-from .voc import voc_dataset
+from .semantic import semseg_source, vocseg_source
+from .subsets import parse_subset, subset_source
+from .voc_source import voc_source
 
 logger = logging.getLogger(__name__)
 
@@ -34,79 +34,126 @@ FORMS = """
 Relative paths start here or below DETECTRON2_DATASETS."""
 
 # Paths may hold colons themselves, so the fields are recognised by what surrounds them. The groups
-# are the arguments of the functions, which return (function that loads the dicts, metadata).
+# are the arguments of the functions, which return a Source.
 _OPENERS = {
-    "folder": (r"folder:(?P<path>.+)", folder_dataset),
-    "classes": (r"classes:(?P<path>.+)", classes_dataset),
-    "coco": (r"(?P<name>coco:(?P<json_file>.+?\.json):(?P<image_root>.+))", coco_dataset),
-    "voc": (r"voc:(?P<root>.+?):(?P<split>[^:/]+)(:(?P<year>\d{4}))?", voc_dataset),
-    "semseg": (r"semseg:(?P<fields>.+:.+)", semseg_dataset),
-    "vocseg": (r"vocseg:(?P<root>.+?):(?P<split>[^:/]+)(:(?P<labels>[^:/]+))?", vocseg_dataset),
+    "folder": (r"folder:(?P<path>.+)", folder_source),
+    "classes": (r"classes:(?P<path>.+)", classes_source),
+    "coco": (r"(?P<name>coco:(?P<json_file>.+?\.json):(?P<image_root>.+))", coco_source),
+    "voc": (r"voc:(?P<root>.+?):(?P<split>[^:/]+)(:(?P<year>\d{4}))?", voc_source),
+    "semseg": (r"(?P<name>semseg:(?P<fields>.+:.+))", semseg_source),
+    "vocseg": (
+        r"(?P<name>vocseg:(?P<root>.+?):(?P<split>[^:/]+)(:(?P<labels>[^:/]+))?)",
+        vocseg_source,
+    ),
 }
 
 # What detectron2 needs to read and to evaluate data sets of a kind.
 _PACKAGES = {"cityscapes_instance": ("cityscapesscripts", "shapely")}
 
 
-def register_datasets(cfg):
+def register_datasets(cfg, labels=True):
     """Register every entry of DATASETS.TRAIN and DATASETS.TEST that is not registered yet.
 
     Entries are registered under their own text, so the config does not change.
+
+    Args:
+        cfg: config.
+        labels: see :func:`resolve_dataset`.
     """
     for key in ("DATASETS.TRAIN", "DATASETS.TEST"):
         for entry in cfg.DATASETS[key.split(".")[1]]:
-            resolve_dataset(entry, key)
+            resolve_dataset(entry, key, labels)
             _check_packages(entry, key)
             _warn_if_absent(entry, key)
 
 
-def resolve_dataset(entry, key="DATASETS.TRAIN"):
+def resolve_dataset(entry, key="DATASETS.TRAIN", labels=True):
     """Make sure that ``entry`` is a registered data set.
 
     Args:
         entry: see :data:`FORMS`.
         key: config key that holds the entry. Errors start with both, also those raised later, when
             the data set is loaded.
+        labels: what the labels say of the metadata, such as the names of classes, is read now.
+            Pre-training has no need of it: then a function ``image_dicts`` in the metadata lists
+            the images alone, and faults of labels do no harm.
 
     Returns:
         the name it is registered under: ``entry`` itself.
     """
-    if entry in DatasetCatalog:
-        return entry
-    where = f"{key}: {entry!r}"
-    subset = parse_subset(entry)
-    if subset and not _ends_in_a_path(entry):
-        resolve_dataset(subset[0], key)
-        with prefix_errors(where):
-            if key == "DATASETS.TEST":
-                raise ValueError(
-                    "a share of a data set is for training with few labels. Evaluate on a whole "
-                    "data set."
-                )
-            register_subset(entry, *subset)
-        return entry
-    with prefix_errors(where):
-        load, metadata = _open(entry)
-    _register(entry, load, metadata, where)
+    is_new = entry not in DatasetCatalog
+    if is_new:
+        _register(entry, *_opened(entry, key))
+    reader = DatasetCatalog.data[entry]
+    if labels and isinstance(reader, _Reader):
+        try:
+            reader.read_labels()
+        except (OSError, ValueError):
+            if is_new:  # so that it can be named again once its files are right
+                DatasetCatalog.remove(entry)
+                MetadataCatalog.remove(entry)
+            raise
     return entry
+
+
+def _opened(entry, key):
+    """Return (Source of an entry, what errors about it start with)."""
+    where = f"{key}: {entry!r}"
+    subset = None if _ends_in_a_path(entry) else parse_subset(entry)
+    if subset is None:
+        with prefix_errors(where):
+            return _open(entry), where
+    resolve_dataset(subset[0], key, labels=False)
+    with prefix_errors(where):
+        if key == "DATASETS.TEST":
+            raise ValueError(
+                "a share of a data set is for training with few labels. Evaluate on a whole data "
+                "set."
+            )
+        return subset_source(
+            *subset, entry, functools.partial(resolve_dataset, subset[0], key)
+        ), where
 
 
 def register_builtin():
     """Register :mod:`~dense_ssl.data.sources.builtin`, except what is registered already."""
-    for name, (load, metadata) in builtin_datasets().items():
+    for name, source in builtin_sources().items():
         if name not in DatasetCatalog:
-            _register(name, load, metadata, repr(name))
+            _register(name, source, repr(name))
 
 
-def _register(name, load, metadata, where):
-    """Register a data set; errors when it is loaded start with ``where``."""
-    MetadataCatalog.get(name).set(**metadata)
-    DatasetCatalog.register(name, functools.partial(_load, load, where))
+def _register(name, source, where):
+    """Register a data set; errors when it is read start with ``where``."""
+    reader = _Reader(name, source, where)
+    more = {"check_labels": source.check} if source.check else {}
+    MetadataCatalog.get(name).set(image_dicts=reader.read_images, **source.metadata, **more)
+    DatasetCatalog.register(name, reader)
 
 
-def _load(load, where):
-    with prefix_errors(where):
-        return load()
+class _Reader:
+    """The function that detectron2 calls for the dicts of a data set, with their labels."""
+
+    def __init__(self, name, source, where):
+        self._name, self._source, self._where = name, source, where
+        self._load = None if source.labels else source.images
+
+    def read_labels(self):
+        """Complete the metadata, once."""
+        if self._load is None:
+            with prefix_errors(self._where):
+                load, metadata = self._source.labels()
+            MetadataCatalog.get(self._name).set(**metadata)
+            self._load = load
+
+    def read_images(self):
+        """Return the dicts without labels."""
+        with prefix_errors(self._where):
+            return self._source.images()
+
+    def __call__(self):
+        self.read_labels()
+        with prefix_errors(self._where):
+            return self._load()
 
 
 def _open(entry):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from ...utils.progress import progress
 from .paths import located
+from .source import Source
 
 logger = logging.getLogger(__name__)
 
@@ -21,15 +22,15 @@ IMAGE_EXTENSIONS = frozenset(
 )
 
 
-def folder_dataset(path):
+def folder_source(path):
     """Open a folder of images.
 
     Returns:
-        (function that lists the images, metadata).
+        :class:`~.source.Source`.
     """
     path = located(path)
     check_folder(path, "a folder of images")
-    return functools.partial(list_image_folder, path), {"has_labels": False}
+    return Source(functools.partial(list_image_folder, path), {"has_labels": False})
 
 
 def list_image_folder(path):

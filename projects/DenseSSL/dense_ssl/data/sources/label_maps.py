@@ -42,6 +42,16 @@ def label_map_metadata(classes, values=None, ignored=()):
     }
 
 
+def check_number_of_classes(number, what):
+    """Raise if something has more classes than label maps are read with."""
+    if number > MAX_CLASSES:
+        raise ValueError(
+            f"{what} has {number} classes, at most {MAX_CLASSES} are possible: label maps are "
+            "kept in 8 bits, and two values have meanings of their own. Join classes, or mark "
+            "those that are not needed '(ignore)' in the file of the classes."
+        )
+
+
 class LabelReader:
     """Reads the label maps of one data set as contiguous class numbers.
 
@@ -60,11 +70,7 @@ class LabelReader:
         self.dataset_name = dataset_name
         self.ignore_value = ignore_value
         self.num_classes = len(meta.stuff_classes)
-        if self.num_classes > MAX_CLASSES:
-            raise ValueError(
-                f"{dataset_name!r} has {self.num_classes} classes; label maps are read with at "
-                f"most {MAX_CLASSES}."
-            )
+        check_number_of_classes(self.num_classes, repr(dataset_name))
         values = meta.get("label_values", range(self.num_classes))
         ignored = meta.get("ignored_values", (meta.get("ignore_label", IGNORED),))
         self._table = np.full(_NUM_VALUES, IGNORED if ignored is None else _UNKNOWN, np.uint8)
@@ -179,6 +185,7 @@ def read_classes_file(path):
             f"{path!r} must name each class and each value once, one per line; it has "
             f"{[' '.join(x) for x in lines]}."
         )
+    check_number_of_classes(len(classes), repr(path))
     if max(values) >= _NUM_VALUES:
         raise ValueError(f"{path!r} has the value {max(values)}, above {_NUM_VALUES - 1}.")
     return list(classes.values()), list(classes), ignored

@@ -7,9 +7,12 @@ import os
 import numpy as np
 from detectron2.data.datasets.pascal_voc import CLASS_NAMES
 
+from ...utils.progress import progress
 from .folder import check_folder, list_image_folder
-from .label_maps import IGNORED, label_map_metadata, read_classes_file, read_label_map
+from .label_map_check import check_label_maps
+from .label_maps import IGNORED, MAX_CLASSES, label_map_metadata, read_classes_file, read_label_map
 from .paths import located
+from .source import Source
 from .voc import check_voc_folder, image_file, read_classes, read_split
 
 logger = logging.getLogger(__name__)
@@ -17,46 +20,63 @@ logger = logging.getLogger(__name__)
 VOC_CLASSES = ("background", *CLASS_NAMES)
 
 
-def semseg_dataset(fields):
+def semseg_source(name, fields):
     """Open images and label maps of the same names.
 
     Args:
+        name: of the data set.
         fields: "IMAGES:LABELS[:CLASSES.txt]": two folders, and the file of the class names (see
             :func:`~dense_ssl.data.sources.label_maps.read_classes_file`). Without it the values
             found in the label maps are the classes; 255 means no label.
 
     Returns:
-        (function that lists the dicts, metadata).
+        :class:`~.source.Source`.
     """
     images, labels, classes_file = _split_fields(fields)
     check_folder(images, "a folder of images")
     check_folder(labels, f"the folder of the label maps of {images!r}")
     load = functools.partial(pair_by_name, images, labels)
-    if classes_file:
-        classes, values, ignored = read_classes_file(classes_file)
-    else:
-        values, ignored = _find_values(load()), []
-        classes = [str(x) for x in values]
-    return load, label_map_metadata(classes, values, ignored)
+
+    def read_labels():
+        if classes_file:
+            return load, label_map_metadata(*read_classes_file(classes_file))
+        values = _find_values(load())
+        return load, label_map_metadata([str(x) for x in values], values)
+
+    return Source(
+        images=functools.partial(_named_images, images),
+        labels=read_labels,
+        check=functools.partial(check_label_maps, name, load),
+    )
 
 
-def vocseg_dataset(root, split, labels=None):
+def vocseg_source(name, root, split, labels=None):
     """Open a split of a VOC folder with its label maps.
 
     Args:
+        name: of the data set.
         root: folder with JPEGImages, ImageSets/Segmentation and, for classes other than the 20 of
             VOC, classes.txt (one name per line; background, value 0, is not listed).
         split: name of a file in ImageSets/Segmentation, without .txt.
         labels: folder in ``root``; None: SegmentationClass, or SegmentationClassAug for trainaug.
 
     Returns:
-        (function that lists the dicts, metadata).
+        :class:`~.source.Source`.
     """
     labels = labels or voc_label_folder(split)
     root = check_voc_folder(root, "ImageSets/Segmentation", labels)
     read_split(root, split, "Segmentation")
     load = functools.partial(load_voc_label_maps, root, split, os.path.join(root, labels))
-    return load, label_map_metadata(("background", *(read_classes(root) or CLASS_NAMES)))
+
+    def read_labels():
+        classes = ("background", *(read_classes(root) or CLASS_NAMES))
+        return load, label_map_metadata(classes)
+
+    return Source(
+        images=functools.partial(_voc_images, root, split),
+        labels=read_labels,
+        check=functools.partial(check_label_maps, name, load),
+    )
 
 
 def voc_label_folder(split):
@@ -77,13 +97,10 @@ def pair_by_name(images, labels, image_end="", label_end=""):
         list of dicts with ``file_name``, ``sem_seg_file_name`` and ``image_id``, the name that both
         share.
     """
-    dicts = []
-    for item in list_image_folder(images):
-        stem = os.path.splitext(os.path.relpath(item["file_name"], images))[0]
-        if stem.endswith(image_end):
-            stem = stem[: len(stem) - len(image_end)]
-            label = os.path.join(labels, f"{stem}{label_end}.png")
-            dicts.append({**item, "sem_seg_file_name": label, "image_id": stem})
+    dicts = [
+        {**x, "sem_seg_file_name": os.path.join(labels, f"{x['image_id']}{label_end}.png")}
+        for x in _named_images(images, image_end)
+    ]
     if len({x["image_id"] for x in dicts}) < len(dicts):
         raise ValueError(
             f"{images!r} holds images that differ in their extensions only, so they would share "
@@ -92,16 +109,33 @@ def pair_by_name(images, labels, image_end="", label_end=""):
     return _with_labels(dicts)
 
 
-def load_voc_label_maps(root, split, folder):
-    """Return the dicts of a VOC split with the label maps in ``folder``."""
+def _named_images(images, image_end=""):
+    """List the images of a folder; ``image_id`` is the name below it without ``image_end``."""
+    dicts = []
+    for item in list_image_folder(images):
+        stem = os.path.splitext(os.path.relpath(item["file_name"], images))[0]
+        if stem.endswith(image_end):
+            dicts.append({**item, "image_id": stem[: len(stem) - len(image_end)]})
+    return dicts
+
+
+def _voc_images(root, split):
     dicts = []
     for name in read_split(root, split, "Segmentation"):
         if name.startswith("/"):  # lists of trainaug often say "/JPEGImages/1.jpg /Labels/1.png"
             name = os.path.splitext(os.path.basename(name))[0]
-        label = os.path.join(folder, f"{name}.png")
-        item = {"file_name": image_file(root, name), "sem_seg_file_name": label, "image_id": name}
-        dicts.append(item)
-    return _with_labels(dicts)
+        dicts.append({"file_name": image_file(root, name), "image_id": name})
+    return dicts
+
+
+def load_voc_label_maps(root, split, folder):
+    """Return the dicts of a VOC split with the label maps in ``folder``."""
+    return _with_labels(
+        [
+            {**x, "sem_seg_file_name": os.path.join(folder, f"{x['image_id']}.png")}
+            for x in _voc_images(root, split)
+        ]
+    )
 
 
 def _with_labels(dicts):
@@ -141,8 +175,25 @@ def _find_values(dicts):
         len(dicts),
     )
     found = set()
-    for item in dicts:
-        found.update(np.unique(read_label_map(item["sem_seg_file_name"])).tolist())
+    for item in progress(dicts, "Reading label maps"):
+        path = item["sem_seg_file_name"]
+        found.update(np.unique(read_label_map(path)).tolist())
+        if len(found - {IGNORED}) > MAX_CLASSES:
+            raise ValueError(
+                f"the label maps up to {path!r} have more than {MAX_CLASSES} different values "
+                f"({_some(found)}), but there can be {MAX_CLASSES} classes at most. Values between "
+                "those of the classes come from a lossy format or from resizing with "
+                "interpolation: write the label maps anew, as PNG, with nearest neighbour. If the "
+                "values count objects or join classes with them, divide them down to classes. If "
+                "only some values matter, name them in the file of the classes, as the third part "
+                "of 'semseg:IMAGES:LABELS:CLASSES.txt'; a line '7 border (ignore)' leaves pixels "
+                "of value 7 out."
+            )
     if not found - {IGNORED}:
         raise ValueError(f"the label maps have no value except {IGNORED}, which means no label.")
     return sorted(found - {IGNORED})
+
+
+def _some(values):
+    values = sorted(values)
+    return f"{', '.join(map(str, values[:6]))} ... {values[-1]}"

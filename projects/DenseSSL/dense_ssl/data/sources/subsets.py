@@ -6,15 +6,17 @@ list does not depend on any library, and a larger share holds every smaller one 
 ``tools/label_subset.py`` prints the list.
 """
 
-import functools
 import hashlib
 import re
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from .source import Source
+
 _NAME = re.compile(r"(?P<base>.+)_(?P<percent>\d+(?:\.\d+)?)pct_seed(?P<seed>\d+)")
 # What reads all images of the base, such as an evaluator: not copied to a share.
-_OF_THE_WHOLE = ("name", "evaluator_type", "json_file", "dirname", "split", "image_dicts")
+_OF_THE_WHOLE = ("name", "evaluator_type", "json_file", "dirname", "split", "image_dicts",
+                 "check_labels")  # fmt: skip
 
 
 def parse_subset(entry):
@@ -42,25 +44,41 @@ def subset_ids(image_ids, percent, seed):
     return set(sorted(image_ids, key=rank)[:count])
 
 
-def register_subset(name, base, percent, seed):
-    """Register a share of the registered data set ``base`` under ``name``.
+def subset_source(base, percent, seed, name, read_labels):
+    """Open a share of a registered data set.
 
     Args:
-        name: of the new data set. base, percent, seed: result of :func:`parse_subset`.
+        base, percent, seed: result of :func:`parse_subset`.
+        name: of the share.
+        read_labels: function that completes the metadata of ``base``.
+
+    Returns:
+        :class:`~.source.Source`. The labels that are checked are those of the whole data set.
     """
     if not 0 < percent <= 100:
         raise ValueError(f"{percent:g} % of the images: give more than 0, at most 100.")
-    DatasetCatalog.register(name, functools.partial(_load, name, base, percent, seed))
-    _copy_metadata(name, base)
+
+    def share(dicts):
+        chosen = subset_ids([x["image_id"] for x in dicts], percent, seed)
+        return [x for x in dicts if x["image_id"] in chosen]
+
+    def read():
+        dicts = DatasetCatalog.get(base)
+        MetadataCatalog.get(name).set(**_metadata(base))  # some is known only now
+        return share(dicts)
+
+    def labels():
+        read_labels()
+        return read, _metadata(base)
+
+    meta = MetadataCatalog.get(base)
+    return Source(
+        images=lambda: share(meta.get("image_dicts", lambda: DatasetCatalog.get(base))()),
+        labels=labels,
+        check=meta.get("check_labels"),
+    )
 
 
-def _load(name, base, percent, seed):
-    dicts = DatasetCatalog.get(base)
-    _copy_metadata(name, base)  # some is known only once the labels have been read
-    chosen = subset_ids([x["image_id"] for x in dicts], percent, seed)
-    return [x for x in dicts if x["image_id"] in chosen]
-
-
-def _copy_metadata(name, base):
+def _metadata(base):
     values = MetadataCatalog.get(base).as_dict()
-    MetadataCatalog.get(name).set(**{k: x for k, x in values.items() if k not in _OF_THE_WHOLE})
+    return {k: x for k, x in values.items() if k not in _OF_THE_WHOLE}

@@ -2,56 +2,25 @@
 
 import functools
 import logging
+import math
 import os
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from detectron2.data.datasets.pascal_voc import CLASS_NAMES
 from detectron2.structures import BoxMode
-from PIL import ExifTags, Image
 
 from ...utils.progress import progress
 from ...utils.text_files import read_text
+from ..image_io import read_header
 from .folder import IMAGE_EXTENSIONS, check_folder
 from .paths import located
-from .voc_flat import check_flat, is_flat, read_flat
+from .voc_flat import is_flat, read_flat
 
 logger = logging.getLogger(__name__)
 
 _FLAGS = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
-# Values of EXIF's orientation of a picture that is shown with its sides exchanged.
-_QUARTER_TURNS = (5, 6, 7, 8)
 BOX_TAGS = ("xmin", "ymin", "xmax", "ymax")
-
-
-def voc_dataset(root, split, year=None):
-    """Open one split of a VOC folder.
-
-    Args:
-        root: folder with Annotations, ImageSets/Main and JPEGImages, or with a folder for each
-            split. classes.txt in it (one name per line) chooses the classes and their order;
-            without it they are those of :func:`classes_of_annotations`.
-        split: name of a file in ImageSets/Main, without .txt, or of a folder.
-        year: "2007" selects VOC2007's 11-point AP, any other year the area under the curve.
-
-    Returns:
-        (function that reads the dicts, metadata).
-    """
-    root = check_voc_folder(root)
-    if is_flat(root):
-        check_flat(root, split)
-    else:
-        check_voc_folder(root, "Annotations", "ImageSets/Main", "JPEGImages")
-    ids = read_split(root, split)
-    classes = read_classes(root) or classes_of_annotations(root, ids, split)
-    metadata = {
-        "thing_classes": classes,
-        "dirname": root,
-        "split": split,
-        "year": 2007 if year == "2007" else 2012,
-        "evaluator_type": "pascal_voc",
-    }
-    return functools.partial(_load, root, split, classes), metadata
 
 
 def check_voc_folder(root, *parts):
@@ -92,6 +61,11 @@ def read_classes(root):
     if not classes or len(set(classes)) < len(classes):
         raise ValueError(f"{path!r} must name each class once, one per line; it has {classes}.")
     return classes
+
+
+def split_classes(root, split):
+    """Return the class names of a split: those of classes.txt, or of the annotations."""
+    return read_classes(root) or classes_of_annotations(root, read_split(root, split), split)
 
 
 def classes_of_annotations(root, ids, split):
@@ -192,12 +166,7 @@ def image_file(root, image_id):
     )
 
 
-def _load(root, split, classes):
-    ids = progress(read_split(root, split), f"Reading the annotations of {root}")
-    return [_load_image(root, x, classes) for x in ids]
-
-
-def _load_image(root, image_id, classes):
+def read_item(root, image_id, classes):
     """Return the dict of one image; objects marked difficult are kept, as detectron2 does."""
     path = annotation_file(root, image_id)
     tree, objects = read_objects(path)
@@ -233,10 +202,8 @@ def _image_size(tree, file_name):
     size = [int(tree.findtext(f"size/{x}", "0") or 0) for x in ("width", "height")]
     if min(size) > 0:
         return size
-    with Image.open(file_name) as image:
-        # boxes are those of the picture as it is shown
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _QUARTER_TURNS
-        return image.size[::-1] if turned else image.size
+    header = read_header(file_name)  # boxes are those of the picture as it is shown
+    return header.width, header.height
 
 
 def _text(element, tag, where):
@@ -257,7 +224,10 @@ def _flag(element, tag, where):
 def _number(element, tag, where):
     text = _text(element, tag, where)
     try:
-        return float(text)
+        number = float(text)
+        if not math.isfinite(number):
+            raise ValueError
     except ValueError as error:
         tag = tag.replace("/", "><")
         raise ValueError(f"{where} has {text!r} in <{tag}>, which is not a number.") from error
+    return number

@@ -28,10 +28,9 @@ def pretrain_dataset_dicts(cfg):
 
     Only with INPUT.REGIONS.SOURCE "boxes" or "masks" the dicts also have ``annotations``.
     """
-    register_datasets(cfg)
-    fields = ["file_name"]
-    if cfg.INPUT.REGIONS.SOURCE in ANNOTATED:
-        fields.append("annotations")
+    labels = cfg.INPUT.REGIONS.SOURCE in ANNOTATED
+    register_datasets(cfg, labels)
+    fields = ["file_name", *(["annotations"] if labels else [])]
     return list(_load_dicts(tuple(cfg.DATASETS.TRAIN), tuple(fields)))
 
 

@@ -1,0 +1,59 @@
+"""Checks of data that were made before, on disk."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from ...utils.json_file import read_object
+
+# Raise it where a check finds other things than before.
+VERSION = 1
+_known = {}  # of this process, which may not be able to write
+
+
+def cached(kind, name, files, check):
+    """Return the result of a check of files; that of before if none of them has changed.
+
+    Results are kept in :func:`cache_folder`. One that cannot be written to is no error. What
+    ``check`` raises is not kept.
+
+    Args:
+        kind: dataclass of the result, of plain values.
+        name: what the result depends on beside the files, a text.
+        files: paths that it depends on, by their sizes and times.
+        check: function that returns the result.
+    """
+    key = hashlib.sha256(repr((VERSION, kind.__name__, name)).encode())
+    for path in files:
+        try:
+            state = os.stat(path)
+            facts = os.path.abspath(path), state.st_size, state.st_mtime_ns
+        except OSError:
+            facts = os.path.abspath(path), "absent"
+        key.update(repr(facts).encode("utf-8", "backslashreplace"))
+    key = key.hexdigest()
+    if key not in _known:
+        _known[key] = _read_or_check(cache_folder() / f"{key}.json", kind, check)
+    return _known[key]
+
+
+def _read_or_check(path, kind, check):
+    found = read_object(path)
+    if {x.name for x in dataclasses.fields(kind)} == set(found):
+        return kind(**found)
+    result = check()
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
+        temporary.write_text(json.dumps(dataclasses.asdict(result)), encoding="utf-8")
+        os.replace(temporary, path)
+    return result
+
+
+def cache_folder():
+    """Return the folder of the results: in FVCORE_CACHE (~/.torch/iopath_cache), as iopath's."""
+    root = os.environ.get("FVCORE_CACHE", "~/.torch/iopath_cache")
+    return Path(root).expanduser() / "dense_ssl_checks"

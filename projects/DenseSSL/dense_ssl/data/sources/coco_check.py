@@ -1,0 +1,183 @@
+"""What the labels of a COCO json hold, and what is wrong or odd about them."""
+
+import dataclasses
+from collections import Counter
+
+from .coco_json import is_box, is_id, read_coco, refuse_repeated, tool_changes
+from .coco_masks import clean_mask
+from .label_check import BoxCheck, LabelCheck, Oddities
+
+# What pycocotools and detectron2 read of each annotation, and nobody can add.
+_FIELDS = ("image_id", "category_id", "bbox")
+# How the readers see the forms of masks.
+_NO_MASK = "{count} of {total} objects have no mask"
+_SHORT = "{count} of {total} masks have polygons of fewer than 6 numbers, or an odd number of them"
+_OUTSIDE = "{count} of {total} masks leave their image"
+_MARGIN = 2
+# Oddities of masks, and what becomes of them.
+_HINTS = {
+    _NO_MASK: " (absent, empty, or no polygon of three points); a model with masks does not learn "
+    "them, and its evaluation ignores them",
+    _SHORT: "; these polygons are left out",
+}
+
+
+@dataclasses.dataclass
+class CocoCheck(LabelCheck):
+    """The check of a COCO json, with what else training and evaluation need to know of it.
+
+    Attributes:
+        rewrite: pycocotools needs a corrected copy.
+        categories: list of dicts, in the order of their ids.
+        counts_keypoints: every annotation has num_keypoints.
+    """
+
+    rewrite: bool = False
+    categories: list = dataclasses.field(default_factory=list)
+    counts_keypoints: bool = True
+
+
+def check_coco(json_file):
+    """Check the labels of a COCO json.
+
+    Faults are in the result; only what stops pre-training too is raised.
+
+    Args:
+        json_file: path.
+
+    Returns:
+        :class:`CocoCheck`; with neither categories nor counts if the json has no labels.
+
+    Raises:
+        ValueError: no COCO json, or two images have one id.
+    """
+    data, encoding = read_coco(json_file)
+    annotations = data["annotations"]
+    if not data["categories"]:
+        return CocoCheck()
+    check = CocoCheck(
+        categories=[
+            {k: x[k] for k in ("id", "name", "keypoints", "skeleton") if k in x}
+            for x in data["categories"]
+        ]
+    )
+    try:
+        _refuse_faults(json_file, data)
+        check.rewrite, check.notes = tool_changes(data, encoding)
+        check.notes += _check_boxes(json_file, data)
+    except ValueError as error:
+        check.error = str(error)
+    else:
+        _check_masks(json_file, data, check)
+        check.counts_keypoints = all("num_keypoints" in x for x in annotations)
+        _count(data, check)
+    return check
+
+
+def _refuse_faults(json_file, data):
+    """Raise for what is no label at all."""
+    annotations, images = data["annotations"], data["images"]
+    if not isinstance(annotations, list) or not all(isinstance(x, dict) for x in annotations):
+        raise ValueError(f"{json_file!r}: 'annotations' must be a list of objects.")
+    refuse_repeated(json_file, "categories", data["categories"], "Give each class an id.")
+    known = {part: {x["id"] for x in data[part]} for part in ("images", "categories")}
+    for part, field in (("images", "image_id"), ("categories", "category_id")):
+        ids = [x[field] for x in annotations if x.get(field) is not None]
+        unknown = [x for x in ids if not is_id(x) or x not in known[part]]
+        if unknown:
+            raise ValueError(
+                f"{json_file!r}: {len(unknown)} of {len(annotations)} annotations have a {field} "
+                f"that is not among its {part}, the first one {unknown[0]!r}."
+            )
+    for field in _FIELDS:
+        lack = [x for x in annotations if x.get(field) is None]
+        if lack:
+            raise ValueError(
+                f"{json_file!r}: {len(lack)} of {len(annotations)} annotations have no {field}, "
+                f"first {name_of(lack[0])}. Add it, or delete them."
+            )
+    sizes = [x for x in images if not (_is_size(x.get("width")) and _is_size(x.get("height")))]
+    if sizes:
+        raise ValueError(
+            f"{json_file!r}: {len(sizes)} of {len(images)} images have no width and height (whole "
+            f"numbers above 0), first image {sizes[0]['id']!r}. Add those of the files, after "
+            "turning them as their EXIF says."
+        )
+
+
+def _is_size(value):
+    return isinstance(value, (int, float)) and value > 0 and value == int(value)
+
+
+def _check_boxes(json_file, data):
+    """Return what is odd about boxes; ValueError for one that is no box."""
+    sizes = {x["id"]: (x["width"], x["height"]) for x in data["images"]}
+    boxes = BoxCheck()
+    for annotation in data["annotations"]:
+        box = annotation["bbox"]
+        if not is_box(box):
+            raise ValueError(
+                f"{json_file!r}: the bbox of {name_of(annotation)} is {box}; it must be four "
+                "numbers: x, y, width, height."
+            )
+        boxes.add(box, *sizes[annotation["image_id"]], name_of(annotation))
+    return boxes.notes()
+
+
+def _check_masks(json_file, data, check):
+    """Fill in what a check says of masks."""
+    sizes = {x["id"]: (x["height"], x["width"]) for x in data["images"]}
+    found, forms = Oddities(), Counter()
+    for annotation in data["annotations"]:
+        size, is_crowd = sizes[annotation["image_id"]], annotation.get("iscrowd")
+        given = annotation.get("segmentation")
+        try:
+            mask = clean_mask(given, *size)
+        except ValueError as error:
+            check.mask_error = (check.mask_error or f"{json_file!r}: the segmentation of "
+                                f"{name_of(annotation)} {error}")  # fmt: skip
+            check.rewrite = True
+            continue
+        check.rewrite |= given is not None and mask != given
+        if mask is None:
+            form = "without mask"
+            if not is_crowd:
+                found.add(_NO_MASK, name_of(annotation))
+        else:
+            form = "RLEs" if isinstance(mask, dict) else "polygons"
+            _find_odd_polygons(mask, given, size, name_of(annotation), found)
+        if not is_crowd:  # models do not learn them
+            forms[form] += 1
+    check.counts.update(forms)
+    if forms["polygons"] or forms["RLEs"]:
+        check.mask_notes = found.notes(_HINTS, total=sum(forms.values()))
+
+
+def _find_odd_polygons(mask, given, size, example, found):
+    if not isinstance(mask, list):
+        return
+    if len(mask) < len(given) and isinstance(given[0], list):
+        found.add(_SHORT, example)
+    for polygon in mask:
+        xs, ys = polygon[0::2], polygon[1::2]
+        if min(polygon) < -_MARGIN or max(xs) > size[1] + _MARGIN or max(ys) > size[0] + _MARGIN:
+            found.add(_OUTSIDE, example)
+            return
+
+
+def _count(data, check):
+    names = {x["id"]: x["name"] for x in data["categories"]}
+    check.classes = dict.fromkeys((str(x) for x in names.values()), 0)
+    for annotation in data["annotations"]:
+        if annotation.get("iscrowd"):
+            check.counts["crowds"] = check.counts.get("crowds", 0) + 1
+        check.classes[str(names[annotation["category_id"]])] += 1
+    check.counts["objects"] = len(data["annotations"])
+    points = sum(1 for x in data["annotations"] if any(x.get("keypoints") or ()))
+    if points:
+        check.counts["with keypoints"] = points
+
+
+def name_of(annotation):
+    """Return "annotation 7"."""
+    return f"annotation {annotation.get('id')!r}"
