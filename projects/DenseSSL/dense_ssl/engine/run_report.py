@@ -9,6 +9,7 @@ from detectron2.utils import comm
 from ..data.finetune.loader import count_training_objects
 from ..reports.run_record import record_start
 from .console import describe_device
+from .data_check import check_data
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class RunReport(HookBase):
             "test": list(cfg.DATASETS.TEST),
             "images": num_images,
             "objects": {} if is_pretraining else count_training_objects(cfg),
+            "checks": [x.as_dict() for x in check_data(cfg, is_pretraining)],
         }
 
     def before_train(self):

@@ -28,6 +28,7 @@ from ..solver import resolve_epochs
 from ..utils.allocator import tune_allocator
 from ..utils.checks import require_positive, value_of
 from .console import announce, setup_console
+from .data_check import announce_data, check_data
 from .output_folder import claim
 from .probe import check_probe
 from .trackers import check_trackers
@@ -95,6 +96,7 @@ def setup(args, hold=None):
     cfg.freeze()
     default_setup(cfg, args)
     announce(cfg, getattr(args, "config_file", ""))
+    announce_data(check_data(cfg, is_pretraining(cfg), args.eval_only))
     if detected:
         _leave_out_device(cfg)
     if cfg.TUNE_ALLOCATOR and cfg.MODEL.DEVICE == "cpu":

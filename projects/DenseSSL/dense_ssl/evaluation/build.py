@@ -4,6 +4,7 @@ import os
 import re
 
 from detectron2.data import MetadataCatalog
+
 from ..data.finetune.image_mapper import classifies_images
 from ..data.finetune.region_mapper import classifies_regions
 from .cityscapes import CityscapesEvaluator

@@ -21,7 +21,8 @@ def record_start(folder, iteration, device, processes, data):
         folder: OUTPUT_DIR.
         iteration: where the run starts; 0 begins a new record.
         device: in words. processes: their number.
-        data: {"train": entries, "test": entries, "images": number, "objects": {class: number}}.
+        data: {"train": entries, "test": entries, "images": number, "objects": {class: number},
+            "checks": list of checks of data sets, as ``DataCheck.as_dict`` gives them}.
     """
     record = read_record(folder) if iteration else {}
     start = {

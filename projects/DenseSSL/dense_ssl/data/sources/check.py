@@ -1,13 +1,69 @@
-"""The check of a data set: its images and its labels."""
+"""The check of a data set: its images and its labels.
 
+There is one, for tools/check_data.py, the start of a run and its report.
+"""
+
+import dataclasses
 import os
 
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .coco import checked_coco
+from .folder import skipped_files
+from .image_check import ImageCheck, check_images
+from .label_check import LabelCheck
 
-# At the start of a run so many label maps are read; tools/check_data.py reads all.
-LABEL_MAPS_AT_START = 500
+# At the start of a run so many images and label maps are looked at; tools/check_data.py takes all.
+IMAGES_AT_START, LABEL_MAPS_AT_START = 1000, 500
+
+
+@dataclasses.dataclass
+class DataCheck:
+    """The check of an entry of DATASETS.
+
+    Attributes:
+        entry: its text.
+        images: :class:`~.image_check.ImageCheck`; None if they cannot be listed.
+        labels: :class:`~.label_check.LabelCheck`; None without labels, or if they are not read.
+        skipped: {extension: number of files that are no images}, of folders.
+        error: why the entry cannot be used at all, or "".
+        max_broken_share: of images without labels.
+    """
+
+    entry: str
+    images: ImageCheck = None
+    labels: LabelCheck = None
+    skipped: dict = dataclasses.field(default_factory=dict)
+    error: str = ""
+    max_broken_share: float = 0.02
+
+    @property
+    def errors(self):
+        """What stops training, sentences: of a detector where there are labels."""
+        found = [self.error] if self.error else []
+        if self.labels:
+            found += [x for x in (self.labels.error, self.labels.mask_error) if x]
+        if self.images and (
+            self.labels or self.images.broken > self.max_broken_share * self.images.checked
+        ):
+            found += self.images.errors
+        return found
+
+    @property
+    def notes(self):
+        """What is odd and stops nothing, sentences."""
+        images, labels = self.images, self.labels
+        return [
+            *(images.notes if images else ()),
+            *(x for x in (images.errors if images else ()) if x not in self.errors),
+            *([*labels.notes, *labels.mask_notes] if labels else ()),
+        ]
+
+    def as_dict(self):
+        """Return all of it as plain values."""
+        values = dataclasses.asdict(self)
+        del values["max_broken_share"]
+        return {**values, "errors": self.errors, "notes": self.notes}
 
 
 def check_labels(name, label_maps=None):
@@ -27,3 +83,41 @@ def check_labels(name, label_maps=None):
     if meta.get("evaluator_type") == "coco" and os.path.isfile(meta.get("json_file", "")):
         return checked_coco(meta.json_file)
     return None
+
+
+def check_registered(
+    name, labels=True, most_images=None, most_maps=None, decode=False, dicts=None
+):
+    """Check a registered data set.
+
+    Args:
+        name: of the data set, its labels read if ``labels``.
+        labels: check these too.
+        most_images, most_maps: so many images and label maps; None: all.
+        decode: read all pixels of the images.
+        dicts: of its images, where they are known.
+
+    Returns:
+        :class:`DataCheck`.
+    """
+    check, meta = DataCheck(name), MetadataCatalog.get(name)
+    if labels:
+        found = check_labels(name, most_maps)
+        check.labels = found if found and (found.counts or found.error) else None
+    try:
+        dicts = dicts or _images(name, meta, check.labels)
+    except (OSError, ValueError) as error:
+        check.error = str(error)
+        return check
+    check.images = check_images(dicts, most_images, decode)
+    if meta.get("image_folder"):
+        check.skipped = skipped_files(meta.image_folder)
+    return check
+
+
+def _images(name, meta, labels):
+    """Return the dicts of the images, with their sizes where the labels state them."""
+    of_voc = meta.get("evaluator_type") == "pascal_voc" and labels and not labels.error
+    if of_voc or not meta.get("image_dicts"):
+        return DatasetCatalog.get(name)
+    return meta.image_dicts()

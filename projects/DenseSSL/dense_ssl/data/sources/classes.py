@@ -25,7 +25,11 @@ def classes_source(path):
         raise ValueError(
             f"{path!r} must have a folder of images for each class, at least two; it has {names}."
         )
-    metadata = {"image_classes": names, "evaluator_type": "image_classes"}
+    metadata = {
+        "image_classes": names,
+        "evaluator_type": "image_classes",
+        "image_folder": path,
+    }
     return Source(
         functools.partial(_load, path, names), metadata, check=lambda most=None: _check(path, names)
     )

@@ -11,9 +11,11 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...utils.errors import prefix_errors
 from .builtin import builtin_sources
+from .check import DataCheck, check_registered
 from .classes import classes_source
 from .coco import coco_source
 from .folder import folder_source
+from .label_check import LabelCheck
 from .paths import builtin_root
 from .semantic import semseg_source, vocseg_source
 from .subsets import parse_subset, subset_source
@@ -47,6 +49,7 @@ _OPENERS = {
     ),
 }
 
+_ENTRY = "ENTRY"  # in the place of a config key
 # What detectron2 needs to read and to evaluate data sets of a kind.
 _PACKAGES = {"cityscapes_instance": ("cityscapesscripts", "shapely")}
 
@@ -94,6 +97,39 @@ def resolve_dataset(entry, key="DATASETS.TRAIN", labels=True):
                 MetadataCatalog.remove(entry)
             raise
     return entry
+
+
+def check_entry(entry, decode=False):
+    """Check a data set, registered or not; faults are in the result.
+
+    Args:
+        entry: see :data:`FORMS`. decode: read all pixels of the images, not only the headers.
+
+    Returns:
+        :class:`~.check.DataCheck`.
+    """
+    try:
+        resolve_dataset(entry, _ENTRY, labels=False)
+    except (OSError, ValueError) as error:
+        return DataCheck(entry, error=_plain(error, entry))
+    try:
+        resolve_dataset(entry, _ENTRY)
+        error = ""
+    except (OSError, ValueError) as found:
+        error = _plain(found, entry)
+    check = check_registered(entry, labels=not error, decode=decode)
+    check.error = _plain(check.error, entry)
+    if error and not check.error:
+        check.labels = LabelCheck(error=error)
+    elif check.error:  # the same, if the labels have one
+        check.labels = None
+    return check
+
+
+def _plain(error, entry):
+    """Return a message without the entry in front of it."""
+    text, where = str(error), f"{_ENTRY}: {entry!r}: "
+    return text[len(where) :] if text.startswith(where) else text
 
 
 def _opened(entry, key):

@@ -22,6 +22,9 @@ IMAGE_EXTENSIONS = frozenset(
 )
 
 
+_skipped = {}  # by the folders that were listed
+
+
 def folder_source(path):
     """Open a folder of images.
 
@@ -30,7 +33,9 @@ def folder_source(path):
     """
     path = located(path)
     check_folder(path, "a folder of images")
-    return Source(functools.partial(list_image_folder, path), {"has_labels": False})
+    return Source(
+        functools.partial(list_image_folder, path), {"has_labels": False, "image_folder": path}
+    )
 
 
 def list_image_folder(path):
@@ -52,9 +57,23 @@ def list_image_folder(path):
             f"no images in {path!r} or below. Looked for the extensions "
             f"{', '.join(sorted(IMAGE_EXTENSIONS))}; found {seen or 'no files at all'}."
         )
+    _skipped[folder] = dict(others.most_common())
     if others:
         logger.info("%s: %d images; left out by their extensions: %s", path, len(names), seen)
     return [{"file_name": name, "image_id": i} for i, name in enumerate(names)]
+
+
+def skipped_files(folder):
+    """Return {extension, "" for none: number of files} left out where a folder was listed last.
+
+    Args:
+        folder: listed itself, or folders in it.
+    """
+    folder, total = os.path.expanduser(folder), Counter()
+    for path, others in _skipped.items():
+        if path == folder or path.startswith(os.path.join(folder, "")):
+            total.update(others)
+    return dict(total.most_common())
 
 
 def check_folder(path, what):

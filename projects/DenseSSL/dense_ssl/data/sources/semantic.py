@@ -45,6 +45,7 @@ def semseg_source(name, fields):
 
     return Source(
         images=functools.partial(_named_images, images),
+        metadata={"image_folder": images},
         labels=read_labels,
         check=functools.partial(check_label_maps, name, load),
     )

@@ -1,0 +1,47 @@
+"""The check of the data at the start of a run."""
+
+import logging
+
+from detectron2.utils import comm
+
+from ..data.sources.check import IMAGES_AT_START, LABEL_MAPS_AT_START, check_registered
+from ..data.sources.check_text import summary
+from ..data.views.loader import pretrain_dataset_dicts
+
+logger = logging.getLogger(__name__)
+
+
+def check_data(cfg, is_pretraining, eval_only=False):
+    """Check the data sets of a config, of many images some; a result of before is used again.
+
+    Args:
+        cfg: config, its data sets registered.
+        is_pretraining: only images are checked, those of DATASETS.TRAIN.
+        eval_only: the data sets of DATASETS.TEST alone.
+
+    Returns:
+        list of :class:`~dense_ssl.data.sources.check.DataCheck`; [] except in the main process.
+    """
+    if not comm.is_main_process():
+        return []
+    if is_pretraining:
+        by_source = {}
+        for item in pretrain_dataset_dicts(cfg):
+            by_source.setdefault(item["source"], []).append(item)
+        checks = [check_registered(x, False, IMAGES_AT_START, dicts=y)
+                  for x, y in by_source.items()]  # fmt: skip
+    else:
+        names = dict.fromkeys([*(() if eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
+        checks = [check_registered(x, True, IMAGES_AT_START, LABEL_MAPS_AT_START) for x in names]
+    for check in checks:
+        check.max_broken_share = cfg.DATALOADER.MAX_BROKEN_SHARE
+    return checks
+
+
+def announce_data(checks):
+    """Log one line on each data set, and warn of its images; faults of labels were said before."""
+    for check in checks:
+        logger.info("Data: %s: %s", check.entry, summary(check) or check.error)
+        images = check.images
+        for text in images.errors if images else ():
+            logger.warning("Data: %s: %s. tools/check_data.py looks at all.", check.entry, text)
