@@ -15,6 +15,12 @@ from process_pool import ProcessPool
 from dense_ssl.scenes import SceneSpec, write_scenes
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keep checks of data out of the user's cache."""
+    os.environ["FVCORE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory):
     """A folder of 24 photo-like JPEGs of several sizes."""

@@ -80,7 +80,7 @@ def _check(dicts, total, decode):
         if header.mode[:1] in _DEEP_MODES:
             odd.add(_DEEP, item["file_name"])
         stated = [item.get("width"), item.get("height")]
-        if None not in stated and stated != sizes[-1]:
+        if all(isinstance(x, (int, float)) for x in stated) and stated != sizes[-1]:
             faults.add(_OTHER_SIZE, "{} with {} x {}, not {} x {}".format(
                 item["file_name"], *sizes[-1], *stated))  # fmt: skip
     sizes.sort(key=lambda x: x[0] * x[1])
