@@ -11,6 +11,18 @@ BOLD = "<b>bold</b> &amp;"  # which plotly would read
 IMAGE = '"><img src=x onerror="alert(\'2\')">'
 CLASSES = ("cat", f"dog{SCRIPT}", "a/b & 'c'")
 
+# what DataCheck.as_dict gives
+PHOTOS = {"entry": "folder:photos", "error": "", "labels": None, "skipped": {"heic": 3, "": 1},
+          "images": {"total": 40, "checked": 40, "formats": {"JPEG": 39}, "smallest": [96, 72],
+                     "largest": [640, 480]},
+          "notes": ["1 of 40 images cannot be read, first photos/1.jpg"], "errors": []}  # fmt: skip
+CHECK = {"entry": f"coco:/data/a{IMAGE}.json:/data/images", "error": "", "skipped": {},
+         "images": {"total": 12000, "checked": 1000, "formats": {"PNG": 1000},
+                    "smallest": [64, 64], "largest": [64, 64]},
+         "labels": {"counts": {"objects": 34567, "RLEs": 30000},
+                    "classes": {CLASSES[1]: 34000, CLASSES[2]: 567}},
+         "notes": [], "errors": [f"the bbox of annotation {IMAGE} is no box"]}  # fmt: skip
+
 
 def write_run(folder, method="SCRL", steps=3, record=True, **values):
     """Write a run that logged ``steps`` times.
@@ -44,7 +56,8 @@ def write_run(folder, method="SCRL", steps=3, record=True, **values):
         start = {"time": "2026-11-26 02:13:49", "iteration": 0, "command": f"python x.py {SCRIPT}",
                  "folder": "/home/me", "device": "cpu, 2 threads", "processes": 2,
                  "commit": "0123456789abcdef", "dirty": False, "torch": "2.13.0"}  # fmt: skip
-        data = {"train": ["folder:photos"], "test": [], "images": 40, "objects": {}}
+        data = {"train": ["folder:photos"], "test": [], "images": 40, "objects": {},
+                "checks": [CHECK, PHOTOS]}  # fmt: skip
         (folder / "run.json").write_text(json.dumps({"starts": [start], "data": data}))
     return folder
 

@@ -5,6 +5,7 @@ import shutil
 import pytest
 from report_runs import (
     CLASSES,
+    IMAGE,
     finish,
     write_analysis,
     write_comparison,
@@ -14,7 +15,9 @@ from report_runs import (
 )
 
 from dense_ssl.reports.html.curves import thin
+from dense_ssl.reports.html.data import read_data_sets
 from dense_ssl.reports.html.report import collect
+from dense_ssl.reports.html.run import read_run
 from dense_ssl.reports.html.scores import parse
 from dense_ssl.reports.html.tables import duration, entry_name, without_common_folder
 
@@ -283,3 +286,19 @@ def test_texts():
     assert without_common_folder(["a/b/c", "a/b/d/e"]) == ["c", "d/e"]
     found = [duration(x) for x in (5, 600, 7500, 400000)]
     assert found == ["5 s", "10 min", "2 h 05 min", "4.6 days"]
+
+
+def test_data_sets_are_those_of_the_checks_of_all_runs(tmp_path):
+    runs = [read_run(write_run(tmp_path / x), x) for x in "ab"]
+    data = read_data_sets(runs)
+    sets, classes = data.tables
+    assert [[x.text for x in row] for row in sets.rows] == [
+        [f"coco:a{IMAGE}.json:images", "12,000", "1,000", "1,000 PNG", "64 x 64",
+         "34,567 objects, 30,000 masks as RLE", "–"],
+        ["folder:photos", "40", "40", "39 JPEG", "96 x 72 to 640 x 480", "–",
+         "3 .heic, 1 without extension"],
+    ]  # fmt: skip
+    assert [[x.text for x in row] for row in classes.rows] == [
+        [CLASSES[1], "34,000"], [CLASSES[2], "567"]]  # fmt: skip
+    assert [(x[0][:6], x[2]) for x in data.odd] == [("coco:a", True), ("folder", False)]
+    assert read_data_sets([read_run(write_run(tmp_path / "c", record=False), "c")]) is None

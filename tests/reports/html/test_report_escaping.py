@@ -64,6 +64,8 @@ def test_the_policy_of_the_page_forbids_other_scripts(page):
 def test_names_are_shown_as_they_are(page):
     for place in (
         f"dog{SCRIPT}",  # a class
+        f"coco:a{IMAGE}.json:images",  # a data set
+        f"ERROR: the bbox of annotation {IMAGE} is no box",  # its check
         f"{SCRIPT}/backbone.pkl",  # the start of a detector
         f"60 steps are few {SCRIPT}",  # a warning
         f"python x.py {SCRIPT}",  # a command

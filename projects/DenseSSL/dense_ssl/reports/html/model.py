@@ -171,6 +171,14 @@ class Details:
 
 
 @dataclass
+class DataSets:
+    """Checks of data: tables, and (data set, what is odd, whether it is an error)."""
+
+    tables: list
+    odd: list
+
+
+@dataclass
 class Report:
     """The whole page.
 
@@ -180,6 +188,7 @@ class Report:
         overview: table of all runs.
         results: tables of detectors. result_chart: :class:`BarChart`, None without.
         groups: see :class:`Group`. settings: tables of config keys.
+        data: :class:`DataSets`, None without checks.
     """
 
     title: str
@@ -195,3 +204,4 @@ class Report:
     settings: list
     details: list
     notes: list
+    data: Any = None

@@ -8,6 +8,7 @@ from pathlib import Path
 from ...checkpoint.files import atomic_file
 from . import analyses, comparisons, curves, detectors, folders, overview, pictures
 from .configs import read_flat_config, starts_from, stated_weights
+from .data import read_data_sets
 from .details import read_details
 from .model import Report
 from .render import render
@@ -70,6 +71,7 @@ def collect(places):
         analyses=analyses.find_analyses(_places_of_analyses(runs, places)),
         settings=_settings(runs),
         details=[read_details(x) for x in runs[:_MOST_DETAILS]],
+        data=read_data_sets(runs),
         notes=_notes(runs),
     )
 
