@@ -25,6 +25,7 @@ def test_sound_data(tmp_path, capsys):
     ]
     first, second = json.loads((tmp_path / "c.json").read_text())
     assert first["labels"]["classes"] == {"cat": 1, "dog": 0} and second["labels"] is None
+    assert "sample" not in first["labels"]
     assert first["errors"] == [] and first["images"]["formats"] == {"JPEG": 2}
 
 

@@ -4,8 +4,9 @@ import logging
 
 from detectron2.utils import comm
 
-from ..data.sources.check import IMAGES_AT_START, LABEL_MAPS_AT_START, check_registered
+from ..data.sources.check import check_registered
 from ..data.sources.check_text import summary
+from ..data.sources.source import IMAGES_AT_START, LABEL_MAPS_AT_START
 from ..data.views.loader import pretrain_dataset_dicts
 
 logger = logging.getLogger(__name__)

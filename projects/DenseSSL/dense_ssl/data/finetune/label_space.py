@@ -6,8 +6,9 @@ from detectron2.data import MetadataCatalog
 
 from ...config.loading import AUTO
 from ...utils.checks import require_one_of, value_of
-from ..sources.check import LABEL_MAPS_AT_START, check_labels
+from ..sources.check import check_labels
 from ..sources.label_maps import IGNORED, check_number_of_classes
+from ..sources.source import LABEL_MAPS_AT_START
 from .semantic_mapper import is_semantic
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,7 @@ from .coco import checked_coco
 from .folder import skipped_files
 from .image_check import ImageCheck, check_images
 from .label_check import LabelCheck
-
-# At the start of a run so many images and label maps are looked at; tools/check_data.py takes all.
-IMAGES_AT_START, LABEL_MAPS_AT_START = 1000, 500
+from .source import IMAGES_AT_START
 
 
 @dataclasses.dataclass
@@ -61,9 +59,16 @@ class DataCheck:
 
     def as_dict(self):
         """Return all of it as plain values."""
-        values = dataclasses.asdict(self)
-        del values["max_broken_share"]
-        return {**values, "errors": self.errors, "notes": self.notes}
+        kept = [x.name for x in dataclasses.fields(LabelCheck)]  # not what a kind adds to them
+        return {
+            "entry": self.entry,
+            "images": self.images and dataclasses.asdict(self.images),
+            "labels": self.labels and {k: getattr(self.labels, k) for k in kept},
+            "skipped": self.skipped,
+            "error": self.error,
+            "errors": self.errors,
+            "notes": self.notes,
+        }
 
 
 def check_labels(name, label_maps=None):
@@ -85,9 +90,7 @@ def check_labels(name, label_maps=None):
     return None
 
 
-def check_registered(
-    name, labels=True, most_images=None, most_maps=None, decode=False, dicts=None
-):
+def check_registered(name, labels=True, most_images=None, most_maps=None, decode=False, dicts=None):
     """Check a registered data set.
 
     Args:
@@ -104,12 +107,15 @@ def check_registered(
     if labels:
         found = check_labels(name, most_maps)
         check.labels = found if found and (found.counts or found.error) else None
+    total = None
+    if check.labels and most_images == IMAGES_AT_START and meta.get("sample_images"):
+        dicts, total = meta.sample_images()
     try:
         dicts = dicts or _images(name, meta, check.labels)
     except (OSError, ValueError) as error:
         check.error = str(error)
         return check
-    check.images = check_images(dicts, most_images, decode)
+    check.images = check_images(dicts, most_images, decode, total)
     if meta.get("image_folder"):
         check.skipped = skipped_files(meta.image_folder)
     return check

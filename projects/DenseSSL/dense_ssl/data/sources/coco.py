@@ -43,12 +43,19 @@ def coco_source(name, json_file, image_root):
         metadata={"image_root": image_root},
         labels=functools.partial(_labels, name, json_file, image_root),
         check=lambda most=None: checked_coco(json_file),
+        sample=functools.partial(_sample, json_file, image_root),
     )
 
 
 def checked_coco(json_file):
     """Return the :class:`~.coco_check.CocoCheck` of a json; that of before if it is unchanged."""
     return cached(CocoCheck, json_file, [json_file], lambda: check_coco(json_file))
+
+
+def _sample(json_file, image_root):
+    check = checked_coco(json_file)
+    dicts = [{**x, "file_name": os.path.join(image_root, x["file_name"])} for x in check.sample]
+    return dicts, check.images
 
 
 def _labels(name, json_file, image_root):

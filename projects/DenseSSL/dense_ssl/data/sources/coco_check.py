@@ -6,6 +6,7 @@ from collections import Counter
 from .coco_json import is_box, is_id, read_coco, refuse_repeated, tool_changes
 from .coco_masks import clean_mask
 from .label_check import BoxCheck, LabelCheck, Oddities
+from .source import IMAGES_AT_START, evenly
 
 # What pycocotools and detectron2 read of each annotation, and nobody can add.
 _FIELDS = ("image_id", "category_id", "bbox")
@@ -30,11 +31,14 @@ class CocoCheck(LabelCheck):
         rewrite: pycocotools needs a corrected copy.
         categories: list of dicts, in the order of their ids.
         counts_keypoints: every annotation has num_keypoints.
+        images: their number. sample: IMAGES_AT_START of their dicts, evenly spaced.
     """
 
     rewrite: bool = False
     categories: list = dataclasses.field(default_factory=list)
     counts_keypoints: bool = True
+    images: int = 0
+    sample: list = dataclasses.field(default_factory=list)
 
 
 def check_coco(json_file):
@@ -59,7 +63,12 @@ def check_coco(json_file):
         categories=[
             {k: x[k] for k in ("id", "name", "keypoints", "skeleton") if k in x}
             for x in data["categories"]
-        ]
+        ],
+        images=len(data["images"]),
+        sample=[
+            {k: x[k] for k in ("file_name", "width", "height") if k in x}
+            for x in evenly(data["images"], IMAGES_AT_START)
+        ],
     )
     try:
         _refuse_faults(json_file, data)

@@ -161,7 +161,8 @@ def register_builtin():
 def _register(name, source, where):
     """Register a data set; errors when it is read start with ``where``."""
     reader = _Reader(name, source, where)
-    more = {"check_labels": source.check} if source.check else {}
+    more = {"check_labels": source.check, "sample_images": source.sample}
+    more = {k: x for k, x in more.items() if x}
     MetadataCatalog.get(name).set(image_dicts=reader.read_images, **source.metadata, **more)
     DatasetCatalog.register(name, reader)
 

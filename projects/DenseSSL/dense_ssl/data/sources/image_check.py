@@ -41,24 +41,26 @@ class ImageCheck:
     broken: int = 0
 
 
-def check_images(dicts, most=None, decode=False):
+def check_images(dicts, most=None, decode=False, total=None):
     """Look at image files; a result of before is kept where no file changed.
 
     Args:
         dicts: detectron2's; ``width`` and ``height`` are compared where they are given.
         most: so many images, evenly spaced; None: all.
         decode: read all pixels; else the headers, and the ends of JPEGs.
+        total: images of the data set; default: as many as ``dicts``.
 
     Returns:
         :class:`ImageCheck`.
     """
     chosen = evenly(dicts, most)
+    total = total or len(dicts)
     sizes = [(x.get("width"), x.get("height")) for x in chosen]
     return cached(
         ImageCheck,
-        repr((len(dicts), decode, sizes)),
+        repr((total, decode, sizes)),
         [x["file_name"] for x in chosen],
-        lambda: _check(chosen, len(dicts), decode),
+        lambda: _check(chosen, total, decode),
     )
 
 

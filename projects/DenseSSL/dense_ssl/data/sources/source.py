@@ -3,6 +3,9 @@
 import dataclasses
 from collections.abc import Callable
 
+# At the start of a run so many images and label maps are looked at; tools/check_data.py takes all.
+IMAGES_AT_START, LABEL_MAPS_AT_START = 1000, 500
+
 
 @dataclasses.dataclass
 class Source:
@@ -16,12 +19,15 @@ class Source:
         check: function of a number, or None, that returns the
             :class:`~.label_check.LabelCheck` of the labels; of label maps, so many of them are
             read, None for all.
+        sample: function that returns (dicts of IMAGES_AT_START images, how many there are) from the
+            check of the labels, without another look at them; ([], 0) if it has none.
     """
 
     images: Callable
     metadata: dict = dataclasses.field(default_factory=dict)
     labels: Callable = None
     check: Callable = None
+    sample: Callable = None
 
 
 def evenly(items, most=None):

@@ -16,7 +16,7 @@ from .source import Source
 _NAME = re.compile(r"(?P<base>.+)_(?P<percent>\d+(?:\.\d+)?)pct_seed(?P<seed>\d+)")
 # What reads all images of the base, such as an evaluator: not copied to a share.
 _OF_THE_WHOLE = ("name", "evaluator_type", "json_file", "dirname", "split", "image_dicts",
-                 "check_labels")  # fmt: skip
+                 "check_labels", "sample_images")  # fmt: skip
 
 
 def parse_subset(entry):

@@ -1,0 +1,71 @@
+"""The check of the data at the start of a run."""
+
+import json
+
+import pytest
+from dataset_files import make_cfg, make_coco, make_image
+from helpers import recorded_log
+
+from dense_ssl.data.finetune.loader import forget_training_images
+from dense_ssl.data.sources import check, coco, source
+from dense_ssl.data.sources.entries import register_datasets
+from dense_ssl.engine import data_check
+from dense_ssl.engine.data_check import announce_data, check_data
+
+pytestmark = pytest.mark.usefixtures("restore_catalogs")
+
+
+def many(tmp_path, count=30):
+    images = [{"id": i, "file_name": f"{i}.jpg", "width": 40, "height": 30} for i in range(count)]
+    for i in range(count):
+        make_image(tmp_path / f"images/{i}.jpg")
+    return make_coco(tmp_path, images=images)
+
+
+@pytest.fixture
+def ten_at_the_start(monkeypatch):
+    for module in (source, check, data_check):
+        monkeypatch.setattr(module, "IMAGES_AT_START", 10)
+    monkeypatch.setattr("dense_ssl.data.sources.coco_check.IMAGES_AT_START", 10)
+
+
+def test_pre_training_looks_at_some_images_and_at_no_label(tmp_path, monkeypatch, ten_at_the_start):
+    entry = many(tmp_path)
+    monkeypatch.setattr(coco, "check_coco", lambda x: pytest.fail("labels were read"))
+    (found,) = check_data(make_cfg((entry,)), is_pretraining=True)
+    assert (found.images.total, found.images.checked, found.labels) == (30, 10, None)
+
+
+def test_fine_tuning_looks_at_labels_once_and_lists_no_images(tmp_path, monkeypatch,
+                                                              ten_at_the_start):  # fmt: skip
+    entry = many(tmp_path)
+    cfg = make_cfg((entry,), (entry,))
+    register_datasets(cfg)
+    monkeypatch.setattr(coco, "read_coco", lambda x: pytest.fail("the json was read again"))
+    (found,) = check_data(cfg, is_pretraining=False)
+    assert (found.images.total, found.images.checked) == (30, 10)
+    assert found.labels.classes == {"cat": 1, "dog": 0}
+    assert json.loads(json.dumps(found.as_dict()))["labels"]["counts"]["objects"] == 1
+    forget_training_images()
+
+
+def test_eval_only_leaves_training_data_alone(tmp_path):
+    train, test = many(tmp_path / "train"), many(tmp_path / "test")
+    cfg = make_cfg((train,), (test,))
+    register_datasets(cfg)
+    assert [x.entry for x in check_data(cfg, False, eval_only=True)] == [test]
+    assert [x.entry for x in check_data(cfg, False)] == [train, test]
+
+
+def test_a_line_for_each_data_set_and_warnings_of_its_images(tmp_path):
+    entry = many(tmp_path, 4)
+    (tmp_path / "images/2.jpg").write_text("")
+    cfg = make_cfg((entry,))
+    register_datasets(cfg)
+    with recorded_log("dense_ssl.engine.data_check", "INFO") as log:
+        announce_data(check_data(cfg, is_pretraining=False))
+    assert log[0] == (
+        f"Data: {entry}: 4 images: 3 JPEG, 40 x 30 pixels, headers read; objects: 1, 2 classes"
+    )
+    assert log[1].startswith(f"Data: {entry}: 1 of 4 images cannot be read, first ")
+    assert len(log) == 2
