@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import io
+import os
+import stat
 import struct
 
 import cv2
@@ -12,6 +14,7 @@ from detectron2.utils.file_io import PathManager
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..utils.native_messages import native_messages
+from ..utils.printable import printable
 from .deep_images import TIFF_STARTS, is_deep, read_deep, upright
 
 # OpenCV 4.11 and later decode straight to RGB.
@@ -119,15 +122,27 @@ def _is_cut_off(file):
 @contextlib.contextmanager
 def _named_errors(path):
     """Turn errors of reading an image into BrokenImageErrors that name the file."""
+    name = printable(path)
     try:
+        _refuse_special(path)
         yield
     except BrokenImageError:
         raise
     except UnidentifiedImageError as error:  # its own text holds a memory address
-        raise BrokenImageError(f"{path}: not an image of a known format") from error
+        raise BrokenImageError(f"{name}: not an image of a known format") from error
     except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise BrokenImageError(f"{path}: {reason}") from error
+        raise BrokenImageError(f"{name}: {reason}") from error
+
+
+def _refuse_special(path):
+    """Raise for a pipe, a socket or a device: reading it could wait for ever."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:  # opening it says why
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise ValueError("a pipe, a socket or a device, not a file")
 
 
 def _decode(data):

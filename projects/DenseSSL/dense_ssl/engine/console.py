@@ -15,6 +15,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from termcolor import colored
 
+from ..utils.printable import PrintableMessages
 from ..utils.quiet import hold_back_torch
 
 logger = logging.getLogger(__name__)
@@ -48,8 +49,9 @@ def setup_console(output_dir):
         setup_logger(output_dir, distributed_rank=rank, name="dense_ssl"),
     ]
     for handler in {handler for x in loggers for handler in x.handlers}:
+        handler.filters = [PrintableMessages()]
         if getattr(handler, "stream", None) is sys.stdout:
-            handler.filters = [_is_for_the_console]
+            handler.filters = [_is_for_the_console, PrintableMessages()]
             handler.setFormatter(_ConsoleFormatter("[%(asctime)s]", datefmt="%H:%M:%S"))
 
 

@@ -5,7 +5,7 @@ import os
 from collections import Counter
 
 from ...utils.progress import progress
-from .folder import check_folder, list_image_folder
+from .folder import check_folder, is_folder, list_image_folder
 from .label_check import LabelCheck
 from .paths import located
 from .source import Source
@@ -20,7 +20,7 @@ def classes_source(path):
     path = located(path)
     check_folder(path, "a folder with one folder of images for each class")
     with os.scandir(path) as entries:
-        names = sorted(x.name for x in entries if x.name[0] != "." and x.is_dir())
+        names = sorted(x.name for x in entries if x.name[0] != "." and is_folder(x))
     if len(names) < 2:
         raise ValueError(
             f"{path!r} must have a folder of images for each class, at least two; it has {names}."

@@ -10,7 +10,7 @@ from .check_cache import cached
 from .coco_check import CocoCheck, check_coco
 from .coco_json import corrected_copy, read_coco
 from .folder import check_folder
-from .paths import located
+from .paths import located, warn_outside
 from .source import Source, evenly
 
 # In the name of a keypoint: left, Left, LEFT, or l and L as a word (l_eye, eye.L, lEye).
@@ -133,4 +133,5 @@ def _with_images(dicts, json_file, image_root):
             f"first one would be {probes[0]!r}. Give the folder that the names in the json are "
             "relative to."
         )
+    warn_outside(dicts, image_root, json_file)
     return dicts

@@ -7,6 +7,7 @@ from collections import Counter
 
 from PIL import Image
 
+from ...utils.printable import printable
 from ...utils.progress import progress
 from .paths import located
 from .source import Source
@@ -41,17 +42,22 @@ def folder_source(path):
 def list_image_folder(path):
     """List all images in a folder and its sub-folders, in the order of their paths.
 
-    Linked folders are followed; hidden files and folders are left out. No image is opened, so a
-    million files take seconds; whether they can be read shows in training.
+    Linked folders are followed; hidden files and folders are left out. So are pipes, sockets,
+    devices, links that lead nowhere and folders that cannot be read, with a warning. No image is
+    opened, so a million files take seconds; whether they can be read shows in training.
 
     Returns:
         list of dicts with ``file_name`` and ``image_id`` (the position in the list).
     """
     folder = os.path.expanduser(path)
     check_folder(folder, "a folder of images")
-    others = Counter()
-    names = list(progress(_image_files(folder, frozenset(), others), f"Listing {path}"))
-    seen = ", ".join(f"{n} x .{x}" if x else f"{n} without" for x, n in others.most_common(8))
+    others, skipped = Counter(), {}
+    files = _image_files(folder, frozenset(), others, skipped)
+    names = list(progress(files, f"Listing {printable(path)}"))
+    _report(path, skipped)
+    seen = ", ".join(
+        f"{n} x .{printable(x)}" if x else f"{n} without" for x, n in others.most_common(8)
+    )
     if not names:
         raise ValueError(
             f"no images in {path!r} or below. Looked for the extensions "
@@ -59,7 +65,8 @@ def list_image_folder(path):
         )
     _skipped[folder] = dict(others.most_common())
     if others:
-        logger.info("%s: %d images; left out by their extensions: %s", path, len(names), seen)
+        logger.info("%s: %d images; left out by their extensions: %s", printable(path), len(names),
+                    seen)  # fmt: skip
     return [{"file_name": name, "image_id": i} for i, name in enumerate(names)]
 
 
@@ -85,25 +92,50 @@ def check_folder(path, what):
         raise NotADirectoryError(f"{path!r} is a file; it should be {what}.")
 
 
-def _image_files(folder, parents, others):
+def is_folder(entry):
+    """Return True for a folder or a link to one; False also for a link that leads nowhere."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _report(path, skipped):
+    for kind, names in skipped.items():
+        logger.warning("%s: %d %s skipped, the first one %s", printable(path), len(names), kind,
+                       printable(names[0]))  # fmt: skip
+
+
+def _image_files(folder, parents, others, skipped):
     """Yield the paths of the images below ``folder``.
 
     Args:
         parents: (device, inode) of the folders above, so that a link to one of them does not
             cause an endless loop.
         others: Counter of the extensions of other files; filled in.
+        skipped: {kind: [path]} of what is no readable file or folder; filled in.
     """
-    status = os.stat(folder)
-    here = (status.st_dev, status.st_ino)
-    if here in parents:
+    try:
+        status = os.stat(folder)
+        here = (status.st_dev, status.st_ino)
+        if here in parents:
+            return
+        with os.scandir(folder) as entries:
+            entries = sorted((x for x in entries if x.name[0] != "."), key=lambda x: x.name)
+    except OSError as error:
+        if not parents:
+            raise
+        reason = (error.strerror or "").lower()
+        skipped.setdefault(f"sub-folders that cannot be read ({reason})", []).append(folder)
         return
-    with os.scandir(folder) as entries:
-        entries = sorted((x for x in entries if x.name[0] != "."), key=lambda x: x.name)
     for entry in entries:
         stem, _, extension = entry.name.rpartition(".")
         extension = extension.lower() if stem else ""
-        if entry.is_dir():
-            yield from _image_files(entry.path, parents | {here}, others)
+        if is_folder(entry):
+            yield from _image_files(entry.path, parents | {here}, others, skipped)
+        elif extension in IMAGE_EXTENSIONS and not os.path.isfile(entry.path):
+            kind = "links that lead nowhere" if entry.is_symlink() else "pipes, sockets or devices"
+            skipped.setdefault(kind, []).append(entry.path)
         elif extension in IMAGE_EXTENSIONS:
             yield entry.path
         else:

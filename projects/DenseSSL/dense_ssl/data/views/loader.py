@@ -9,6 +9,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from torch.utils.data import DataLoader
 
+from ...utils.printable import printable
 from ..sampler import build_batch_sampler
 from ..sources.entries import register_datasets
 from .batch import stack_samples
@@ -58,7 +59,7 @@ def _load_dicts(names, fields):
     logger.info(
         "Pre-training on %d images: %s",
         len(dicts),
-        ", ".join(f"{name} {counts[name]}" for name in names),
+        ", ".join(f"{printable(name)} {counts[name]}" for name in names),
     )
     return dicts
 
