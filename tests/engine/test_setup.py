@@ -13,6 +13,7 @@ from detectron2.utils import comm
 from helpers import CONFIGS, base_config, tiny_config
 
 from dense_ssl.config import default_config, load_config, read_config
+from dense_ssl.config.values import check_values
 from dense_ssl.engine import train_step
 from dense_ssl.engine.launch import _started_by_others
 from dense_ssl.engine.setup import (
@@ -102,6 +103,7 @@ def test_every_sync_bn_of_the_configs_is_resolved():
     for path in sorted(CONFIGS.rglob("*.yaml")):
         cfg = base_config()
         cfg.merge_from_file(str(path))
+        check_values(cfg)
         resolve_norms(cfg, Log())
         assert "SyncBN" not in list(norms(cfg.MODEL)), path
 
@@ -387,6 +389,6 @@ def test_a_drawn_seed_is_stated_and_kept(image_folder, tmp_path, caplog):
 @pytest.mark.parametrize("key", ["SOLVER.IMS_PER_BATCH", "SOLVER.ACCUMULATE"])
 @pytest.mark.usefixtures("restore_process")
 def test_a_batch_of_nothing_is_named_before_the_schedule_divides_by_it(image_folder, tmp_path, key):
-    with pytest.raises(ValueError, match=f"{key} is 0; it must be above 0"):
+    with pytest.raises(ValueError, match=f"{key} is 0; it must be 1 or more"):
         setup(arguments("mini/pretrain/byol_R_18.yaml", "DATASETS.TRAIN",
                         (f"folder:{image_folder}",), "OUTPUT_DIR", tmp_path, key, 0))  # fmt: skip

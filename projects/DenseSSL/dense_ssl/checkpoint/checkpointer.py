@@ -8,6 +8,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 
+from ..utils.checks import non_finite, refuse_non_finite
 from .files import atomic_file
 from .formats import read_checkpoint
 from .handover import (
@@ -136,7 +137,16 @@ class Checkpointer(DetectionCheckpointer):
             file.write(last_filename_basename.encode())
 
     def load(self, path, *args, **kwargs):
+        """Load a checkpoint, see DetectionCheckpointer; "" for none.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
         self._path = path
+        if path and "://" not in path and not os.path.isfile(path.partition("?")[0]):
+            raise FileNotFoundError(
+                f"There is no file {path!r}: set MODEL.WEIGHTS to the file of the weights."
+            )
         self._filled_otherwise = (_COUNTER,)
         try:
             return super().load(path, *args, **kwargs)
@@ -158,6 +168,10 @@ class Checkpointer(DetectionCheckpointer):
         if self.check:
             check_settings(saved, self.settings, self._path)
         weights = checkpoint["model"]
+        if not weights:
+            raise ValueError(
+                f"{self._path} has no weights, its 'model' is empty: use another file."
+            )
         is_pretraining_run = any(x.startswith("target_backbone.") for x in weights)
         if is_pretraining_run and not self._is_pretraining():
             weights = checkpoint["model"] = strip_backbone(weights)
@@ -167,6 +181,7 @@ class Checkpointer(DetectionCheckpointer):
             incompatible = self._load_into_both_encoders(checkpoint)
         else:
             incompatible = super()._load_model(checkpoint)
+        refuse_non_finite(self.model.state_dict(), self._path)
         self._report(names, incompatible)
         return incompatible
 
@@ -251,7 +266,7 @@ class Checkpointer(DetectionCheckpointer):
 
 
 def _refuse_non_finite(state, name):
-    broken = [k for k, x in state.items() if x.is_floating_point() and not x.isfinite().all()]
+    broken = non_finite(state)
     if broken:
         raise FloatingPointError(
             f"{name} is not written: {summarise(broken)} are not finite, the last step diverged. "

@@ -18,6 +18,15 @@ def atomic_file(path):
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch.save has the first as the cause of the second
+        cause = error if isinstance(error, OSError) else error.__cause__ or error.__context__
+        if not isinstance(cause, OSError) or cause.strerror is None:
+            raise
+        raise OSError(
+            f"{path} is not written: {cause.strerror}. What was there before is intact. Free some "
+            "space (SOLVER.KEEP_CHECKPOINTS keeps fewer checkpoints) or make the folder writable; "
+            "then --resume goes on from the last checkpoint."
+        ) from error
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)

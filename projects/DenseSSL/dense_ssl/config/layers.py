@@ -13,7 +13,7 @@ def yaml_layers(config_file, trust=False):
         config_file: yaml. trust: TRUST_CONFIGS.
 
     Raises:
-        ValueError: a file has a tag that runs code, and is not trusted.
+        ValueError: a file has a tag that runs code, and is not trusted; or it has no keys.
     """
     found = []
 
@@ -21,11 +21,20 @@ def yaml_layers(config_file, trust=False):
         @classmethod
         def load_yaml_with_base(cls, filename, allow_unsafe=False):
             # called for each _BASE_ as well
-            values = read_yaml(super().load_yaml_with_base, filename, allow_unsafe)
-            with cls._open_cfg(filename) as file:
-                load = yaml.unsafe_load if allow_unsafe else yaml.safe_load
-                found.append((filename, load(file) or {}))
+            stated = read_yaml(cls._parse, filename, allow_unsafe)
+            if not isinstance(stated, dict):
+                raise ValueError(
+                    f"{filename} must hold keys and values, as in SOLVER: {{BASE_LR: 0.1}}; it "
+                    f"holds {'nothing' if stated is None else repr(stated)[:60]}."
+                )
+            values = super().load_yaml_with_base(filename, allow_unsafe)
+            found.append((filename, stated))
             return values
+
+        @classmethod
+        def _parse(cls, filename, trust):
+            with cls._open_cfg(filename) as file:
+                return (yaml.unsafe_load if trust else yaml.safe_load)(file)
 
     Reader.load_yaml_with_base(config_file, allow_unsafe=trust)
     return found

@@ -4,15 +4,9 @@ import torch
 from detectron2.config import get_cfg
 
 from .defaults import default_config
+from .faults import reworded
 from .layers import is_trusted
-
-# MODEL.DEVICE of every config that is loaded and does not state another: "cuda" if there is a GPU,
-# else "cpu". (Not the default of the key: stock configs keep detectron2's.) Apple's "mps" is not
-# chosen, because detectron2's RoIAlign does not run on it.
-DETECT = "detect"
-# INPUT.MASK_FORMAT of every config that is loaded and does not state it: fine-tuning then takes
-# "bitmask" if a mask of its data is an RLE, else detectron2's default.
-AUTO = "auto"
+from .values import AUTO, DETECT
 
 
 def load_config(config_file="", options=()):
@@ -56,20 +50,15 @@ def read_config(config_file="", options=()):
     Raises:
         ImportError: a module of IMPORTS does not exist.
         KeyError: a key does not exist.
-        ValueError: a yaml has a tag that runs code, and TRUST_CONFIGS is not True.
+        ValueError: a value has the wrong type, a yaml is none, or it has a tag that runs code and
+            TRUST_CONFIGS is not True.
     """
     cfg = default_config()
     cfg.MODEL.DEVICE, cfg.INPUT.MASK_FORMAT = DETECT, AUTO
     cfg.TRUST_CONFIGS = is_trusted(list(options))
-    try:
-        if config_file:
+    if config_file:
+        with reworded(cfg, config_file):
             cfg.merge_from_file(config_file)
+    with reworded(cfg, "the command line"):
         cfg.merge_from_list(list(options))
-    except (KeyError, AssertionError) as error:  # yacs raises both for keys that do not exist
-        if "Non-existent" not in str(error):
-            raise
-        raise KeyError(
-            f"{error.args[0]}. Correct the key or, if it belongs to an objective of your own, name "
-            "the objective's module in IMPORTS."
-        ) from error
     return cfg

@@ -4,6 +4,7 @@ import os
 
 from detectron2.config import CfgNode
 
+from .faults import as_floats
 from .imports import entries_of, import_modules, imports_of_yaml
 from .layers import TRUST, read_yaml
 from .lengths import prefer_stated_iterations
@@ -48,6 +49,9 @@ class Config(CfgNode):
         super().merge_from_file(cfg_filename, trust)
         self["IMPORTS"] = imports
 
+    def merge_from_other_cfg(self, cfg_other):
+        return super().merge_from_other_cfg(as_floats(cfg_other, self))
+
     def merge_from_list(self, cfg_list):
         pairs = list(cfg_list)
         for place in range(0, len(pairs) - 1, 2):
@@ -56,7 +60,15 @@ class Config(CfgNode):
                 pairs[place + 1] = self._import(found)
             if pairs[place] in _LISTS:
                 pairs[place + 1] = as_tuple(pairs[place + 1])
+            pairs[place + 1] = self._as_float(pairs[place], pairs[place + 1])
         return super().merge_from_list(prefer_stated_iterations(pairs))
+
+    def _as_float(self, key, value):
+        """Return a whole number as a float where the key has one; all else as it is."""
+        decoded, node = CfgNode._decode_cfg_value(value), self
+        for part in key.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        return float(decoded) if type(decoded) is int and type(node) is float else value
 
     def _import(self, modules):
         """Import modules, add the keys of their objectives; return all IMPORTS, each once."""

@@ -5,6 +5,10 @@ from detectron2.utils import comm
 from ..checkpoint.recovery import checkpoints_of, locked, remove_leftovers
 
 
+class CheckpointsThere(FileExistsError):
+    """A new run would overwrite the checkpoints of another."""
+
+
 def claim(folder, resume, hold):
     """Take the output folder for a training; runs in every process.
 
@@ -15,7 +19,8 @@ def claim(folder, resume, hold):
 
     Raises:
         BlockingIOError: another run writes to the folder.
-        FileExistsError: it has checkpoints, and the run would begin anew.
+        OSError: it cannot be written to.
+        CheckpointsThere: it has checkpoints, and the run would begin anew.
     """
     if not folder:
         return
@@ -25,8 +30,13 @@ def claim(folder, resume, hold):
             hold.enter_context(locked(folder))
             _refuse_to_overwrite(folder, resume)
             remove_leftovers(folder)
-        except (BlockingIOError, FileExistsError) as found:
+        except (BlockingIOError, CheckpointsThere) as found:
             error = found
+        except OSError as found:
+            error = type(found)(
+                f"OUTPUT_DIR {folder} cannot be written to ({found.strerror}). Set OUTPUT_DIR to a "
+                "folder that you may write to, with enough space."
+            )
     error = comm.all_gather(error)[0]  # or else the others would wait for the main process
     if error is not None:
         raise error
@@ -35,7 +45,7 @@ def claim(folder, resume, hold):
 def _refuse_to_overwrite(folder, resume):
     found = checkpoints_of(folder)
     if found and not resume:
-        raise FileExistsError(
+        raise CheckpointsThere(
             f"OUTPUT_DIR {folder} has the checkpoints of a run, the newest is {found[0].name}: a "
             "new run would overwrite them. Add --resume to go on from it; or set OUTPUT_DIR to "
             "another folder, or delete this one."

@@ -16,6 +16,7 @@ from ..config.imports import import_modules
 from ..config.loading import AUTO
 from ..config.packages import check_packages
 from ..config.recipe import recipe_batch
+from ..config.values import check_values
 from ..data.finetune.label_space import resolve_labels
 from ..data.finetune.loader import count_training_images
 from ..data.sources.entries import register_datasets
@@ -26,7 +27,7 @@ from ..modeling.backbone_keys import NORM_KEYS, norm_key, weight_keys
 from ..modeling.detectors.window_segmentor import WindowSegmentor
 from ..solver import resolve_epochs
 from ..utils.allocator import tune_allocator
-from ..utils.checks import require_positive, value_of
+from ..utils.checks import nearest, require_positive, value_of
 from .console import announce, setup_console
 from .data_check import announce_data, check_data
 from .output_folder import claim
@@ -61,6 +62,7 @@ def setup(args, hold=None):
         frozen config.
     """
     cfg = _config_of(args)
+    check_values(cfg)
     check_trackers(cfg)
     check_packages(cfg, args.eval_only)
     if hold is not None and not args.eval_only:
@@ -117,10 +119,11 @@ def meta_architecture(cfg):
     """Return the class of MODEL.META_ARCHITECTURE."""
     name = cfg.MODEL.META_ARCHITECTURE
     if name not in META_ARCH_REGISTRY:
+        names = sorted(x for x, _ in META_ARCH_REGISTRY)
         raise ValueError(
             f"MODEL.META_ARCHITECTURE is {name!r}, which is not registered. Correct the name or, "
-            "if it is one of your own, name its module in IMPORTS. Registered are "
-            f"{', '.join(sorted(x for x, _ in META_ARCH_REGISTRY))}."
+            f"if it is one of your own, name its module in IMPORTS.{nearest(name, names)} "
+            f"Registered are {', '.join(names)}."
         )
     return META_ARCH_REGISTRY.get(name)
 

@@ -7,6 +7,7 @@ import sys
 import torch
 from detectron2.utils.file_io import PathManager
 
+from ..utils.checks import refuse_non_finite
 from .architectures.timm_network import check_name, import_timm, parse_arguments
 from .teacher import KEY, Colours, Teacher
 
@@ -103,6 +104,7 @@ def _fill(network, name, path):
             f"{wrong}: {len(found.missing_keys)} of {len(network.state_dict())} tensors are not in "
             f"it, such as {found.missing_keys[0]!r}. Set the network of the file."
         )
+    refuse_non_finite(network.state_dict(), f"{KEY}.WEIGHTS {path}")
     logger.info("teacher %s from %s", name, path)
     if found.unexpected_keys:
         logger.info("left out of the file: %s", ", ".join(found.unexpected_keys))

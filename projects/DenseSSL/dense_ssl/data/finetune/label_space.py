@@ -4,7 +4,7 @@ import logging
 
 from detectron2.data import MetadataCatalog
 
-from ...config.loading import AUTO
+from ...config.values import AUTO
 from ...utils.checks import require_one_of, value_of
 from ..sources.check import check_labels
 from ..sources.label_maps import IGNORED, check_number_of_classes
