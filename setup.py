@@ -69,6 +69,7 @@ setup(
             "pytest",
             "pytest-xdist",
             "playwright",
+            "hypothesis",
             "ruff",
             "scipy",
             "scikit-learn",

@@ -13,10 +13,9 @@ from detectron2.utils.file_io import PathManager
 
 from ..config import detect_device, read_config
 from ..config.imports import import_modules
-from ..config.loading import AUTO
 from ..config.packages import check_packages
 from ..config.recipe import recipe_batch
-from ..config.values import check_values
+from ..config.values import AUTO, check_values
 from ..data.finetune.label_space import resolve_labels
 from ..data.finetune.loader import count_training_images
 from ..data.sources.entries import register_datasets

@@ -1,5 +1,6 @@
 """COCO json files with their image folders."""
 
+import contextlib
 import functools
 import os
 import re
@@ -49,7 +50,8 @@ def coco_source(name, json_file, image_root):
 
 def checked_coco(json_file):
     """Return the :class:`~.coco_check.CocoCheck` of a json; that of before if it is unchanged."""
-    return cached(CocoCheck, json_file, [json_file], lambda: check_coco(json_file))
+    with _readable(json_file):
+        return cached(CocoCheck, json_file, [json_file], lambda: check_coco(json_file))
 
 
 def _sample(json_file, image_root):
@@ -78,6 +80,18 @@ def _labels(name, json_file, image_root):
     return functools.partial(_load, path, image_root, name, check.error), metadata
 
 
+@contextlib.contextmanager
+def _readable(json_file):
+    """Within it the content of a json is used; where it has another form, the error says so."""
+    try:
+        yield
+    except (AssertionError, AttributeError, IndexError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"cannot read {json_file!r} as COCO annotations: {error!r}. A part of it has another "
+            "form than COCO's, such as text in place of a list."
+        ) from error
+
+
 def _keypoints(categories):
     """Return the metadata of the keypoints that all categories share, if the json names any.
 
@@ -103,24 +117,23 @@ def _load(json_file, image_root, name, error):
     """Read the dicts with their labels."""
     if error:
         raise ValueError(error)
-    try:
+    with _readable(json_file):
         dicts = load_coco_json(json_file, image_root, name)
-    except (AssertionError, KeyError, TypeError) as error:
-        raise ValueError(f"cannot read {json_file!r} as COCO annotations: {error!r}") from error
     return _with_images(dicts, json_file, image_root)
 
 
 def _load_images(json_file, image_root):
     """List the images; nothing else of the json needs to be right."""
-    images = read_coco(json_file)[0]["images"]
-    dicts = [
-        {
-            "file_name": os.path.join(image_root, x["file_name"]),
-            "image_id": x["id"],
-            **{size: x[size] for size in ("height", "width") if size in x},
-        }
-        for x in sorted(images, key=lambda x: (isinstance(x["id"], str), x["id"]))
-    ]
+    with _readable(json_file):
+        images = read_coco(json_file)[0]["images"]
+        dicts = [
+            {
+                "file_name": os.path.join(image_root, x["file_name"]),
+                "image_id": x["id"],
+                **{size: x[size] for size in ("height", "width") if size in x},
+            }
+            for x in sorted(images, key=lambda x: (isinstance(x["id"], str), x["id"]))
+        ]
     return _with_images(dicts, json_file, image_root)
 
 

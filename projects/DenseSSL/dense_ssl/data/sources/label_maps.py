@@ -173,7 +173,7 @@ def read_classes_file(path):
         raise FileNotFoundError(f"the file of class names {path!r} does not exist.")
     lines = read_text(path).splitlines()
     lines = [line.split() for line in lines if line.strip() and line[0] != "#"]
-    if all(len(x) > 1 and x[0].isdigit() for x in lines):
+    if all(len(x) > 1 and x[0].isdecimal() for x in lines):
         entries = [(int(x[0]), x[1:]) for x in lines]
     else:
         entries = list(enumerate(lines))
