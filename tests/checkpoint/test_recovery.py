@@ -1,5 +1,7 @@
 """Which checkpoint a run goes on from, and what a folder keeps."""
 
+import signal
+import os
 import multiprocessing
 import time
 
@@ -121,3 +123,19 @@ def test_a_folder_has_one_run(tmp_path):
     other.join()
     with locked(tmp_path):
         pass
+
+
+def test_a_worker_that_outlives_its_run_does_not_keep_the_folder(tmp_path):
+    with locked(tmp_path):
+        worker = os.fork()
+        if worker == 0:
+            time.sleep(60)
+            os._exit(0)
+        with pytest.raises(BlockingIOError), locked(tmp_path):
+            pass
+    try:
+        with locked(tmp_path):  # as after SIGKILL: the run is gone, its worker is not
+            assert os.waitpid(worker, os.WNOHANG) == (0, 0)
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        os.waitpid(worker, 0)

@@ -15,6 +15,24 @@ _FINAL = "model_final.pth"
 _TAG = "last_checkpoint"
 _LOCK = ".lock"
 
+_held = set()  # file descriptors of locks
+
+
+def _let_go():
+    """In a forked process, such as a worker of the data loader: the lock is its parent's alone.
+
+    A worker outlives a killed run by some seconds, and the next run would be refused.
+    """
+    null = os.open(os.devnull, os.O_RDONLY) if _held else None
+    for descriptor in _held:
+        os.dup2(null, descriptor)
+    if null is not None:
+        os.close(null)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
 
 def checkpoints_of(folder):
     """Return the checkpoints that a run could go on from, the newest first.
@@ -109,7 +127,11 @@ def locked(folder):
             ) from None
         except OSError as error:  # some network file systems have no locks
             logger.warning("%s cannot be locked (%s): start no second run in it", folder, error)
-        yield
+        _held.add(file.fileno())
+        try:
+            yield
+        finally:
+            _held.discard(file.fileno())
 
 
 def _iteration(path):
