@@ -1,8 +1,8 @@
 """Which checkpoint a run goes on from, and what a folder keeps."""
 
-import signal
-import os
 import multiprocessing
+import os
+import signal
 import time
 
 import pytest

@@ -1,15 +1,51 @@
-"""Batch norm statistics, estimated again with fixed weights ("precise" batch norm)."""
+"""Batch norm statistics: the same for any number of processes, and estimated again."""
 
 from itertools import islice
 
 import torch
 import torch.distributed as dist
+from detectron2.layers import NaiveSyncBatchNorm
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from fvcore.nn.precise_bn import get_bn_modules
 
 from ..losses.precision import at_least_float32
 from ..utils.progress import progress
+
+
+class UnbiasedSyncBatchNorm(NaiveSyncBatchNorm):
+    """detectron2's batch norm over all processes, with the running variance of one process.
+
+    detectron2 tracks the mean square deviation, torch (in batch norms of one process and in its
+    SyncBatchNorm) that times n / (n - 1) for n values of a channel. Of few values the difference is
+    large: in evaluation several processes would be another network than one.
+    """
+
+    def forward(self, input):
+        if comm.get_world_size() == 1 or not self.training:
+            return super().forward(input)
+        before = self.running_var.clone()
+        output = super().forward(input)
+        with torch.no_grad():
+            count = input.new_tensor(input.numel() // input.shape[1], dtype=torch.float64)
+            dist.all_reduce(count)
+            # the part of this step in the running value: momentum * mean square deviation
+            share = self.running_var - (1 - self.momentum) * before
+            if count > 1:
+                self.running_var += share / (count.item() - 1)
+            self.num_batches_tracked += 1
+        return output
+
+
+def unbias_running_variance(model):
+    """Turn every "naiveSyncBN" of a model into :class:`UnbiasedSyncBatchNorm`, in place.
+
+    Those that weight the processes by their images ("naiveSyncBN_N") stay: theirs may be empty.
+    """
+    for module in model.modules():
+        if type(module) is NaiveSyncBatchNorm and module._stats_mode == "":
+            module.__class__ = UnbiasedSyncBatchNorm  # parameters, names and hooks stay
+    return model
 
 
 @torch.no_grad()
@@ -19,7 +55,7 @@ def estimate_statistics(model, batches, num_iter, norms=None):
     The population is every value that a layer gets in ``num_iter`` batches of every process. It is
     the same for "BN", "SyncBN" and "naiveSyncBN", and the same in all processes. fvcore's
     ``update_bn_stats`` computes it from the running statistics of one process, which are its own
-    for "BN" and biased for "naiveSyncBN".
+    for "BN".
 
     Args:
         model: in training mode.

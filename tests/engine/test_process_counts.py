@@ -1,0 +1,90 @@
+"""One, two and three processes: the same weights and running statistics, for every method."""
+
+import functools
+
+import pytest
+import torch
+from detectron2.layers import NaiveSyncBatchNorm
+from detectron2.utils import comm
+from helpers import CONFIGS, METHODS, TINY, needs
+from isolation import restored_process
+from process_pool import ProcessPool
+from recorded_run import recorded_run
+
+from dense_ssl.modeling.norm_statistics import UnbiasedSyncBatchNorm, unbias_running_variance
+
+CONFIG = str(CONFIGS / "Base-Pretrain.yaml")
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """Three processes."""
+    pool = ProcessPool(tmp_path_factory.mktemp("three"), size=3)
+    yield pool
+    pool.stop()
+
+
+def options_of(method, images, output):
+    """The yacs pairs of a run as strings: 6 images, shared by one, two or three processes."""
+    pairs = [*TINY, *needs(method), "MODEL.META_ARCHITECTURE", method,
+             "MODEL.RESNETS.NORM", "SyncBN", "MODEL.SSL.HEAD_NORM", "SyncBN",
+             "MODEL.PLRC.NEGATIVES", "all", "SOLVER.IMS_PER_BATCH", 6,
+             "DATASETS.TRAIN", (f"folder:{images}",), "OUTPUT_DIR", str(output),
+             "SOLVER.MAX_ITER", 5, "VIS_PERIOD", 0,
+             # rounding of float32 in the views grows with every step
+             "SOLVER.BASE_LR", 0.001]  # fmt: skip
+    return [str(x) for x in pairs]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_two_and_three_are_one(image_folder, tmp_path, process_pool, three, method):
+    run = functools.partial(options_of, method, image_folder)
+    with restored_process():
+        one = recorded_run(CONFIG, run(tmp_path / "one"))
+    for name, pool in (("two", process_pool), ("three", three)):
+        other = pool.run(recorded_run, CONFIG, run(tmp_path / name))[0]
+        assert one["losses"] == pytest.approx(other["losses"], abs=1e-6)
+        assert one["model"].keys() == other["model"].keys()
+        differences = {
+            key: float((x.double() - other["model"][key].double()).abs().max())
+            for key, x in one["model"].items()
+        }
+        worst = max(differences, key=differences.get)
+        assert differences[worst] <= 1e-7, (name, worst, differences[worst])
+
+
+def forward_of_a_share(count, momentum):
+    """The state of a norm after each process has seen its share of ``count`` images."""
+    images = torch.randn(count, 3, 2, 2, dtype=torch.float64,
+                         generator=torch.Generator().manual_seed(0))  # fmt: skip
+    norm = NaiveSyncBatchNorm(3, momentum=momentum) if comm.get_world_size() > 1 else (
+        torch.nn.BatchNorm2d(3, momentum=momentum)
+    )  # fmt: skip
+    norm = unbias_running_variance(norm.double())
+    assert comm.get_world_size() == 1 or type(norm) is UnbiasedSyncBatchNorm
+    share = count // comm.get_world_size()
+    for _ in range(2):
+        norm(images[comm.get_rank() * share :][:share])
+    return norm.state_dict(), norm.eval()(images)
+
+
+@pytest.mark.parametrize("momentum", [0.1, 1.0])
+def test_the_running_variance_of_two_is_that_of_one(process_pool, momentum):
+    (one, expected), two = forward_of_a_share(2, momentum), None
+    for two, found in process_pool.run(forward_of_a_share, 2, momentum):
+        assert one.keys() == two.keys()
+        for key, value in one.items():
+            assert torch.allclose(value, two[key], rtol=1e-12), key
+        assert torch.allclose(expected, found, rtol=1e-12)
+
+
+def test_one_process_keeps_torchs_norm():
+    norm = unbias_running_variance(NaiveSyncBatchNorm(3))
+    plain = torch.nn.BatchNorm2d(3)
+    x = torch.randn(2, 3, 2, 2)
+    assert torch.equal(norm(x), plain(x)) and torch.equal(norm.running_var, plain.running_var)
+
+
+def test_a_norm_weighted_by_images_stays():
+    norm = NaiveSyncBatchNorm(3, stats_mode="N")
+    assert type(unbias_running_variance(norm)) is NaiveSyncBatchNorm
