@@ -28,7 +28,7 @@ def main(arguments=None):
 
     from dense_ssl.data.sources.check_text import report
     from dense_ssl.data.sources.entries import check_entry
-    from dense_ssl.utils.command_line import printable
+    from dense_ssl.utils.printable import printable
 
     checks = [check_entry(x, decode=args.decode) for x in args.entries]
     for check in checks:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from dense_ssl.checkpoint.formats import read_checkpoint
 from dense_ssl.data.image_io import BrokenImageError, read_image
-from dense_ssl.data.sources.coco import coco_dataset
+from dense_ssl.data.sources.coco import coco_source
 from dense_ssl.data.sources.folder import list_image_folder
 from dense_ssl.data.sources.label_maps import read_classes_file, read_label_map
 from dense_ssl.data.sources.voc import read_objects
@@ -153,10 +153,9 @@ def test_coco_json(place, images, data):
     path = place / "a.json"
     path.write_text(json.dumps(data))
     try:
-        load, metadata = coco_dataset("fuzzed", str(path), str(place / "photos"))
-        read = metadata["image_dicts"]
-        for function in {load, read}:
-            for item in function():
+        source = coco_source("fuzzed", str(path), str(place / "photos"))
+        for read in (source.images, lambda: source.labels()[0]()):
+            for item in read():
                 assert isinstance(item["file_name"], str)
     except (ValueError, OSError) as error:
         assert "a.json" in str(error)
@@ -174,7 +173,9 @@ def test_damaged_json(place, damage):
     path.write_bytes(damaged(json.dumps(data).encode(), damage))
     (place / "photos").mkdir(exist_ok=True)
     try:
-        coco_dataset("fuzzed", str(path), str(place / "photos"))
+        source = coco_source("fuzzed", str(path), str(place / "photos"))
+        source.images()
+        source.labels()[0]()
     except (ValueError, OSError) as error:
         assert "a.json" in str(error)
 

@@ -14,8 +14,8 @@ from isolation import restored_process
 
 from dense_ssl.config import load_config
 from dense_ssl.data.image_io import BrokenImageError, read_image
-from dense_ssl.data.sources.classes import classes_dataset
-from dense_ssl.data.sources.coco import coco_dataset
+from dense_ssl.data.sources.classes import classes_source
+from dense_ssl.data.sources.coco import coco_source
 from dense_ssl.data.sources.folder import list_image_folder
 from dense_ssl.engine import run
 from dense_ssl.prediction.images import read_images
@@ -154,8 +154,8 @@ def test_what_is_no_file_is_skipped_and_counted(odd_folder):
 
 def test_classes_leave_out_a_link_to_itself(odd_folder):
     with pytest.raises(ValueError, match="at least two"):
-        classes_dataset(str(odd_folder / "sub"))
-    names = classes_dataset(str(odd_folder))[1]["image_classes"]
+        classes_source(str(odd_folder / "sub"))
+    names = classes_source(str(odd_folder)).metadata["image_classes"]
     assert names == ["loop", "secret", "sub"]
 
 
@@ -176,8 +176,8 @@ def test_images_outside_of_their_folder_are_named(tmp_path, name, outside, rng):
         write_photo(str(place), rng)
     data = {"images": [{"id": 1, "file_name": name}, {"id": 2, "file_name": "in.jpg"}]}
     (tmp_path / "a.json").write_text(json.dumps(data))
-    load, _ = coco_dataset("x", str(tmp_path / "a.json"), str(root))
+    source = coco_source("x", str(tmp_path / "a.json"), str(root))
     with recorded_log("dense_ssl", logging.WARNING) as messages:
-        assert len(load()) == 2
+        assert len(source.images()) == 2
     assert bool(messages) == outside
     assert not outside or "1 of 2 images outside of" in messages[0] and "trust" in messages[0]

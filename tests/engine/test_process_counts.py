@@ -45,12 +45,11 @@ def test_one_two_and_three_are_one(image_folder, tmp_path, process_pool, three, 
         other = pool.run(recorded_run, CONFIG, run(tmp_path / name))[0]
         assert one["losses"] == pytest.approx(other["losses"], abs=1e-6)
         assert one["model"].keys() == other["model"].keys()
-        differences = {
-            key: float((x.double() - other["model"][key].double()).abs().max())
-            for key, x in one["model"].items()
-        }
-        worst = max(differences, key=differences.get)
-        assert differences[worst] <= 1e-7, (name, worst, differences[worst])
+        for key, x in one["model"].items():
+            # statistics may be large; losses are computed in float32, which weights amplify
+            largest = max(float(x.abs().max()), 1.0) if "running" in key else 0.1
+            difference = float((x.double() - other["model"][key].double()).abs().max())
+            assert difference <= 1e-6 * largest, (name, key, difference)
 
 
 def forward_of_a_share(count, momentum):

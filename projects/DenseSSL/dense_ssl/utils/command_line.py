@@ -26,8 +26,3 @@ def parse_with_config(parser, arguments=None):
     if args.device:
         args.overrides["MODEL.DEVICE"] = args.device
     return args
-
-
-def printable(text):
-    """Return a text with line breaks and control characters escaped: file names may hold them."""
-    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in text)

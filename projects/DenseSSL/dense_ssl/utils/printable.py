@@ -5,6 +5,7 @@ import re
 
 # The colours that detectron2 prints, and what a message may have between its lines.
 _ALLOWED = re.compile(r"(\x1b\[(?:[0145]|[39][0-7])m|[\n\t])")
+_LINES = re.compile(r"([\n\t])")
 
 
 def printable(text):
@@ -20,13 +21,18 @@ def printable(text):
     return "".join(x if x.isprintable() else ascii(x)[1:-1] for x in text)
 
 
+def printable_lines(text, kept=_LINES):
+    """Return :func:`printable` of a text, except what ``kept`` matches: line ends and tabs."""
+    parts = kept.split(text)
+    return "".join(x if i % 2 else printable(x) for i, x in enumerate(parts))
+
+
 class PrintableMessages(logging.Filter):
     """Escapes the messages of a handler, whatever wrote them, except line ends and colours."""
 
     def filter(self, record):
         text = record.getMessage()
-        parts = _ALLOWED.split(text)
-        clean = "".join(x if i % 2 else printable(x) for i, x in enumerate(parts))
+        clean = printable_lines(text, _ALLOWED)
         if clean != text:
             record.msg, record.args = clean, None
         return True

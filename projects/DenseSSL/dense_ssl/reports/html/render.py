@@ -7,6 +7,8 @@ import gzip
 import json
 import secrets
 
+from ...utils.printable import printable_lines
+
 try:
     import jinja2
     from markupsafe import Markup
@@ -32,6 +34,7 @@ def render(report):
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_printable,
     )
     environment.filters["data"] = _data
     source = environment.loader.get_source
@@ -42,6 +45,10 @@ def render(report):
         plotly=Markup(_plotly()),
         nonce=secrets.token_hex(16),
     )
+
+
+def _printable(value):
+    return printable_lines(value) if type(value) is str else value
 
 
 def _data(value):
