@@ -1,6 +1,4 @@
-"""One, two and three processes: the same weights and running statistics, for every method."""
-
-import functools
+"""One and three processes: the same weights and running statistics, for every method."""
 
 import pytest
 import torch
@@ -25,7 +23,7 @@ def three(tmp_path_factory):
 
 
 def options_of(method, images, output):
-    """The yacs pairs of a run as strings: 6 images, shared by one, two or three processes."""
+    """The yacs pairs of a run as strings: 6 images, shared by one or three processes."""
     pairs = [*TINY, *needs(method), "MODEL.META_ARCHITECTURE", method,
              "MODEL.RESNETS.NORM", "SyncBN", "MODEL.SSL.HEAD_NORM", "SyncBN",
              "MODEL.PLRC.NEGATIVES", "all", "SOLVER.IMS_PER_BATCH", 6,
@@ -37,19 +35,18 @@ def options_of(method, images, output):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_one_two_and_three_are_one(image_folder, tmp_path, process_pool, three, method):
-    run = functools.partial(options_of, method, image_folder)
+def test_three_are_one(image_folder, tmp_path, three, method):
     with restored_process():
-        one = recorded_run(CONFIG, run(tmp_path / "one"))
-    for name, pool in (("two", process_pool), ("three", three)):
-        other = pool.run(recorded_run, CONFIG, run(tmp_path / name))[0]
-        assert one["losses"] == pytest.approx(other["losses"], abs=1e-6)
-        assert one["model"].keys() == other["model"].keys()
-        for key, x in one["model"].items():
-            # statistics may be large; losses are computed in float32, which weights amplify
-            largest = max(float(x.abs().max()), 1.0) if "running" in key else 0.1
-            difference = float((x.double() - other["model"][key].double()).abs().max())
-            assert difference <= 1e-6 * largest, (name, key, difference)
+        one = recorded_run(CONFIG, options_of(method, image_folder, tmp_path / "one"))
+    options = options_of(method, image_folder, tmp_path / "three")
+    other = three.run(recorded_run, CONFIG, options)[0]
+    assert one["losses"] == pytest.approx(other["losses"], abs=1e-6)
+    assert one["model"].keys() == other["model"].keys()
+    for key, x in one["model"].items():
+        # losses are computed in float32, as is the transport of Self-EMD
+        limit = 1e-6 if method == "SelfEMD" or "running" in key else 1e-7
+        difference = float((x.double() - other["model"][key].double()).abs().max())
+        assert difference <= limit * max(float(x.abs().max()), 1), (key, difference)
 
 
 def forward_of_a_share(count, momentum):
