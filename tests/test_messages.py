@@ -138,7 +138,7 @@ VALUES = [
     ("INPUT.VIEWS.OVERLAP_TRIES", "0", "1 or more"),
     ("INPUT.REGIONS.SOURCE", "file", "Did you mean 'files'?"),
     ("INPUT.REGIONS.RESOLUTION", "0", "1 or more"),
-    ("INPUT.MASK_FORMAT", "rle", "('polygon', 'bitmask')"),
+    ("INPUT.MASK_FORMAT", "rle", "('polygon', 'bitmask', 'auto')"),
     ("INPUT.MIN_SIZE_TRAIN", "(0,)", "1 or more"),
     ("TEST.EVAL_PERIOD", "-1", "0 or more"),
     ("TEST.PATIENCE", "-1", "0 or more"),
