@@ -45,6 +45,8 @@ class ProcessPool:
         Raises:
             AssertionError: with the traceback and the output of each process that failed.
         """
+        if not all(x.is_alive() for x in self.processes):  # a run before may have ended one
+            self.stop()
         if not self.processes:
             self._start()
         for log in self._logs():

@@ -15,15 +15,15 @@ MINI = CONFIGS / "mini" / "finetune"
 CASES = {
     "MoCo's later advice": (
         "PascalVOC-Detection/faster_rcnn_R_18_C4", ["MODEL.RESNETS.NORM", "naiveSyncBN"],
-        {"backbone": "NaiveSyncBatchNorm", "roi_heads": "NaiveSyncBatchNorm"},
+        {"backbone": "UnbiasedSyncBatchNorm", "roi_heads": "UnbiasedSyncBatchNorm"},
     ),
     "SCRL's RetinaNet": (
         "COCO-Detection/retinanet_R_18_FPN_syncbn", [],
-        {"backbone": "NaiveSyncBatchNorm", "head": "BatchNorm2d"},
+        {"backbone": "UnbiasedSyncBatchNorm", "head": "BatchNorm2d"},
     ),
     "SCRL's Mask R-CNN": (
         "COCO-InstanceSegmentation/mask_rcnn_R_18_FPN_syncbn", [],
-        {"backbone": "NaiveSyncBatchNorm", "roi_heads": "NaiveSyncBatchNorm"},
+        {"backbone": "UnbiasedSyncBatchNorm", "roi_heads": "UnbiasedSyncBatchNorm"},
     ),
 }  # fmt: skip
 

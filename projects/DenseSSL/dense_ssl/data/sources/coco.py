@@ -85,7 +85,8 @@ def _readable(json_file):
     """Within it the content of a json is used; where it has another form, the error says so."""
     try:
         yield
-    except (AssertionError, AttributeError, IndexError, KeyError, TypeError) as error:
+    except (AssertionError, AttributeError, IndexError, KeyError, TypeError,
+            UnicodeDecodeError) as error:  # fmt: skip
         raise ValueError(
             f"cannot read {json_file!r} as COCO annotations: {error!r}. A part of it has another "
             "form than COCO's, such as text in place of a list."
