@@ -1,4 +1,4 @@
-"""Kill runs at random moments, resume them, and compare the end with a run that nobody touched.
+"""Kill runs at random moments, resume them, and compare the end with an untouched run.
 
 A run is killed by SIGKILL, SIGTERM or SIGINT at a random moment: while it starts, between two
 steps, or while a checkpoint is being written. With several processes SIGKILL hits the one that a
@@ -127,8 +127,8 @@ class KillTest:
         resume = False
         while True:
             process, log = self._start(output, resume)
-            wanted = sum(self.kills.values()) < self.arguments.kills
-            killed = wanted and self._kill(process, output, duration)
+            is_due = sum(self.kills.values()) < self.arguments.kills
+            killed = is_due and self._kill(process, output, duration)
             code = self._wait(process, log)
             if code is None:
                 return False

@@ -5,7 +5,7 @@ from collections import Counter
 
 from .coco_json import is_box, is_id, read_coco, refuse_repeated, tool_changes
 from .coco_masks import clean_mask
-from .label_check import BoxCheck, LabelCheck, Oddities
+from .label_check import MARGIN, BoxCheck, LabelCheck, Oddities
 from .source import IMAGES_AT_START, evenly
 
 # What pycocotools and detectron2 read of each annotation, and nobody can add.
@@ -14,7 +14,6 @@ _FIELDS = ("image_id", "category_id", "bbox")
 _NO_MASK = "{count} of {total} objects have no mask"
 _SHORT = "{count} of {total} masks have polygons of fewer than 6 numbers, or an odd number of them"
 _OUTSIDE = "{count} of {total} masks leave their image"
-_MARGIN = 2
 # Oddities of masks, and what becomes of them.
 _HINTS = {
     _NO_MASK: " (absent, empty, or no polygon of three points); a model with masks does not learn "
@@ -169,7 +168,7 @@ def _find_odd_polygons(mask, given, size, example, found):
         found.add(_SHORT, example)
     for polygon in mask:
         xs, ys = polygon[0::2], polygon[1::2]
-        if min(polygon) < -_MARGIN or max(xs) > size[1] + _MARGIN or max(ys) > size[0] + _MARGIN:
+        if min(polygon) < -MARGIN or max(xs) > size[1] + MARGIN or max(ys) > size[0] + MARGIN:
             found.add(_OUTSIDE, example)
             return
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 # Boxes may leave their image by so many pixels: some tools round.
-_MARGIN = 2
+MARGIN = 2
 
 
 @dataclasses.dataclass
@@ -82,8 +82,8 @@ class BoxCheck:
         example = f"{example} with {list(numbers)}"
         if right <= left or bottom <= top:
             self._found.add(self._EMPTY, example)
-        elif min(left, top) < -_MARGIN or (
-            width and height and (right > width + _MARGIN or bottom > height + _MARGIN)
+        elif min(left, top) < -MARGIN or (
+            width and height and (right > width + MARGIN or bottom > height + MARGIN)
         ):
             self._found.add(self._OUTSIDE, example)
             self._may_be_corners &= may_be_corners
