@@ -5,9 +5,19 @@ MODEL.META_ARCHITECTURE in the config file decides which. The command line is de
 README.md. In Python, dense_ssl.train and dense_ssl.evaluate do the same (docs/python.md).
 """
 
+import sys
+
 from detectron2.engine import default_argument_parser
 
-from dense_ssl.engine import launch, run
+from dense_ssl.engine import launch, run_command
+from dense_ssl.utils.plain_errors import plain_errors
+
+
+@plain_errors
+def main():
+    """Run what the command line asks for."""
+    launch(run_command, default_argument_parser().parse_args())
+
 
 if __name__ == "__main__":
-    launch(run, default_argument_parser().parse_args())
+    sys.exit(main())

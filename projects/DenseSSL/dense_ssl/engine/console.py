@@ -15,6 +15,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from termcolor import colored
 
+from ..utils.plain_errors import message_of
 from ..utils.printable import PrintableMessages
 from ..utils.quiet import hold_back_torch
 
@@ -87,6 +88,8 @@ def describe_device(device):
 
 
 def _is_for_the_console(record):
+    if record.exc_info and message_of(record.exc_info[1]) is not None:
+        return False  # the command ends with this message
     if record.levelno >= logging.WARNING:
         return True
     return not any(

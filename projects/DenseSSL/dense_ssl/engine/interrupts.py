@@ -103,8 +103,6 @@ def passed_to_children():
         if number == signal.SIGINT and number in received:
             raise KeyboardInterrupt
         received.append(number)
-        # torch warns that it ends the second process once the first has left
-        logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
         for child in multiprocessing.active_children():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGTERM if number == signal.SIGINT else number)

@@ -1,5 +1,6 @@
 """Starting the processes: detectron2's launcher, torchrun or SLURM."""
 
+import logging
 import multiprocessing
 import os
 import subprocess
@@ -10,6 +11,7 @@ import torch.distributed as dist
 from detectron2.engine import launch as launch_d2
 from detectron2.utils import comm
 
+from ..utils.plain_errors import FAILED
 from .interrupts import INTERRUPT_CODE, STOP_CODES, Stopped, exit_code, passed_to_children
 
 
@@ -42,6 +44,8 @@ def launch(main, args):
 
 def _start(main, args):
     """Start the processes of this machine, and end with them."""
+    # torch warns that it ends the second process once the first has left
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     try:
         with passed_to_children() as received:
             return launch_d2(
@@ -53,6 +57,8 @@ def _start(main, args):
                 args=(main, args),
             )
     except torch.multiprocessing.ProcessExitedException as error:
+        if error.exit_code == FAILED:  # it has said why
+            raise SystemExit(FAILED) from None
         # one that had not begun to train has the negative number of the signal
         if not received or error.exit_code > 0 and error.exit_code not in STOP_CODES:
             raise
@@ -72,6 +78,9 @@ def _run_and_leave(main, args):
         result = main(args)
     except Stopped:  # all processes alike
         _leave()
+        raise
+    except SystemExit:  # this one alone
+        dist.destroy_process_group()
         raise
     _leave()
     return result

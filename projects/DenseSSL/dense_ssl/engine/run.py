@@ -2,15 +2,21 @@
 
 import contextlib
 import logging
+import sys
+import time
 
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from ..utils.plain_errors import FAILED, message_of
 from .setup import setup
 from .trainer import Trainer
 
+logger = logging.getLogger(__name__)
+
 _LOGGERS = ("dense_ssl", "detectron2", "fvcore")
+_PATIENCE = 10  # seconds in which the end of one process ends the others
 
 
 def run(args):
@@ -24,10 +30,27 @@ def run(args):
         results of the (last) evaluation in the main process.
     """
     with _own_log(), contextlib.ExitStack() as hold:
-        cfg = setup(args, hold)
-        if args.eval_only:
-            return evaluate(cfg, args.resume)
-        return train(cfg, args.resume)
+        try:
+            cfg = setup(args, hold)
+            return evaluate(cfg, args.resume) if args.eval_only else train(cfg, args.resume)
+        except Exception:
+            if logger.hasHandlers():  # for log.txt, if the run came as far as that
+                logger.error("The run ends with an error", exc_info=True)
+            raise
+
+
+def run_command(args):
+    """:func:`run` of a command line: an error with a message for the user has no traceback."""
+    try:
+        return run(args)
+    except Exception as error:
+        message = message_of(error)
+        if message is None:
+            raise
+        if not comm.is_main_process():
+            time.sleep(_PATIENCE)  # the main process most likely says the same
+        sys.stderr.write(f"\n{message}\n")
+        raise SystemExit(FAILED) from None
 
 
 def train(cfg, resume):

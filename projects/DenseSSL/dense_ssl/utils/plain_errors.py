@@ -1,0 +1,52 @@
+"""Errors of a command: the message where it says all, the traceback where it does not."""
+
+import dis
+import functools
+import sys
+
+_PACKAGE = __name__.partition(".")[0]
+FAILED = 1  # exit status
+
+
+def plain_errors(main):
+    """Let a command end with the message of an error and exit status 1, without a traceback.
+
+    Only errors with a message for the user: see :func:`message_of`. All others are faults, and
+    keep their traceback.
+    """
+
+    @functools.wraps(main)
+    def wrapped(*args, **kwargs):
+        try:
+            return main(*args, **kwargs)
+        except Exception as error:
+            message = message_of(error)
+            if message is None:
+                raise
+            print(message, file=sys.stderr, flush=True)
+            return FAILED
+
+    return wrapped
+
+
+def message_of(error):
+    """Return the message of an error if that is all a user needs, else None.
+
+    It is where a ``raise`` of this package made the error, and where the system refused a file. A
+    ValueError out of the middle of a calculation is a fault of the program.
+    """
+    if isinstance(error, OSError) and error.filename is not None:
+        return str(error)
+    if not _is_raised_here(error.__traceback__):
+        return None
+    return str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+
+
+def _is_raised_here(trace):
+    """Return True if a ``raise`` statement of this package or of its command made the error."""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    code, module = trace.tb_frame.f_code, trace.tb_frame.f_globals.get("__name__", "")
+    return module.partition(".")[0] in (_PACKAGE, "__main__") and any(
+        x.offset == trace.tb_lasti and x.opname == "RAISE_VARARGS" for x in dis.get_instructions(code)
+    )
