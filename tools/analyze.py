@@ -19,8 +19,10 @@ from dataclasses import asdict, fields
 from dense_ssl.analysis.job import Job
 from dense_ssl.analysis.registry import all_analyses, flag
 from dense_ssl.utils.command_line import parse_with_config
+from dense_ssl.utils.plain_errors import plain_errors
 
 
+@plain_errors
 def main(arguments=None):
     """Run an analysis, and print the paths of what it wrote; return the exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -33,18 +35,14 @@ def main(arguments=None):
     args = parse_arguments(kind, arguments[1:])
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("fvcore").setLevel(logging.ERROR)  # the heads of a model are not used
-    try:
-        analysis = kind(**{x.name: getattr(args, x.name) for x in fields(kind.Options)})
-        job = Job(
-            weights=named_weights(args.weights), data=args.data,
-            config_file=args.config_file or None, overrides=args.overrides, seed=args.seed,
-            norm_images=args.norm_images, norm_statistics=args.norm_statistics,
-        )  # fmt: skip
-        numbers, figures = analysis.run(job)
-        paths = job.write(analysis, numbers, figures, args.output, args.figures)
-    except (ImportError, KeyError, OSError, ValueError) as error:
-        print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
-        return 1
+    analysis = kind(**{x.name: getattr(args, x.name) for x in fields(kind.Options)})
+    job = Job(
+        weights=named_weights(args.weights), data=args.data,
+        config_file=args.config_file or None, overrides=args.overrides, seed=args.seed,
+        norm_images=args.norm_images, norm_statistics=args.norm_statistics,
+    )  # fmt: skip
+    numbers, figures = analysis.run(job)
+    paths = job.write(analysis, numbers, figures, args.output, args.figures)
     for path in paths:
         print(f"wrote {path}")
     return 0

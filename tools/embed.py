@@ -31,30 +31,28 @@ from dense_ssl.api import load_backbone
 from dense_ssl.modeling.backbones import bottom_up_of
 from dense_ssl.prediction.images import find_images, read_images
 from dense_ssl.utils.command_line import parse_with_config
+from dense_ssl.utils.plain_errors import plain_errors
 from dense_ssl.visualization.neighbours import draw_neighbours
 
 STATUS_SKIPPED = 3
 _ROWS = 8  # of the picture
 
 
+@plain_errors
 def main(arguments=None):
     """Embed, and print what was written; return the exit status."""
     args = parse_arguments(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("fvcore").setLevel(logging.ERROR)  # the heads of a detector are not used
-    try:
-        box_list = _box_list(args)
-        maps = load_backbone(args.weights, args.config_file or None, args.overrides)
-        level, cfg = args.level or _last_map(maps.backbone), maps.cfg
-        model = BoxFeatures(maps.backbone, level, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD,
-                            args.side, cfg.INPUT.FORMAT, "--level")  # fmt: skip
-        broken = []
-        images = read_images(box_list.root, box_list.names, broken, "Embedding")
-        embedding = embed(model.to(cfg.MODEL.DEVICE), images, box_list, level)
-        write(embedding, args)
-    except (ImportError, KeyError, OSError, ValueError) as error:
-        print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
-        return 1
+    box_list = _box_list(args)
+    maps = load_backbone(args.weights, args.config_file or None, args.overrides)
+    level, cfg = args.level or _last_map(maps.backbone), maps.cfg
+    model = BoxFeatures(maps.backbone, level, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD,
+                        args.side, cfg.INPUT.FORMAT, "--level")  # fmt: skip
+    broken = []
+    images = read_images(box_list.root, box_list.names, broken, "Embedding")
+    embedding = embed(model.to(cfg.MODEL.DEVICE), images, box_list, level)
+    write(embedding, args)
     if broken:
         print(f"{len(broken)} of {len(box_list.names)} files could not be read (exit status "
               f"{STATUS_SKIPPED}): {', '.join(broken[:5])}")  # fmt: skip

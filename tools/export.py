@@ -12,25 +12,22 @@ import argparse
 import logging
 import sys
 
-from dense_ssl.checkpoint.formats import CheckpointError
-from dense_ssl.export import ExportError, export_model, load_source
+from dense_ssl.export import export_model, load_source
 from dense_ssl.export.verify import limit_of
 from dense_ssl.utils.command_line import parse_with_config
+from dense_ssl.utils.plain_errors import plain_errors
 
 
+@plain_errors
 def main(arguments=None):
     """Export, and print the largest differences; 1 where that fails."""
     args = parse_arguments(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        cfg, module, classes = load_source(args.weights, args.config_file or None, args.overrides)
-        path, facts = export_model(
-            cfg, module, args.format, args.output,
-            folder=args.images, size=args.image_size, classes=classes,
-        )  # fmt: skip
-    except (ExportError, CheckpointError, ImportError, KeyError, OSError, ValueError) as error:
-        print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
-        return 1
+    cfg, module, classes = load_source(args.weights, args.config_file or None, args.overrides)
+    path, facts = export_model(
+        cfg, module, args.format, args.output,
+        folder=args.images, size=args.image_size, classes=classes,
+    )  # fmt: skip
     report(path, facts)
     return 0
 

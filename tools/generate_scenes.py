@@ -12,6 +12,7 @@ import re
 import sys
 
 from dense_ssl.scenes import CLASS_NAMES, MAX_CLASSES, SceneSpec, write_scenes
+from dense_ssl.utils.plain_errors import plain_errors
 
 
 def image_size(text):
@@ -42,18 +43,16 @@ def parse_args(arguments=None):
     return parser.parse_args(arguments)
 
 
+@plain_errors
 def main(arguments=None):
     """Write the scenes and say whether there was anything to do."""
     args = parse_args(arguments)
     counts = args.num_unlabeled, args.num_train, args.num_val
-    try:
-        spec = SceneSpec(args.size, args.classes, args.max_objects, args.seed)
-        drawn = write_scenes(args.output, spec, *counts, processes=args.processes)
-    except (ValueError, FileExistsError) as error:
-        sys.exit(f"generate_scenes: {error}")
+    spec = SceneSpec(args.size, args.classes, args.max_objects, args.seed)
+    drawn = write_scenes(args.output, spec, *counts, processes=args.processes)
     state = "wrote" if drawn else "found, nothing to do:"
     print(f"{state} {sum(counts)} scenes in {args.output}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,13 +8,16 @@ The rule is in dense_ssl/data/sources/subsets.py; it depends only on the image i
 """
 
 import argparse
+import sys
 
 from detectron2.data import DatasetCatalog
 
 from dense_ssl.data.sources.entries import resolve_dataset
 from dense_ssl.data.sources.subsets import parse_subset
+from dense_ssl.utils.plain_errors import plain_errors
 
 
+@plain_errors
 def main():
     """Print the ids."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -27,4 +30,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

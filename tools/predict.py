@@ -16,6 +16,7 @@ from dense_ssl.api import load_detector
 from dense_ssl.data.finetune.semantic_mapper import is_semantic
 from dense_ssl.prediction import find_images, predict_images
 from dense_ssl.utils.command_line import parse_with_config
+from dense_ssl.utils.plain_errors import plain_errors
 
 # Below it a detector of detectron2 finds nothing (the default of its SCORE_THRESH_TEST).
 _SCORE_KEYS = ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "MODEL.RETINANET.SCORE_THRESH_TEST")
@@ -23,22 +24,19 @@ _LOWEST = 0.05
 STATUS_SKIPPED = 3
 
 
+@plain_errors
 def main(arguments=None):
     """Predict, and print what was found; return the exit status."""
     args = parse_arguments(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     overrides = {**dict.fromkeys(_SCORE_KEYS, min(args.threshold, _LOWEST)), **args.overrides}
-    try:
-        root, names = find_images(args.input)
-        detector = load_detector(args.weights, args.config_file or None, overrides)
-        print(f"{len(names)} images, on {detector.cfg.MODEL.DEVICE}", flush=True)
-        summary = predict_images(
-            detector, root, names, args.output, threshold=args.threshold,
-            batch_size=args.batch_size, pictures=not args.no_pictures,
-        )  # fmt: skip
-    except (ImportError, KeyError, OSError, ValueError) as error:
-        print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
-        return 1
+    root, names = find_images(args.input)
+    detector = load_detector(args.weights, args.config_file or None, overrides)
+    print(f"{len(names)} images, on {detector.cfg.MODEL.DEVICE}", flush=True)
+    summary = predict_images(
+        detector, root, names, args.output, threshold=args.threshold,
+        batch_size=args.batch_size, pictures=not args.no_pictures,
+    )  # fmt: skip
     print("\n".join(report(summary, args, detector.cfg)))
     return STATUS_SKIPPED if summary.broken else 0
 

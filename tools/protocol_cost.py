@@ -23,12 +23,14 @@ from dense_ssl.reports.comparison_runs import protocol_name
 from dense_ssl.reports.protocol_cost import GPUS, measured_seconds, protocol_costs
 from dense_ssl.reports.run_settings import read_config
 from dense_ssl.utils.allocator import tune_allocator
+from dense_ssl.utils.plain_errors import plain_errors
 
 COLUMNS = (
     "protocol", "iterations x batch", "image", "G multiply-adds", "EFLOP", "GPU hours", "from",
 )  # fmt: skip
 
 
+@plain_errors
 def main(arguments=None):
     """Print the table."""
     args = parse_arguments(arguments)
@@ -37,13 +39,10 @@ def main(arguments=None):
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)  # not of interest here
     tune_allocator()
     names = [protocol_name(x) for x in args.protocols]
-    try:
-        measured = read_measured(args.measured, names)
-        cfgs = [read_config(x, args.opts) for x in args.protocols]
-        costs = tqdm(protocol_costs(cfgs, args.image_size), total=len(cfgs), disable=None)
-        rows = [row(x, cost, rate, measured.get(x), args.num_gpus) for x, cost in zip(names, costs)]
-    except (ValueError, OSError) as error:
-        sys.exit(f"protocol_cost: {error}")
+    measured = read_measured(args.measured, names)
+    cfgs = [read_config(x, args.opts) for x in args.protocols]
+    costs = tqdm(protocol_costs(cfgs, args.image_size), total=len(cfgs), disable=None)
+    rows = [row(x, cost, rate, measured.get(x), args.num_gpus) for x, cost in zip(names, costs)]
     print(tabulate(rows, COLUMNS, tablefmt="github", disable_numparse=True))
     print(f"\n{legend(args, rate, bool(measured))}")
 
@@ -128,4 +127,4 @@ def legend(args, rate, has_measured):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

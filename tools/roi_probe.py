@@ -12,6 +12,7 @@ import argparse
 import json
 import logging
 import os
+import sys
 
 import torch
 from detectron2.modeling import build_backbone
@@ -21,10 +22,12 @@ from dense_ssl.checkpoint import Checkpointer, backbone_settings
 from dense_ssl.config import load_config
 from dense_ssl.data.sources.entries import register_datasets
 from dense_ssl.engine.setup import resolve_device, resolve_norms
+from dense_ssl.utils.plain_errors import plain_errors
 
 logger = logging.getLogger("roi_probe")
 
 
+@plain_errors
 def main(arguments=None):
     """Print the accuracies as one line of json."""
     args = parse_arguments(arguments)
@@ -71,4 +74,4 @@ def parse_arguments(arguments):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,11 +1,55 @@
-"""The running statistics of several processes are those of one."""
+"""One and three processes: the same weights and running statistics, for every method."""
 
 import pytest
 import torch
 from detectron2.layers import NaiveSyncBatchNorm
 from detectron2.utils import comm
+from helpers import CONFIGS, METHODS, TINY, needs
+from isolation import restored_process
+from process_pool import ProcessPool
+from recorded_run import recorded_run
 
 from dense_ssl.modeling.norm_statistics import UnbiasedSyncBatchNorm, unbias_running_variance
+
+CONFIG = str(CONFIGS / "Base-Pretrain.yaml")
+LEARNING_RATE = 1e-4
+LIMIT = 1e-8  # relative to the largest number of a tensor
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """Three processes."""
+    pool = ProcessPool(tmp_path_factory.mktemp("three"), size=3)
+    yield pool
+    pool.stop()
+
+
+def options_of(method, images, output):
+    """The yacs pairs of a run as strings: 6 images, shared by one or three processes."""
+    pairs = [*TINY, *needs(method), "MODEL.META_ARCHITECTURE", method,
+             "MODEL.RESNETS.NORM", "SyncBN", "MODEL.SSL.HEAD_NORM", "SyncBN",
+             "MODEL.PLRC.NEGATIVES", "all", "SOLVER.IMS_PER_BATCH", 6,
+             "DATASETS.TRAIN", (f"folder:{images}",), "OUTPUT_DIR", str(output),
+             "SOLVER.MAX_ITER", 5, "VIS_PERIOD", 0,
+             # at larger rates rounding grows a hundredfold from step to step
+             "SOLVER.BASE_LR", LEARNING_RATE]  # fmt: skip
+    return [str(x) for x in pairs]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_three_are_one(image_folder, tmp_path, three, method):
+    with restored_process():
+        one = recorded_run(CONFIG, options_of(method, image_folder, tmp_path / "one"))
+    options = options_of(method, image_folder, tmp_path / "three")
+    other = three.run(recorded_run, CONFIG, options)[0]
+    assert one["losses"] == pytest.approx(other["losses"], abs=1e-6)
+    assert one["model"].keys() == other["model"].keys()
+    for key, x in one["model"].items():
+        # shares of images and queues are numbers of float32
+        difference = float((x.double() - other["model"][key].double()).abs().max())
+        assert difference <= LIMIT * max(float(x.abs().max()), 1), (key, difference)
+    # which says something: the weights moved much more
+    assert LEARNING_RATE * max(x.abs().max() for x in one["gradients"].values()) > 1e4 * LIMIT
 
 
 def forward_of_a_share(count, momentum):

@@ -20,7 +20,7 @@ def plain_errors(main):
         try:
             return main(*args, **kwargs)
         except Exception as error:
-            message = message_of(error)
+            message = message_of(error, main.__module__)
             if message is None:
                 raise
             print(message, file=sys.stderr, flush=True)
@@ -29,24 +29,29 @@ def plain_errors(main):
     return wrapped
 
 
-def message_of(error):
+def message_of(error, command=""):
     """Return the message of an error if that is all a user needs, else None.
 
     It is where a ``raise`` of this package made the error, and where the system refused a file. A
     ValueError out of the middle of a calculation is a fault of the program.
+
+    Args:
+        error: an exception that was caught.
+        command: name of the module of the command, whose own ``raise`` counts too.
     """
     if isinstance(error, OSError) and error.filename is not None:
         return str(error)
-    if not _is_raised_here(error.__traceback__):
+    if not _is_raised_by((_PACKAGE, command), error.__traceback__):
         return None
     return str(error.args[0] if isinstance(error, KeyError) and error.args else error)
 
 
-def _is_raised_here(trace):
-    """Return True if a ``raise`` statement of this package or of its command made the error."""
+def _is_raised_by(modules, trace):
+    """Return True if a ``raise`` statement in one of these modules made the error."""
     while trace.tb_next is not None:
         trace = trace.tb_next
     code, module = trace.tb_frame.f_code, trace.tb_frame.f_globals.get("__name__", "")
-    return module.partition(".")[0] in (_PACKAGE, "__main__") and any(
-        x.offset == trace.tb_lasti and x.opname == "RAISE_VARARGS" for x in dis.get_instructions(code)
+    return module.partition(".")[0] in modules and any(
+        x.offset == trace.tb_lasti and x.opname == "RAISE_VARARGS"
+        for x in dis.get_instructions(code)
     )
