@@ -2,9 +2,10 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from helpers import CONFIGS, ROOT
+from helpers import CONFIGS, ROOT, TINY
 
 from dense_ssl.utils.checks import require_one_of
 from dense_ssl.utils.plain_errors import FAILED, message_of, plain_errors
@@ -77,3 +78,17 @@ def test_several_processes(tmp_path):
     assert result.returncode == FAILED
     shown = result.stdout + result.stderr
     assert "Traceback" not in shown and "Did you mean 'SOLVER.MAX_ITER'" in shown
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("name", ["metrics.json", "config.yaml"])
+def test_a_full_disk(name, image_folder, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / name).symlink_to("/dev/full")
+    result = train_net(tmp_path, *TINY, "DATASETS.TRAIN", f"('folder:{image_folder}',)",
+                       "SOLVER.MAX_ITER", 3)  # fmt: skip
+    shown = result.stdout + result.stderr
+    assert result.returncode == FAILED, shown
+    assert "Traceback" not in shown and "is not written: No space left on device" in shown
+    assert "--resume goes on from the last checkpoint" in shown

@@ -15,7 +15,6 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from termcolor import colored
 
-from ..utils.plain_errors import message_of
 from ..utils.printable import PrintableMessages
 from ..utils.quiet import hold_back_torch
 
@@ -31,6 +30,9 @@ _FOR_THE_FILE = (
     ("detectron2.evaluation.evaluator", ""),  # there is a progress bar
     ("fvcore.common.checkpoint", ""),
 )
+
+# They log the error that ends a run, and raise it.
+_END_THE_RUN = ("detectron2.engine.train_loop", "dense_ssl.engine.run")
 
 
 def setup_console(output_dir):
@@ -88,8 +90,8 @@ def describe_device(device):
 
 
 def _is_for_the_console(record):
-    if record.exc_info and message_of(record.exc_info[1]) is not None:
-        return False  # the command ends with this message
+    if record.exc_info and record.name in _END_THE_RUN:
+        return False  # the command ends with this error
     if record.levelno >= logging.WARNING:
         return True
     return not any(

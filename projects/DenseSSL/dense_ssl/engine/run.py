@@ -1,6 +1,7 @@
 """One run from its config to its end: what train_net.py and the Python API start."""
 
 import contextlib
+import errno
 import logging
 import sys
 import time
@@ -16,6 +17,7 @@ from .trainer import Trainer
 logger = logging.getLogger(__name__)
 
 _LOGGERS = ("dense_ssl", "detectron2", "fvcore")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _PATIENCE = 10  # seconds in which the end of one process ends the others
 
 
@@ -31,8 +33,9 @@ def run(args):
     """
     with _own_log(), contextlib.ExitStack() as hold:
         try:
-            cfg = setup(args, hold)
-            return evaluate(cfg, args.resume) if args.eval_only else train(cfg, args.resume)
+            with _full_disk():
+                cfg = setup(args, hold)
+                return evaluate(cfg, args.resume) if args.eval_only else train(cfg, args.resume)
         except Exception:
             if logger.hasHandlers():  # for log.txt, if the run came as far as that
                 logger.error("The run ends with an error", exc_info=True)
@@ -78,6 +81,21 @@ def evaluate(cfg, resume):
 
 
 @contextlib.contextmanager
+def _full_disk():
+    """Say what to do where the disk is full; metrics, pictures and results are written all over."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise OSError(
+            f"{error.filename or 'A file in OUTPUT_DIR'} is not written: {error.strerror}. The "
+            "checkpoints are intact. Free some space, or move OUTPUT_DIR to another disk; then "
+            "--resume goes on from the last checkpoint."
+        ) from error
+
+
+@contextlib.contextmanager
 def _own_log():
     """Take the handlers of the run off the loggers at its end.
 
@@ -91,6 +109,7 @@ def _own_log():
     finally:
         for logger, handlers in zip(loggers, before):
             for handler in set(logger.handlers) - set(handlers):
-                handler.flush()
+                with contextlib.suppress(OSError):  # of a full disk; logging has said it
+                    handler.flush()
                 logger.removeHandler(handler)
         setup_logger.cache_clear()  # else a second run with the same folder would not log

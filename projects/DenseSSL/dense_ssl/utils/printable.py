@@ -21,6 +21,12 @@ def printable(text):
     return "".join(x if x.isprintable() else ascii(x)[1:-1] for x in text)
 
 
+def shortened(value, most=60):
+    """Return the repr of a value, cut off after so many characters."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 4]} ..."
+
+
 def printable_lines(text, kept=_LINES):
     """Return :func:`printable` of a text, except what ``kept`` matches: line ends and tabs."""
     parts = kept.split(text)

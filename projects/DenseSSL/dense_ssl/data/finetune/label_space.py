@@ -99,12 +99,6 @@ def _resolve_keypoints(cfg, stated):
             "left_x and right_x or x_l and x_r in the json, or set INPUT.RANDOM_FLIP 'none'.",
             ", ".join(names),
         )
-    for name in cfg.DATASETS.TEST:
-        if not MetadataCatalog.get(name).get("counts_keypoints", True):
-            raise ValueError(
-                f"DATASETS.TEST: the AP of keypoints cannot be computed on {name!r}, because some "
-                "of its annotations have no num_keypoints. Add it: the labelled keypoints of each."
-            )
     sigmas = len(cfg.TEST.KEYPOINT_OKS_SIGMAS) or _COCO_KEYPOINTS
     if cfg.DATASETS.TEST and sigmas != len(names):
         raise ValueError(
@@ -135,10 +129,14 @@ def _report_faults(cfg):
             check = check_labels(name, LABEL_MAPS_AT_START)
             if check is None:
                 continue
-            error = check.error or (_mask_error(check) if cfg.MODEL.MASK_ON else "")
+            error, notes = check.error, list(check.notes)
+            if cfg.MODEL.MASK_ON:
+                error, notes = error or _mask_error(check), notes + check.mask_notes
+            if cfg.MODEL.KEYPOINT_ON:
+                error, notes = error or check.keypoint_error, notes + check.keypoint_notes
             if error:
                 raise ValueError(f"DATASETS.{key}: {name!r}: {error}")
-            for note in [*check.notes, *(check.mask_notes if cfg.MODEL.MASK_ON else ())]:
+            for note in notes:
                 logger.warning("DATASETS.%s: %s: %s.", key, name, note)
 
 

@@ -40,7 +40,8 @@ class DataCheck:
         """What stops training, sentences: of a detector where there are labels."""
         found = [self.error] if self.error else []
         if self.labels:
-            found += [x for x in (self.labels.error, self.labels.mask_error) if x]
+            labels = self.labels
+            found += [x for x in (labels.error, labels.mask_error, labels.keypoint_error) if x]
         if self.images and (
             self.labels or self.images.broken > self.max_broken_share * self.images.checked
         ):
@@ -54,7 +55,7 @@ class DataCheck:
         return [
             *(images.notes if images else ()),
             *(x for x in (images.errors if images else ()) if x not in self.errors),
-            *([*labels.notes, *labels.mask_notes] if labels else ()),
+            *([*labels.notes, *labels.mask_notes, *labels.keypoint_notes] if labels else ()),
         ]
 
     def as_dict(self):

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...utils.json_file import read_object
 
 # Raise it where a check finds other things than before.
-VERSION = 1
+VERSION = 2
 _known = {}  # of this process, which may not be able to write
 
 

@@ -74,7 +74,6 @@ def _labels(name, json_file, image_root):
         "label_notes": check.notes,
         "thing_classes": [x["name"] for x in check.categories],
         "classes_without_objects": [x for x, count in check.classes.items() if not count],
-        "counts_keypoints": check.counts_keypoints,
         **_keypoints(check.categories),
     }
     return functools.partial(_load, path, image_root, name, check.error), metadata

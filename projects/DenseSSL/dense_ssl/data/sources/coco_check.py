@@ -4,6 +4,12 @@ import dataclasses
 from collections import Counter
 
 from .coco_json import is_box, is_id, read_coco, refuse_repeated, tool_changes
+from .coco_keypoints import (
+    clean_keypoints,
+    counts_of_keypoints,
+    fields_of_keypoints,
+    has_keypoints,
+)
 from .coco_masks import clean_mask
 from .label_check import MARGIN, BoxCheck, LabelCheck, Oddities
 from .source import IMAGES_AT_START, evenly
@@ -14,11 +20,16 @@ _FIELDS = ("image_id", "category_id", "bbox")
 _NO_MASK = "{count} of {total} objects have no mask"
 _SHORT = "{count} of {total} masks have polygons of fewer than 6 numbers, or an odd number of them"
 _OUTSIDE = "{count} of {total} masks leave their image"
-# Oddities of masks, and what becomes of them.
+_NO_POINTS = "{count} of {total} objects have no keypoints"
+_UNCOUNTED = "num_keypoints of {count} of {total} objects is not the number of labelled points"
+_POINTS_OUTSIDE = "{count} of {total} objects have labelled keypoints outside of their image"
+# Oddities, and what becomes of them.
 _HINTS = {
     _NO_MASK: " (absent, empty, or no polygon of three points); a model with masks does not learn "
     "them, and its evaluation ignores them",
     _SHORT: "; these polygons are left out",
+    _NO_POINTS: "; a model with keypoints does not learn them",
+    _UNCOUNTED: ": counted anew",
 }
 
 
@@ -29,13 +40,11 @@ class CocoCheck(LabelCheck):
     Attributes:
         rewrite: pycocotools needs a corrected copy.
         categories: list of dicts, in the order of their ids.
-        counts_keypoints: every annotation has num_keypoints.
         images: their number. sample: IMAGES_AT_START of their dicts, evenly spaced.
     """
 
     rewrite: bool = False
     categories: list = dataclasses.field(default_factory=list)
-    counts_keypoints: bool = True
     images: int = 0
     sample: list = dataclasses.field(default_factory=list)
 
@@ -55,7 +64,6 @@ def check_coco(json_file):
         ValueError: no COCO json, or two images have one id.
     """
     data, encoding = read_coco(json_file)
-    annotations = data["annotations"]
     if not data["categories"]:
         return CocoCheck()
     check = CocoCheck(
@@ -77,7 +85,8 @@ def check_coco(json_file):
         check.error = str(error)
     else:
         _check_masks(json_file, data, check)
-        check.counts_keypoints = all("num_keypoints" in x for x in annotations)
+        if has_keypoints(data):
+            _check_keypoints(json_file, data, check)
         _count(data, check)
     return check
 
@@ -173,6 +182,46 @@ def _find_odd_polygons(mask, given, size, example, found):
             return
 
 
+def _check_keypoints(json_file, data, check):
+    """Fill in what a check says of keypoints."""
+    sizes = {x["id"]: (x["width"], x["height"]) for x in data["images"]}
+    counts, found, labelled = counts_of_keypoints(data), Oddities(), 0
+    objects = [x for x in data["annotations"] if not x.get("iscrowd")]
+    for annotation in data["annotations"]:
+        count = counts[annotation["category_id"]]
+        try:
+            points = clean_keypoints(annotation.get("keypoints"), count)
+        except ValueError as error:
+            check.keypoint_error = check.keypoint_error or (
+                f"{json_file!r}: the keypoints of {name_of(annotation)} {error}"
+            )
+            check.rewrite = True
+            continue
+        needed = fields_of_keypoints(points, count)
+        check.rewrite |= any(annotation.get(k) != x for k, x in needed.items())
+        if annotation.get("iscrowd"):  # models do not learn them
+            continue
+        labelled += bool(needed.get("num_keypoints"))
+        for kind in _odd_keypoints(points, annotation, needed, sizes[annotation["image_id"]]):
+            found.add(kind, name_of(annotation))
+    check.counts["with keypoints"] = labelled
+    check.keypoint_notes = found.notes(_HINTS, total=len(objects))
+
+
+def _odd_keypoints(points, annotation, needed, size):
+    if points is None:
+        return [_NO_POINTS] if needed else []
+    kinds = []
+    if annotation.get("num_keypoints") != needed["num_keypoints"]:
+        kinds.append(_UNCOUNTED)
+    if any(
+        seen and not (-MARGIN <= x <= size[0] + MARGIN and -MARGIN <= y <= size[1] + MARGIN)
+        for x, y, seen in zip(points[0::3], points[1::3], points[2::3])
+    ):
+        kinds.append(_POINTS_OUTSIDE)
+    return kinds
+
+
 def _count(data, check):
     names = {x["id"]: x["name"] for x in data["categories"]}
     check.classes = dict.fromkeys((str(x) for x in names.values()), 0)
@@ -181,9 +230,6 @@ def _count(data, check):
             check.counts["crowds"] = check.counts.get("crowds", 0) + 1
         check.classes[str(names[annotation["category_id"]])] += 1
     check.counts["objects"] = len(data["annotations"])
-    points = sum(1 for x in data["annotations"] if any(x.get("keypoints") or ()))
-    if points:
-        check.counts["with keypoints"] = points
 
 
 def name_of(annotation):

@@ -7,6 +7,12 @@ import tempfile
 from collections import Counter
 
 from ...utils.text_files import read_encoded
+from .coco_keypoints import (
+    clean_keypoints,
+    counts_of_keypoints,
+    fields_of_keypoints,
+    has_keypoints,
+)
 from .coco_masks import clean_mask
 
 # What the json must have; categories may be absent as a whole.
@@ -85,17 +91,20 @@ def corrected_copy(json_file):
     """Write a json that pycocotools scores correctly; return its path.
 
     It is in a temporary folder that lasts as long as the process. What :func:`tool_changes` lists
-    is corrected, and masks become what :func:`~.coco_masks.clean_mask` makes of them; those that
-    cannot be are left out, so that a model without masks can use the file.
+    is corrected. Masks and keypoints become what :func:`~.coco_masks.clean_mask` and
+    :func:`~.coco_keypoints.clean_keypoints` make of them; those that cannot be are left out, so
+    that a model without them can use the file.
     """
     data = read_coco(json_file)[0]
     sizes = {x["id"]: (x.get("height"), x.get("width")) for x in data["images"]}
     renumber = _must_renumber(data["annotations"])
+    counts = counts_of_keypoints(data) if has_keypoints(data) else {}
     annotations = []
     for number, annotation in enumerate(data["annotations"], start=1):
         fixed = {"iscrowd": 0, **_area(annotation), **annotation}
         mask = _mask(fixed.pop("segmentation", None), sizes.get(annotation.get("image_id")))
-        annotations.append({**fixed, **mask, **({"id": number} if renumber else {})})
+        points = _keypoints(fixed.pop("keypoints", None), counts.get(fixed.get("category_id"), 0))
+        annotations.append({**fixed, **mask, **points, **({"id": number} if renumber else {})})
     path = os.path.join(_folder(), f"{len(os.listdir(_folder()))}_{os.path.basename(json_file)}")
     with open(path, "w", encoding="utf-8") as file:
         json.dump({**data, "annotations": annotations}, file)
@@ -108,6 +117,13 @@ def _mask(given, size):
     except ValueError:
         mask = None
     return {"segmentation": mask} if mask else {}
+
+
+def _keypoints(given, count):
+    try:
+        return fields_of_keypoints(clean_keypoints(given, count), count)
+    except ValueError:
+        return {}
 
 
 def _area(annotation):

@@ -2,6 +2,8 @@
 
 import math
 
+from ...utils.printable import shortened
+
 # Numbers of the shortest polygon: three points.
 _SHORTEST = 6
 # COCO's compressed counts: characters from "0" on, five bits in each, and one that says "go on".
@@ -28,7 +30,7 @@ def clean_mask(mask, height, width):
     if not mask:
         return None
     if not isinstance(mask, list):
-        raise ValueError(f"is {_shown(mask)}; it must be a list of polygons, or an RLE.")
+        raise ValueError(f"is {shortened(mask)}; it must be a list of polygons, or an RLE.")
     if not any(isinstance(x, (list, dict)) for x in mask):
         mask = [mask]  # the numbers of one polygon
     return [x for x in mask if _is_polygon(x)] or None
@@ -38,17 +40,17 @@ def _is_polygon(points):
     """Return False for a polygon of too few numbers, or an odd one; raise if it is none."""
     if not isinstance(points, list):
         raise ValueError(
-            f"has {_shown(points)} in its list; each entry must be a polygon: numbers x, y, x, y "
-            "and so on. Several RLEs of one object must be one."
+            f"has {shortened(points)} in its list; each entry must be a polygon: numbers x, y, x, "
+            "y and so on. Several RLEs of one object must be one."
         )
     try:
         finite = all(map(math.isfinite, points))
     except (TypeError, OverflowError) as error:
         raise ValueError(
-            f"has the polygon {_shown(points)}; it must be numbers: x, y, x, y and so on."
+            f"has the polygon {shortened(points)}; it must be numbers: x, y, x, y and so on."
         ) from error
     if not finite:
-        raise ValueError(f"has NaN or infinite numbers: {_shown(points)}.")
+        raise ValueError(f"has NaN or infinite numbers: {shortened(points)}.")
     return len(points) >= _SHORTEST and len(points) % 2 == 0
 
 
@@ -59,8 +61,8 @@ def _clean_rle(mask, height, width):
         runs = _runs(counts) if isinstance(counts, str) else [int(x) for x in counts]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
-            f"is {_shown(mask)}; an RLE has a size, height and width, and counts: text, or a list "
-            "of numbers."
+            f"is {shortened(mask)}; an RLE has a size, height and width, and counts: text, or a "
+            "list of numbers."
         ) from error
     if not any(runs[1::2]):
         return None
@@ -101,8 +103,3 @@ def _runs(text):
     if place:
         raise ValueError("the last count is cut off")
     return runs
-
-
-def _shown(value):
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:56]} ..."

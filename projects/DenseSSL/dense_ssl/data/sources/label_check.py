@@ -15,6 +15,7 @@ class LabelCheck:
         error: why nothing can be learned from them, or "".
         notes: what is odd, sentences without a full stop.
         mask_error, mask_notes: the same of what models with masks alone read.
+        keypoint_error, keypoint_notes: the same of models with keypoints.
         counts: {"objects", "crowds", "polygons", "RLEs" (masks of objects by their form),
             "without mask", "with keypoints", "label maps": numbers}, those that there are.
         classes: {name: number of objects, or of label maps with it}.
@@ -24,6 +25,8 @@ class LabelCheck:
     notes: list = dataclasses.field(default_factory=list)
     mask_error: str = ""
     mask_notes: list = dataclasses.field(default_factory=list)
+    keypoint_error: str = ""
+    keypoint_notes: list = dataclasses.field(default_factory=list)
     counts: dict = dataclasses.field(default_factory=dict)
     classes: dict = dataclasses.field(default_factory=dict)
 
