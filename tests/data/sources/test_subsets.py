@@ -92,11 +92,13 @@ def test_bad_shares_are_refused(tmp_path):
 def test_the_tool_prints_the_ids(tmp_path, monkeypatch, capsys):
     def run(entry):
         monkeypatch.setattr(sys, "argv", ["label_subset.py", entry])
-        runpy.run_path(str(ROOT / "tools" / "label_subset.py"), run_name="__main__")
-        return capsys.readouterr().out
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(ROOT / "tools" / "label_subset.py"), run_name="__main__")
+        return end.value.code or 0, capsys.readouterr()
 
-    ids = run(f"{coco_of(tmp_path)}_10pct_seed3").split()
+    status, printed = run(f"{coco_of(tmp_path)}_10pct_seed3")
+    ids = printed.out.split()
+    assert status == 0
     assert {int(x) for x in ids} == subset_ids(range(40), 10, 3) and len(ids) == 4
-    with pytest.raises(SystemExit):
-        run("coco_2017_train")
-    assert "_1pct_seed0" in capsys.readouterr().err
+    status, printed = run("coco_2017_train")
+    assert status == 2 and "_1pct_seed0" in printed.err

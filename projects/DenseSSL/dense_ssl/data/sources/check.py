@@ -11,6 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from .coco import checked_coco
 from .folder import skipped_files
 from .image_check import ImageCheck, check_images
+from .image_lists import list_images
 from .label_check import LabelCheck
 from .source import IMAGES_AT_START
 
@@ -125,6 +126,4 @@ def check_registered(name, labels=True, most_images=None, most_maps=None, decode
 def _images(name, meta, labels):
     """Return the dicts of the images, with their sizes where the labels state them."""
     of_voc = meta.get("evaluator_type") == "pascal_voc" and labels and not labels.error
-    if of_voc or not meta.get("image_dicts"):
-        return DatasetCatalog.get(name)
-    return meta.image_dicts()
+    return DatasetCatalog.get(name) if of_voc else list_images(name)

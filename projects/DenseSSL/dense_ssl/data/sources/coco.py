@@ -40,7 +40,7 @@ def coco_source(name, json_file, image_root):
         raise FileNotFoundError(f"the annotation file {json_file!r} does not exist.")
     check_folder(image_root, f"the folder of the images in {json_file!r}")
     return Source(
-        images=functools.partial(_load_images, json_file, image_root),
+        images=functools.partial(list_coco_images, json_file, image_root),
         metadata={"image_root": image_root},
         labels=functools.partial(_labels, name, json_file, image_root),
         check=lambda most=None: checked_coco(json_file),
@@ -64,7 +64,7 @@ def _labels(name, json_file, image_root):
     """Return (function that reads the dicts, metadata)."""
     check = checked_coco(json_file)
     if not check.categories:
-        return functools.partial(_load_images, json_file, image_root), {"has_labels": False}
+        return functools.partial(list_coco_images, json_file, image_root), {"has_labels": False}
     path = corrected_copy(json_file) if check.rewrite and not check.error else json_file
     metadata = {
         "json_file": path,
@@ -122,7 +122,7 @@ def _load(json_file, image_root, name, error):
     return _with_images(dicts, json_file, image_root)
 
 
-def _load_images(json_file, image_root):
+def list_coco_images(json_file, image_root):
     """List the images; nothing else of the json needs to be right."""
     with _readable(json_file):
         images = read_coco(json_file)[0]["images"]

@@ -11,6 +11,7 @@ import re
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from .image_lists import list_images
 from .source import Source
 
 _NAME = re.compile(r"(?P<base>.+)_(?P<percent>\d+(?:\.\d+)?)pct_seed(?P<seed>\d+)")
@@ -73,7 +74,7 @@ def subset_source(base, percent, seed, name, read_labels):
 
     meta = MetadataCatalog.get(base)
     return Source(
-        images=lambda: share(meta.get("image_dicts", lambda: DatasetCatalog.get(base))()),
+        images=lambda: share(list_images(base)),
         labels=labels,
         check=meta.get("check_labels"),
     )

@@ -37,7 +37,7 @@ def voc_source(root, split, year=None):
         check_voc_folder(root, "Annotations", "ImageSets/Main", "JPEGImages")
     read_split(root, split)
     return Source(
-        images=functools.partial(_load_images, root, split),
+        images=functools.partial(list_voc_images, root, split),
         labels=functools.partial(_labels, root, split, year),
         check=lambda most=None: check_voc(root, split),
     )
@@ -56,7 +56,8 @@ def _labels(root, split, year):
     return functools.partial(_load, root, split, classes), metadata
 
 
-def _load_images(root, split):
+def list_voc_images(root, split):
+    """List the images; the annotations need not be right."""
     return [{"file_name": image_file(root, x), "image_id": x} for x in read_split(root, split)]
 
 

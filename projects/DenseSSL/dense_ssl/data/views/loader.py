@@ -6,12 +6,13 @@ from collections import Counter
 
 import cv2
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 from torch.utils.data import DataLoader
 
 from ...utils.printable import printable
 from ..sampler import build_batch_sampler
 from ..sources.entries import register_datasets
+from ..sources.image_lists import list_images
 from .batch import stack_samples
 from .mapper import MultiViewMapper
 from .region_sources import ANNOTATED
@@ -32,11 +33,14 @@ def pretrain_dataset_dicts(cfg):
     labels = cfg.INPUT.REGIONS.SOURCE in ANNOTATED
     register_datasets(cfg, labels)
     fields = ["file_name", *(["annotations"] if labels else [])]
-    return list(_load_dicts(tuple(cfg.DATASETS.TRAIN), tuple(fields)))
+    names = tuple(cfg.DATASETS.TRAIN)
+    # a notebook may register a name again
+    readers = tuple(DatasetCatalog.data.get(x) for x in names)
+    return list(_load_dicts(names, readers, tuple(fields)))
 
 
 @functools.lru_cache(maxsize=1)
-def _load_dicts(names, fields):
+def _load_dicts(names, readers, fields):
     if not names:
         raise ValueError(
             "DATASETS.TRAIN is empty: name the images to pre-train on, for example "
@@ -45,7 +49,7 @@ def _load_dicts(names, fields):
     dicts = [
         {"source": name, **{key: x[key] for key in fields if key in x}}
         for name in names
-        for x in _dicts_of(name, labels="annotations" in fields)
+        for x in (DatasetCatalog.get(name) if "annotations" in fields else list_images(name))
     ]
     if "annotations" in fields and not any(x.get("annotations") for x in dicts):
         raise ValueError(
@@ -62,12 +66,6 @@ def _load_dicts(names, fields):
         ", ".join(f"{printable(name)} {counts[name]}" for name in names),
     )
     return dicts
-
-
-def _dicts_of(name, labels):
-    """The dicts of a data set; without labels where it can, because these may be faulty."""
-    read_images = MetadataCatalog.get(name).get("image_dicts")
-    return DatasetCatalog.get(name) if labels or read_images is None else read_images()
 
 
 def build_pretrain_loader(cfg, seed, num_views=None):
