@@ -12,9 +12,10 @@ from detectron2.data.datasets.pascal_voc import CLASS_NAMES
 
 from dense_ssl.data.finetune.label_space import resolve_labels
 from dense_ssl.data.finetune.semantic_mapper import is_semantic
+from dense_ssl.data.sources import semantic
 from dense_ssl.data.sources.builtin import CITYSCAPES_IDS
 from dense_ssl.data.sources.entries import register_builtin, resolve_dataset
-from dense_ssl.data.sources.label_maps import LabelReader, read_classes_file
+from dense_ssl.data.sources.label_maps import LabelReader, read_classes_file, read_label_map
 
 pytestmark = pytest.mark.usefixtures("restore_catalogs")
 ROOT = os.environ.get("DETECTRON2_DATASETS", "")
@@ -66,6 +67,21 @@ def test_without_class_names_the_values_found_are_the_classes(tmp_path):
     empty = make_pairs(tmp_path / "empty", "1.jpg", values=[[255]])
     with pytest.raises(ValueError, match="no value except 255"):
         resolve_dataset(empty)
+
+
+def test_the_values_found_are_kept_until_a_label_map_changes(tmp_path, monkeypatch):
+    entry = make_pairs(tmp_path, "1.jpg", values=[[4, 4], [1, 255]])
+    read = []
+    monkeypatch.setattr(semantic, "read_label_map", lambda x: read.append(x) or read_label_map(x))
+
+    def classes():
+        DatasetCatalog.data.pop(entry, None)
+        MetadataCatalog.data.pop(entry, None)
+        return MetadataCatalog.get(resolve_dataset(entry)).stuff_classes
+
+    assert [classes(), classes()] == [["1", "4"]] * 2 and len(read) == 1
+    make_pairs(tmp_path, "1.jpg", values=[[4, 4, 8], [1, 255, 8]])
+    assert classes() == ["1", "4", "8"] and len(read) == 2
 
 
 def test_masks_of_0_and_255_are_two_classes_by_name(tmp_path):

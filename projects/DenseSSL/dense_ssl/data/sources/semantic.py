@@ -1,5 +1,6 @@
 """Data sets for semantic segmentation: images and their label maps."""
 
+import dataclasses
 import functools
 import logging
 import os
@@ -8,6 +9,7 @@ import numpy as np
 from detectron2.data.datasets.pascal_voc import CLASS_NAMES
 
 from ...utils.progress import progress
+from .check_cache import cached
 from .folder import check_folder, list_image_folder
 from .label_map_check import check_label_maps
 from .label_maps import IGNORED, MAX_CLASSES, label_map_metadata, read_classes_file, read_label_map
@@ -40,7 +42,9 @@ def semseg_source(name, fields):
     def read_labels():
         if classes_file:
             return load, label_map_metadata(*read_classes_file(classes_file))
-        values = _find_values(load())
+        dicts = load()
+        files = [x["sem_seg_file_name"] for x in dicts]
+        values = cached(LabelValues, labels, files, lambda: _find_values(files)).values
         return load, label_map_metadata([str(x) for x in values], values)
 
     return Source(
@@ -169,15 +173,21 @@ def _split_fields(fields):
     return images, labels, classes_file or None
 
 
-def _find_values(dicts):
-    """Return all values of the label maps except 255, sorted."""
+@dataclasses.dataclass
+class LabelValues:
+    """Values of label maps except 255, sorted."""
+
+    values: list
+
+
+def _find_values(files):
+    """Return the :class:`LabelValues` of label maps."""
     logger.info(
         "Reading %d label maps for their classes; 'semseg:IMAGES:LABELS:CLASSES.txt' avoids it",
-        len(dicts),
+        len(files),
     )
     found = set()
-    for item in progress(dicts, "Reading label maps"):
-        path = item["sem_seg_file_name"]
+    for path in progress(files, "Reading label maps"):
         found.update(np.unique(read_label_map(path)).tolist())
         if len(found - {IGNORED}) > MAX_CLASSES:
             raise ValueError(
@@ -192,7 +202,7 @@ def _find_values(dicts):
             )
     if not found - {IGNORED}:
         raise ValueError(f"the label maps have no value except {IGNORED}, which means no label.")
-    return sorted(found - {IGNORED})
+    return LabelValues(sorted(found - {IGNORED}))
 
 
 def _some(values):
