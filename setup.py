@@ -63,6 +63,7 @@ setup(
         "cityscapes": ["cityscapesscripts>=2.2", "shapely>=2.0"],
         "probe": ["scikit-learn"],
         "compare": ["pandas>=2.2", "scipy"],
+        "shards": ["braceexpand"],
         "export": ["onnx", "onnxruntime"],
         "logging": ["tensorboard", "wandb", "mlflow"],
         "dev": [
@@ -75,6 +76,7 @@ setup(
             "scikit-learn",
             "pandas>=2.2",
             "POT",
+            "braceexpand",
             "tensorboard",
             "timm>=1.0.9",
             "safetensors",

@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..utils.native_messages import native_messages
 from ..utils.printable import printable
+from . import tar_members  # noqa: F401  registers its paths with PathManager
 from .deep_images import TIFF_STARTS, is_deep, read_deep, upright
 
 # OpenCV 4.11 and later decode straight to RGB.

@@ -18,6 +18,7 @@ from .folder import folder_source
 from .label_check import LabelCheck
 from .paths import builtin_root
 from .semantic import semseg_source, vocseg_source
+from .shards import shards_source
 from .subsets import parse_subset, subset_source
 from .voc_source import voc_source
 
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 FORMS = """
   a name registered in detectron2, such as coco_2017_train
   folder:IMAGES                 a folder of images, without labels
+  shards:/data/{000..999}.tar   tar archives of images, without labels; also /data/*.tar
   classes:FOLDER                one folder of images for each class
   coco:ANNOTATIONS.json:IMAGES  a COCO json and its image folder
   voc:ROOT:SPLIT[:YEAR]         a VOC folder and a file of its ImageSets/Main, or a folder
@@ -39,6 +41,7 @@ Relative paths start here or below DETECTRON2_DATASETS."""
 # are the arguments of the functions, which return a Source.
 _OPENERS = {
     "folder": (r"folder:(?P<path>.+)", folder_source),
+    "shards": (r"shards:(?P<pattern>.+)", shards_source),
     "classes": (r"classes:(?P<path>.+)", classes_source),
     "coco": (r"(?P<name>coco:(?P<json_file>.+?\.json):(?P<image_root>.+))", coco_source),
     "voc": (r"voc:(?P<root>.+?):(?P<split>[^:/]+)(:(?P<year>\d{4}))?", voc_source),
