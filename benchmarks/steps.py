@@ -93,6 +93,7 @@ def build_trainer(method, heads, case, output):
          f"MODEL.{method}.HIDDEN_DIM", hidden, f"MODEL.{method}.OUT_DIM", out,
          "INPUT.VIEWS.SIZE", (size,), "SOLVER.IMS_PER_BATCH", batch_size, "SOLVER.BASE_LR", 0.01,
          "SOLVER.MAX_ITER", 100_000, "SOLVER.CHECKPOINT_PERIOD", 1_000_000, "SEED", 0,
+         "LOG.REPORT", False,
          "OUTPUT_DIR", output],
     )  # fmt: skip
     torch.manual_seed(0)

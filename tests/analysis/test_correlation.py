@@ -66,6 +66,12 @@ def test_scores_of_runs(tmp_path):
         read_scores(tmp_path / "nothing")
 
 
+def test_a_run_that_evaluates_its_own_weights_has_no_pretraining(tmp_path):
+    run = tmp_path / "det"
+    write_metrics(run, [{"bbox/AP": 12.5}], WEIGHTS=str(run / "model_final.pth"))
+    assert read_scores(tmp_path) == {("det", "det"): {"bbox/AP": 12.5}}
+
+
 def test_runs_are_paired_by_backbone(tmp_path):
     write_comparison(tmp_path)
     groups = paired(read_scores(tmp_path), "coco/probe probe/class_accuracy", "coco/frozen bbox/AP")

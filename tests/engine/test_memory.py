@@ -54,6 +54,18 @@ def test_the_estimate_is_near_the_measured_peak(image_folder, tmp_path, method):
     assert memory.total == pytest.approx(measured, rel=0.25)
 
 
+def test_activation_checkpointing_needs_less_than_half(image_folder, tmp_path):
+    peaks = {}
+    for value in (False, True):
+        options = (*WIDE, "MODEL.SSL.CHECKPOINT_ACTIVATIONS", value)
+        model = Trainer.build_model(tiny_config("MoCoV2", image_folder, tmp_path, *options)).train()
+        memory = estimate_memory(model, batch_for("MoCoV2", 2), 16)
+        measured = peak_of_a_step(model, batch_for("MoCoV2", 16))
+        assert memory.total == pytest.approx(measured, rel=0.25)
+        peaks[value] = measured - memory.fixed
+    assert peaks[True] < 0.5 * peaks[False]
+
+
 def test_it_costs_little_and_leaves_the_random_numbers():
     cfg = load_config(CONFIGS / "pretrain/moco_v2_R_50_coco.yaml")
     cfg.merge_from_list(["MODEL.RESNETS.NORM", "BN", "MODEL.SSL.HEAD_NORM", "BN"])

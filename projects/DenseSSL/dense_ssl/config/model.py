@@ -33,6 +33,9 @@ def add_model_config(cfg):
     # Run all views of the same size as one batch, in the backbone and in the heads (batch norm sees
     # all of them), instead of one after the other.
     ssl.CONCATENATE_VIEWS = False
+    # Keep only the input of each residual block of the online backbone, and compute the block again
+    # in the backward pass: less memory, a longer step. For detectron2's ResNets.
+    ssl.CHECKPOINT_ACTIVATIONS = False
     # Shuffle the images over all processes for the target encoder (MoCo's shuffled BN). For "BN",
     # which each process computes for itself; "SyncBN" needs no shuffling.
     ssl.SHUFFLE_TARGET = False

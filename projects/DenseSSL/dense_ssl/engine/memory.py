@@ -9,6 +9,8 @@ from detectron2.utils.events import EventStorage
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from ..modeling.activation_checkpoints import is_checkpointed
+
 # Tensors with fewer numbers are computed: boxes, points, labels, whose values decide what follows.
 _LARGE = 1 << 15
 # Copies of a parameter that its optimizer keeps.
@@ -58,6 +60,8 @@ def estimate_memory(model, batch, images, optimizer="SGD", precision=None):
     fixed += copies * sum(x.nbytes for x in trained)
     model, device = copy.deepcopy(model), next(model.parameters()).device.type
     kept = _Kept(model)
+    for block in filter(is_checkpointed, model.modules()):  # autograd's hooks do not see these
+        block.register_forward_pre_hook(kept.add_inputs)
     with (
         torch.random.fork_rng(),
         EventStorage(),
@@ -84,6 +88,11 @@ class _Kept:
         if storage.data_ptr() not in self._own and x.shape not in self._shapes:
             self._kept[storage.data_ptr()] = storage  # kept, so that no other gets its address
         return x
+
+    def add_inputs(self, module, inputs):
+        """A hook of modules: their inputs are kept."""
+        for x in inputs:
+            self.add(x)
 
     def bytes(self):
         return sum(x.nbytes() for x in self._kept.values())

@@ -10,6 +10,7 @@ from torch import nn
 from ..data.views.batch import stack_samples
 from ..structures import Views
 from ..utils.events import is_drawn, iteration_or_none
+from .activation_checkpoints import checkpoint_activations
 from .architectures.zero_init import zero_init_residual
 from .backbones import extract_features, feature_shapes
 from .composition import (
@@ -58,6 +59,7 @@ class Pretrainer(nn.Module):
         concatenate_views=False,
         shuffle_target=False,
         channels_last=False,
+        checkpointed=False,
         vis_period=0,
         input_format="RGB",
     ):
@@ -71,12 +73,15 @@ class Pretrainer(nn.Module):
             concatenate_views: run the views of one size as one batch.
             shuffle_target: shuffle the images over all processes for the target encoder.
             channels_last: run convolutions in channels-last memory format.
+            checkpointed: compute the blocks of ``backbone`` again in the backward pass.
             vis_period: draw a picture every so many iterations; 0 for none.
             input_format: "RGB" or "BGR", for drawing.
         """
         super().__init__()
         self.backbone = backbone
         self.target_backbone = momentum_copy(backbone)
+        if checkpointed:
+            checkpoint_activations(backbone)
         self.objectives = nn.ModuleDict(objectives)
         self.weights = weights
         self.concatenate_views = concatenate_views
@@ -112,6 +117,7 @@ class Pretrainer(nn.Module):
             "concatenate_views": cfg.MODEL.SSL.CONCATENATE_VIEWS,
             "shuffle_target": cfg.MODEL.SSL.SHUFFLE_TARGET,
             "channels_last": cfg.MODEL.CHANNELS_LAST,
+            "checkpointed": cfg.MODEL.SSL.CHECKPOINT_ACTIVATIONS,
             "vis_period": cfg.VIS_PERIOD,
             "input_format": cfg.INPUT.FORMAT,
         }
