@@ -28,6 +28,7 @@ from dense_ssl.config import load_config
 from dense_ssl.data.views.batch import stack_samples
 from dense_ssl.data.views.crops import crop_affine, draw_crop
 from dense_ssl.engine import Trainer
+from dense_ssl.engine.guards import CheckStart
 from dense_ssl.modeling.geometry.boxes import pool_boxes
 from dense_ssl.utils.allocator import tune_allocator
 
@@ -68,6 +69,10 @@ class SyntheticTrainer(Trainer):
         self.iter, self.storage = 0, EventStorage(0)
         with self.storage:
             self.before_train()
+
+    def build_hooks(self):
+        """The hooks of a run, except the check of its images."""
+        return [x for x in super().build_hooks() if not isinstance(x, CheckStart)]
 
     def build_train_loader(self, cfg, seed):
         return SyntheticLoader(cfg.SOLVER.IMS_PER_BATCH, cfg.INPUT.VIEWS.SIZE[0])
