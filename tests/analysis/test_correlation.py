@@ -52,6 +52,8 @@ def test_scores_of_a_comparison(tmp_path):
     assert "pretraining total_loss" not in rows[("scrl", "seed2")]
     assert [rows[("scrl", f"seed{i}")]["matching within_0"] for i in (1, 2)] == [7, 7]
     assert rows[("moco", "moco")] == {"matching within_0": 3}
+    # the runs of a comparison are not counted once more by their folders
+    assert {run for _, run in rows} == {"seed1", "seed2", "moco"}
 
 
 def test_scores_of_runs(tmp_path):

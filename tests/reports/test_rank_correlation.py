@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from dense_ssl.reports.rank_correlation import correlation_notes, rank_correlation
+from dense_ssl.reports.rank_correlation import RESAMPLES, correlation_notes, rank_correlation
 
 
 def groups_of(values, count):
@@ -49,3 +49,19 @@ def test_the_note_has_the_interval():
         "interval 0.10 to 0.80 (bootstrap over backbones)"
     ]
     assert "no interval" in correlation_notes([{**entry, "rho": None, "interval": None}])[0]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_few_backbones_have_no_correlation(count):
+    groups = [np.array([[1.0, 2.0], [2.0, 5.0], [4.0, 3.0]]) + i for i in range(count)]
+    assert np.isnan(rank_correlation(groups)).all()
+
+
+def test_the_interval_is_that_of_backbones_drawn_with_replacement():
+    groups = groups_of(np.random.default_rng(4).normal(size=(12, 2)), 4)
+    rng, values = np.random.default_rng(0), []
+    for row in rng.integers(4, size=(RESAMPLES, 4)):
+        pairs = np.concatenate([groups[i] for i in row])  # a backbone may be there several times
+        values.append(spearmanr(pairs[:, 0], pairs[:, 1]).statistic)
+    _, low, high = rank_correlation(groups)
+    assert (low, high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), abs=1e-9)
