@@ -17,7 +17,6 @@ is a command of its own, as a user types it.
 import argparse
 import contextlib
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -32,9 +31,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from detectron2.engine import default_argument_parser
-
-from dense_ssl import engine
+from separate_runs import TICK, Forked, members, start_command, trainers
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs" / "mini" / "pretrain" / "byol_R_18.yaml"
@@ -42,9 +39,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 MOMENTS = ("any", "step", "writing")
 # The documented code of a run that a signal stopped, and that of one that had not begun to train.
 STOPPED = {signal.SIGKILL: (-9,), signal.SIGTERM: (75, -15), signal.SIGINT: (130, -2)}
-# Seconds that processes may take to end after a signal; a step of the loop that waits.
-PATIENCE, TICK = 120, 0.0005
-START = torch.multiprocessing.start_processes
+PATIENCE = 120  # seconds that processes may take to end after a signal
 OPTIONS = [
     "MODEL.DEVICE", "cpu", "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "INPUT.VIEWS.SIZE", "(32,)",
     "SOLVER.IMS_PER_BATCH", 4, "SOLVER.WARMUP_ITERS", 2, "SOLVER.CHECKPOINT_PERIOD", 3,
@@ -222,59 +217,6 @@ class KillTest:
         return start([str(x) for x in words], log), log
 
 
-def start_command(words, log):
-    """Start train_net.py."""
-    with open(log, "w") as file:
-        return subprocess.Popen([sys.executable, ROOT / "train_net.py", *words], stdout=file,
-                                stderr=file, start_new_session=True)  # fmt: skip
-
-
-class Forked:
-    """A run like that of :func:`start_command`, forked from a process that has done the imports."""
-
-    def __init__(self, words, log):
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["dense_ssl.engine"])
-        self._process = context.Process(target=train, args=(words, str(log)))
-        self._process.start()
-        self.pid = self._process.pid
-        while self.poll() is None and os.getpgid(self.pid) != self.pid:
-            time.sleep(TICK)
-
-    def poll(self):
-        return self._process.exitcode
-
-    def wait(self, timeout=None):
-        self._process.join(timeout)
-        if self.poll() is None:
-            raise subprocess.TimeoutExpired("train_net.py", timeout)
-        return self.poll()
-
-
-def train(words, log):
-    """What train_net.py does, in a session of its own."""
-    with open(log, "w") as file:
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(file.fileno(), stream.fileno())
-    multiprocessing.set_start_method("fork", force=True)  # as in a command of its own
-    torch.multiprocessing.start_processes = fork_processes
-    os.setsid()
-    engine.launch(engine.run, default_argument_parser().parse_args(words))
-
-
-def fork_processes(function, args=(), nprocs=1, join=True, daemon=False, **_):
-    """torch's function of this name, by fork: a spawned process does all imports again."""
-    return START(as_spawned, (function, *args), nprocs, join, daemon, start_method="fork")
-
-
-def as_spawned(rank, function, *args):
-    """Call ``function`` without the parent's handlers of signals, which a fork inherits."""
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    function(rank, *args)
-
-
 def was_complete(log):
     """Return True if a run was refused because its last signal came after its last checkpoint."""
     return "nothing is left to train" in log.read_text()
@@ -293,29 +235,6 @@ def checkpoints(folder):
     if not folder.is_dir():
         return {}
     return {x.name for x in folder.iterdir() if x.suffix == ".pth"}
-
-
-def members(session):
-    """Return the processes of a session that still run."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, _, number = path.read_text().rpartition(")")[2].split()[:4]
-            if int(number) == session and state != "Z":
-                found.append(int(path.parent.name))
-    return found
-
-
-def trainers(parent):
-    """Return the processes that a parent has started to train in."""
-    found = []
-    for pid in members(parent):
-        with contextlib.suppress(OSError):
-            above = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if int(above) == parent and b"tracker" not in command:
-                found.append(pid)
-    return found
 
 
 def final_state(folder):

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from multiprocessing.connection import wait
 
 import torch.distributed as dist
@@ -45,7 +46,9 @@ class ProcessPool:
         Raises:
             AssertionError: with the traceback and the output of each process that failed.
         """
-        if not all(x.is_alive() for x in self.processes):  # a run before may have ended one
+        ended = [x.exitcode for x in self.processes if not x.is_alive()]
+        if ended:
+            warnings.warn(f"processes of the pool had ended with {ended}", stacklevel=2)
             self.stop()
         if not self.processes:
             self._start()
