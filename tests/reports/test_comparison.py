@@ -19,6 +19,7 @@ from dense_ssl.reports.comparison_files import (
     markdown_report,
     write_reports,
 )
+from dense_ssl.visualization import comparison as plots
 from dense_ssl.visualization.comparison import draw_comparison, panel_metrics
 
 NAN = math.nan
@@ -242,6 +243,19 @@ def test_files_and_plot_are_written(tmp_path):
     with Image.open(tmp_path / "comparison.png") as image:
         assert image.width > 1000 and len(image.convert("RGB").getcolors(1 << 20)) > 10
     assert panel_metrics(comparison, "q") == ["bbox/AP"]
+
+
+@pytest.mark.parametrize("panels", ["p", "pqrs"])
+def test_the_legend_of_the_plot_is_not_cut_off(tmp_path, monkeypatch, panels):
+    rows = {"point_region_contrast": (10.0, 12.0), "b": (13.0, 14.0)}
+    comparison = compare([x for p in panels for x in table(p, **rows)])
+    figures = []
+    monkeypatch.setattr(plots.plt, "close", figures.append)
+    draw_comparison(comparison, tmp_path / "comparison.png")
+    (figure,) = figures
+    box = figure._supxlabel.get_window_extent()
+    assert "intervals" in figure._supxlabel.get_text()
+    assert 0 <= box.x0 and box.x1 <= figure.bbox.width and box.y0 >= 0
 
 
 @pytest.mark.parametrize("package", ["pandas", "scipy.stats"])

@@ -1,6 +1,7 @@
 """A comparison of backbones as a plot."""
 
 import math
+import textwrap
 
 import matplotlib
 
@@ -10,6 +11,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 # One number per task is enough for a plot; the table has the others.
 HEADLINES = ("AP", "mIoU")
 PANELS_PER_ROW = 3
+_LINE = 60  # characters of the legend below a panel
 
 
 def draw_comparison(comparison, path):
@@ -32,7 +34,8 @@ def draw_comparison(comparison, path):
         _draw_panel(axis, comparison, protocol)
     for axis in axes.flat[len(protocols) :]:
         axis.set_axis_off()
-    figure.supxlabel(_legend(comparison), fontsize=9, color="0.35")
+    legend = textwrap.fill(_legend(comparison), _LINE * across)
+    figure.supxlabel(legend, fontsize=9, color="0.35")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
