@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 import torch
-from steps import SyntheticTrainer, build_trainer, precision_of, seconds, spread
+from steps import TARGETS, SyntheticTrainer, build_trainer, precision_of, seconds, spread
 
 from dense_ssl.engine.memory import estimate_memory
 from dense_ssl.modeling.activation_checkpoints import checkpoint_activations
@@ -43,7 +43,7 @@ def memory_per_image(trainer: SyntheticTrainer):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--cases", nargs="+", default=["R18@128x32", "R50@224x8"])
-    parser.add_argument("--methods", nargs="+", default=["BYOL", "SCRL"])
+    parser.add_argument("--methods", nargs="+", default=list(TARGETS), choices=list(TARGETS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cpu-time", action="store_true", help="for shared machines")

@@ -110,6 +110,24 @@ def test_a_complete_run_says_so(pretrain_config):
         resumed(pretrain_config("BYOL", "SOLVER.MAX_ITER", 1))
 
 
+def test_a_run_killed_before_its_final_file_is_completed(pretrain_config, caplog):
+    cfg = pretrain_config("BYOL")
+    train(cfg)
+    final = Path(cfg.OUTPUT_DIR, "model_final.pth")
+    expected = torch.load(final, weights_only=True)
+    final.unlink()
+    Path(cfg.OUTPUT_DIR, "last_checkpoint").write_text("model_0000005.pth")
+    new = resumed(pretrain_config("BYOL"))
+    new.train()
+    found = torch.load(final, weights_only=True)
+    assert "stopped after its last step: writing model_final.pth" in caplog.text
+    assert found["iteration"] == expected["iteration"]
+    for key, x in expected["model"].items():
+        assert torch.equal(x, found["model"][key]), key
+    with pytest.raises(ValueError, match="nothing is left"):
+        resumed(pretrain_config("BYOL"))
+
+
 def test_a_complete_detector_is_evaluated(pretrain_config, caplog):
     cfg = pretrain_config("BYOL", "SOLVER.MAX_ITER", 2, "DATASETS.TEST", ("x",))
     check_length(2, cfg, can_evaluate=True)

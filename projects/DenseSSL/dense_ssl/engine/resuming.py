@@ -45,10 +45,11 @@ def resume_run(trainer):
     Args:
         trainer: :class:`~.trainer.Trainer`; ``start_iter`` becomes the iteration it goes on with.
     """
-    cfg, checkpointer, batches = trainer.cfg, trainer.checkpointer, []
+    cfg, checkpointer, batches, names = trainer.cfg, trainer.checkpointer, [], []
 
     def compare(checkpoint, path):
         saved = checkpoint.get("trainer", {})
+        names.append(os.path.basename(path))
         batches.append(check_changes(saved.get("config", ""), cfg, path))
         check_images(saved.get("images"), trainer.image_digest, cfg, path)
 
@@ -60,6 +61,11 @@ def resume_run(trainer):
     trainer.start_iter = (trainer.iter + 1) * (batches[0] or batch) // batch
     trainer.iter = trainer._trainer.iter = trainer.start_iter - 1
     continue_schedule(trainer.scheduler, trainer.start_iter)
+    is_final = names == ["model_final.pth"]
+    if trainer.start_iter == cfg.SOLVER.MAX_ITER and not is_final:
+        logger.warning("The run was stopped after its last step: writing model_final.pth")
+        checkpointer.save("model_final", iteration=trainer.iter)
+        return
     check_length(trainer.start_iter, cfg, can_evaluate=not trainer.is_pretraining)
 
 
