@@ -126,11 +126,14 @@ def test_a_folder_has_one_run(tmp_path):
 
 
 def test_a_worker_that_outlives_its_run_does_not_keep_the_folder(tmp_path):
+    began, begins = os.pipe()
     with locked(tmp_path):
         worker = os.fork()
         if worker == 0:
+            os.write(begins, b"1")
             time.sleep(60)
             os._exit(0)
+        os.read(began, 1)  # it has run what a fork runs first
         with pytest.raises(BlockingIOError), locked(tmp_path):
             pass
     try:
@@ -139,3 +142,5 @@ def test_a_worker_that_outlives_its_run_does_not_keep_the_folder(tmp_path):
     finally:
         os.kill(worker, signal.SIGKILL)
         os.waitpid(worker, 0)
+        os.close(began)
+        os.close(begins)
