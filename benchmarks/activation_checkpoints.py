@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 import torch
-from steps import TARGETS, SyntheticTrainer, build_trainer, precision_of, seconds, spread
+from steps import TARGETS, build_trainer, seconds, spread
 
 from dense_ssl.engine.memory import estimate_memory
 from dense_ssl.modeling.activation_checkpoints import checkpoint_activations
@@ -30,14 +30,13 @@ def build(method, case, checkpointed):
     return trainer
 
 
-def memory_per_image(trainer: SyntheticTrainer):
+def memory_per_image(trainer):
     """Return the bytes that the backward pass needs of an image."""
     batch = trainer.data_loader.batch
     views = [{k: x[PARTS] for k, x in view.items()} for view in batch["views"]]
     small = {**{k: x[PARTS] for k, x in batch.items() if k != "views"}, "views": views}
-    precision = precision_of(trainer).keywords
-    dtype = precision_of(trainer).args[1] if precision["enabled"] else None
-    return estimate_memory(trainer.model, small, 1, precision=dtype).per_image
+    precision = trainer._trainer.precision
+    return estimate_memory(trainer.model, small, 1, precision=precision).per_image
 
 
 def main():

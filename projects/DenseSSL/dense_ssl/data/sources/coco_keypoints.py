@@ -1,8 +1,7 @@
 """Keypoints of COCO json files, in the form that detectron2 and pycocotools read alike."""
 
-import math
-
 from ...utils.printable import shortened
+from .coco_masks import are_finite
 
 VISIBILITIES = (0, 1, 2)  # not labelled, hidden, visible
 
@@ -27,12 +26,11 @@ def clean_keypoints(points, count):
         raise ValueError(
             f"are {shortened(points)}; they must be a list of numbers: x, y, visibility of each."
         )
-    try:
-        finite = all(map(math.isfinite, points))
-    except (TypeError, OverflowError) as error:
+    finite = are_finite(points)
+    if finite is None:
         raise ValueError(
             f"are {shortened(points)}; they must be numbers: x, y, visibility of each."
-        ) from error
+        )
     if not finite:
         raise ValueError(f"have NaN or infinite numbers: {shortened(points)}.")
     if count and len(points) != 3 * count or len(points) % 3:

@@ -43,15 +43,22 @@ def _is_polygon(points):
             f"has {shortened(points)} in its list; each entry must be a polygon: numbers x, y, x, "
             "y and so on. Several RLEs of one object must be one."
         )
-    try:
-        finite = all(map(math.isfinite, points))
-    except (TypeError, OverflowError) as error:
+    finite = are_finite(points)
+    if finite is None:
         raise ValueError(
             f"has the polygon {shortened(points)}; it must be numbers: x, y, x, y and so on."
-        ) from error
+        )
     if not finite:
         raise ValueError(f"has NaN or infinite numbers: {shortened(points)}.")
     return len(points) >= _SHORTEST and len(points) % 2 == 0
+
+
+def are_finite(values):
+    """Return whether all numbers of a list are finite; None if some of its values are no numbers."""
+    try:
+        return all(map(math.isfinite, values))
+    except (TypeError, OverflowError):
+        return None
 
 
 def _clean_rle(mask, height, width):
