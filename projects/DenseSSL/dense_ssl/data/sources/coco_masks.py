@@ -54,7 +54,7 @@ def _is_polygon(points):
 
 
 def are_finite(values):
-    """Return whether all numbers of a list are finite; None if some of its values are no numbers."""
+    """Return whether all values of a list are finite numbers; None if some are no numbers."""
     try:
         return all(map(math.isfinite, values))
     except (TypeError, OverflowError):
