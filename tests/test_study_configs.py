@@ -2,9 +2,11 @@
 
 import shlex
 
+import cv2
+import numpy as np
 import pytest
 from detectron2.modeling import build_model
-from helpers import CONFIGS, METHODS, ROOT, base_config, load_config
+from helpers import CONFIGS, METHODS, ROOT, base_config, load_config, photo
 from test_pretrain_configs import build, settings
 
 from dense_ssl.data.views.mapper import MultiViewMapper
@@ -72,6 +74,16 @@ def test_a_pretraining_builds_on_its_level(path):
 
 
 @pytest.mark.parametrize("path", PRETRAINING, ids=name)
+def test_a_pretraining_takes_its_views(path, tmp_path):
+    file = str(tmp_path / "photo.png")
+    cv2.imwrite(file, photo(np.random.default_rng(0), 160, 120))
+    cfg = load(path, "MODEL.DEVICE", "cpu")
+    losses = build_model(cfg)([MultiViewMapper(cfg)({"file_name": file}, seed=i) for i in range(2)])
+    sum(losses.values()).backward()
+    assert all(x.isfinite() for x in losses.values())
+
+
+@pytest.mark.parametrize("path", PRETRAINING, ids=name)
 def test_methods_differ_from_byol_in_what_is_their_own(path):
     cfg, base = load(path), load(path.with_name("byol.yaml"))
     changed = {key for key, value in settings(cfg).items() if settings(base)[key] != value}
@@ -93,7 +105,9 @@ def test_images_seen_and_view_pixels_are_equal(folder):
     seen = {key: images[key] * pixels(x) / (images["byol"] * pixels(cfgs["byol"]))
             for key, x in cfgs.items()}  # fmt: skip
     assert len(set(images.values())) == 1
-    assert 1.0 < seen.pop("lc_loss") < 1.07  # its three views cannot have any size
+    # three views cannot have any size, below a pyramid least of all
+    assert 1.0 < seen.pop("lc_loss") < (1.07 if folder == "camvid" else 1.51)
+    assert 0.98 < seen.pop("self_emd") < (1.01 if folder == "camvid" else 1.13)
     assert all(0.98 < x <= 1 for x in seen.values())
 
 

@@ -86,3 +86,32 @@ def test_a_finer_level_allows_smaller_views():
     with pytest.raises(ValueError, match="SCRLObjective@p5.*'p5': 32"):
         build("MultiObjective", *levels, "MODEL.SSL.OBJECTIVES",
               ("SCRLObjective@p3", "SCRLObjective@p5"))  # fmt: skip
+
+
+FPN = (
+    "MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone", "MODEL.FPN.OUT_CHANNELS", 16,
+    "MODEL.RESNETS.OUT_FEATURES", ["res3", "res4", "res5"],
+    "MODEL.FPN.IN_FEATURES", ["res3", "res4", "res5"], "MODEL.BYOL.IN_FEATURE", "p3",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "sizes, view, better", [((64, 48), 1, 64), ((112,), 0, 128), ((72,), 0, 64)]
+)
+def test_a_pyramid_takes_multiples_of_its_stride(sizes, view, better):
+    message = rf"SIZE is {sizes[view]} for view {view}.*multiples of 32 alone: make it {better}"
+    with pytest.raises(ValueError, match=message):
+        build("BYOL", *FPN, "INPUT.VIEWS.SIZE", sizes)
+    build("BYOL", *FPN, "INPUT.VIEWS.SIZE", (better,))
+
+
+def test_what_is_refused_would_fail_in_the_pyramid(monkeypatch):
+    monkeypatch.setattr(pretrainer_module, "check_divisibility", lambda *args: None)
+    model = build("BYOL", *FPN, "INPUT.VIEWS.SIZE", (48,))
+    with pytest.raises(RuntimeError, match="must match"):
+        model(random_batch(2, size=48))
+
+
+def test_without_a_pyramid_any_size_will_do():
+    model = build("BYOL", "INPUT.VIEWS.SIZE", (48,))
+    assert model(random_batch(2, size=48))["loss_byol"] > 0

@@ -8,6 +8,7 @@ therefore be used on several levels.
 import torch
 
 from ..data.views.settings import entry_of_view
+from .backbones import bottom_up_of
 from .objective import OBJECTIVE_REGISTRY
 
 
@@ -160,6 +161,28 @@ def check_sizes(objectives, shapes, views):
                     f"the view {-(-least // stride) * stride} or more, or use finer maps (the keys "
                     f"IN_FEATURE or IN_FEATURES of MODEL.{objective.node})."
                 )
+
+
+def check_divisibility(objectives, backbone, views):
+    """Raise where a pyramid cannot add its levels up: each must have twice the cells of the next.
+
+    Args:
+        objectives: {entry: objective}. backbone: a backbone of detectron2.
+        views: the config node INPUT.VIEWS.
+    """
+    step = backbone.size_divisibility
+    if bottom_up_of(backbone) is backbone or step < 2:
+        return  # without a pyramid, maps are rounded up
+    for view in sorted(
+        {i for x in objectives.values() for i in (*x.online_views, *x.target_views)}
+    ):
+        size = entry_of_view(views.SIZE, view)
+        if size % step:
+            raise ValueError(
+                f"INPUT.VIEWS.SIZE is {size} for view {view}, and the pyramid of "
+                f"MODEL.BACKBONE.NAME takes multiples of {step} alone: make it "
+                f"{max(round(size / step), 1) * step}."
+            )
 
 
 def check_losses(objective, losses):

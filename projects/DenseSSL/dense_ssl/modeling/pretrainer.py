@@ -15,6 +15,7 @@ from .architectures.zero_init import zero_init_residual
 from .backbones import extract_features, feature_shapes
 from .composition import (
     build_objectives,
+    check_divisibility,
     check_losses,
     check_sizes,
     check_views,
@@ -108,6 +109,7 @@ class Pretrainer(nn.Module):
         objectives = build_objectives(cfg, shapes, weights)
         check_views(objectives, cfg.INPUT.VIEWS.NUM)
         check_sizes(objectives, shapes, cfg.INPUT.VIEWS)
+        check_divisibility(objectives, backbone, cfg.INPUT.VIEWS)
         return {
             "backbone": backbone,
             "objectives": objectives,
