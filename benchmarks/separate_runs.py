@@ -55,8 +55,12 @@ def train(words, log):
             os.dup2(file.fileno(), stream.fileno())
     multiprocessing.set_start_method("fork", force=True)  # as in a command of its own
     torch.multiprocessing.start_processes = fork_processes
-    os.setsid()
-    engine.launch(engine.run_command, default_argument_parser().parse_args(words))
+    try:
+        os.setsid()
+        engine.launch(engine.run_command, default_argument_parser().parse_args(words))
+    except KeyboardInterrupt:  # outside of the launcher; so the interpreter ends too
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def fork_processes(function, args=(), nprocs=1, join=True, daemon=False, **_):

@@ -1,5 +1,6 @@
 """Signals during a run, in its workers, and in the process that started others."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,7 +10,13 @@ import time
 import pytest
 from detectron2.engine import TrainerBase
 
-from dense_ssl.engine.interrupts import StopOnSignal, Stopped, exit_code
+from dense_ssl.engine.interrupts import (
+    StopOnSignal,
+    Stopped,
+    ctrl_c_ends,
+    exit_code,
+    passed_to_children,
+)
 
 
 class Checkpoints:
@@ -65,6 +72,46 @@ def test_a_second_ctrl_c_does_not_wait():
 
     with pytest.raises(KeyboardInterrupt):
         Twice([StopOnSignal(Checkpoints())], 0, 0).train(0, 2)
+
+
+def ctrl_c_as_an_error():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:  # code that cleans up and fails
+        raise ValueError("half done")
+
+
+def test_ctrl_c_ends_the_run_where_a_library_makes_it_an_error():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as stop, ctrl_c_ends():
+        ctrl_c_as_an_error()
+    assert isinstance(stop.value.__cause__, ValueError)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_error_without_ctrl_c_stays():
+    with pytest.raises(ValueError, match="whole"), ctrl_c_ends():
+        raise ValueError("whole")
+
+
+def test_ctrl_c_that_a_library_swallows_ends_the_run_after_its_first_step():
+    checkpoints = Checkpoints()
+    with pytest.raises(Stopped) as stop, ctrl_c_ends():
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        Counter([StopOnSignal(checkpoints)], 9, 0).train(0, 10)
+    assert stop.value.code == 130
+    assert checkpoints.saved == [("model_0000000", {"iteration": 0})]
+
+
+@pytest.mark.parametrize("name, code", [("SIGTERM", 75), ("SIGINT", 130)])
+def test_a_signal_before_there_is_a_process_to_pass_it_on_to(name, code):
+    with pytest.raises(SystemExit) as stop, passed_to_children(lambda: False):
+        os.kill(os.getpid(), getattr(signal, name))
+    assert stop.value.code == code
+    with passed_to_children(lambda: True) as received:  # after their work it changes nothing
+        os.kill(os.getpid(), getattr(signal, name))
+    assert received == [getattr(signal, name)]
 
 
 def test_a_worker_ends_when_told_and_ignores_the_rest():
@@ -126,6 +173,24 @@ def train(args):
 """
 
 
+STARTING = """
+import os, signal, time
+from detectron2.utils import comm
+from dense_ssl.engine.interrupts import ctrl_c_ends
+
+def train(args):
+    if os.path.exists(os.path.join(args.folder, "ctrl_c_first")):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of the parent, which may come late
+    open(os.path.join(args.folder, f"began_{comm.get_rank()}"), "w").close()
+    with ctrl_c_ends():
+        try:
+            time.sleep(60)
+        finally:
+            if os.path.exists(os.path.join(args.folder, "fails")):
+                raise ValueError("half done")
+"""
+
+
 def wait_for(condition, seconds=90):
     end = time.time() + seconds
     while not condition():
@@ -133,15 +198,21 @@ def wait_for(condition, seconds=90):
         time.sleep(0.05)
 
 
+def start_parent(folder, children):
+    """Start two processes; return them once they run."""
+    (folder / "children.py").write_text(children)
+    path = [str(folder), *sys.path]
+    (folder / "parent.py").write_text(PARENT.format(path=path, folder=str(folder)))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(path)}
+    parent = subprocess.Popen([sys.executable, folder / "parent.py"], env=environment, text=True,
+                              stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
+    wait_for(lambda: (folder / "began_0").exists() and (folder / "began_1").exists())
+    return parent
+
+
 @pytest.mark.parametrize("name, code", [("SIGTERM", 75), ("SIGINT", 130)])
 def test_the_parent_of_two_processes_passes_it_on(tmp_path, name, code):
-    (tmp_path / "children.py").write_text(CHILDREN)
-    path = [str(tmp_path), *sys.path]
-    (tmp_path / "parent.py").write_text(PARENT.format(path=path, folder=str(tmp_path)))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(path)}
-    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], env=environment,
-                              stderr=subprocess.PIPE, text=True)  # fmt: skip
-    wait_for(lambda: (tmp_path / "began_0").exists() and (tmp_path / "began_1").exists())
+    parent = start_parent(tmp_path, CHILDREN)
     children = subprocess.run(["pgrep", "-P", str(parent.pid)], capture_output=True, text=True)
     parent.send_signal(getattr(signal, name))
     _, errors = parent.communicate(timeout=60)
@@ -150,3 +221,21 @@ def test_the_parent_of_two_processes_passes_it_on(tmp_path, name, code):
     assert "Traceback" not in errors
     for pid in children.stdout.split():
         wait_for(lambda pid=pid: not os.path.exists(f"/proc/{pid}"))
+
+
+@pytest.mark.parametrize("name, code, condition", [
+    ("SIGTERM", 75, ""), ("SIGINT", 130, ""), ("SIGINT", 130, "fails"),
+    ("SIGINT", 130, "ctrl_c_first"),
+])  # fmt: skip
+def test_two_processes_that_still_start(tmp_path, name, code, condition):
+    """Ctrl-C reaches all of them, as in a terminal; torch lets one that it ends return 0."""
+    if condition:
+        (tmp_path / condition).touch()
+    parent = start_parent(tmp_path, STARTING)
+    if name == "SIGINT":
+        os.killpg(parent.pid, signal.SIGINT)
+    else:
+        parent.send_signal(signal.SIGTERM)
+    _, errors = parent.communicate(timeout=60)
+    assert parent.returncode == code, errors
+    assert "Traceback" not in errors

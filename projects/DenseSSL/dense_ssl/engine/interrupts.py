@@ -47,6 +47,8 @@ class StopOnSignal(HookBase):
     def before_train(self):
         if threading.current_thread() is threading.main_thread():  # only there
             self._before = {x: signal.signal(x, self._receive) for x in _SIGNALS}
+            if getattr(self._before[signal.SIGINT], "has_come", False):
+                self._number = signal.SIGINT  # a library has swallowed it
 
     def after_train(self):
         for number, handler in self._before.items():
@@ -88,14 +90,58 @@ class StopOnSignal(HookBase):
             os.kill(os.getpid(), number)
 
 
+class _CtrlC:
+    """Python's own handler of Ctrl-C, which also notes that it came."""
+
+    def __init__(self):
+        self.has_come = False
+
+    def __call__(self, number, frame):
+        self.has_come = True
+        raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
-def passed_to_children():
+def ctrl_c_ends():
+    """Within it Ctrl-C ends the run, even where a library turns KeyboardInterrupt into an error.
+
+    It comes in the middle of anything, such as code that cleans up and then fails: the error says
+    nothing of the cause. If a library swallows it, :class:`StopOnSignal` ends the run.
+
+    Raises:
+        KeyboardInterrupt: in place of any error after Ctrl-C.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or before is not signal.default_int_handler:  # ignored, or somebody else's
+        yield
+        return
+    handler = _CtrlC()
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    except Exception as error:
+        if not handler.has_come:
+            raise
+        raise KeyboardInterrupt from error
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def passed_to_children(is_finished):
     """Within it this process passes signals on to those that it started, and waits for them.
 
     They get SIGTERM instead of Ctrl-C, because a terminal sends that to them itself.
 
+    Args:
+        is_finished: function without arguments; True once their work is done.
+
     Yields:
         list to which the signals are added that came.
+
+    Raises:
+        SystemExit: a signal came before there was a process to pass it on to.
     """
     received = []
 
@@ -103,7 +149,10 @@ def passed_to_children():
         if number == signal.SIGINT and number in received:
             raise KeyboardInterrupt
         received.append(number)
-        for child in multiprocessing.active_children():
+        children = multiprocessing.active_children()
+        if not children and not is_finished():
+            raise SystemExit(exit_code(number))
+        for child in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGTERM if number == signal.SIGINT else number)
 

@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 
@@ -46,29 +47,45 @@ def _start(main, args):
     """Start the processes of this machine, and end with them."""
     # torch warns that it ends the second process once the first has left
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
+    # without it, a process that Ctrl-C has ended while it starts looks as if it were done
+    finished = torch.multiprocessing.get_context("spawn").Event()
     try:
-        with passed_to_children() as received:
-            return launch_d2(
-                _run_and_leave,
-                args.num_gpus,
-                num_machines=args.num_machines,
-                machine_rank=args.machine_rank,
-                dist_url=args.dist_url,
-                args=(main, args),
-            )
-    except torch.multiprocessing.ProcessExitedException as error:
-        if error.exit_code == FAILED:  # it has said why
-            raise SystemExit(FAILED) from None
-        # one that had not begun to train has the negative number of the signal
-        if not received or error.exit_code > 0 and error.exit_code not in STOP_CODES:
-            raise
-        raise SystemExit(exit_code(received[0])) from None
+        with passed_to_children(finished.is_set) as received:
+            _launch_and_check(main, args, finished, received)
     finally:
         for child in multiprocessing.active_children():  # left only by a second Ctrl-C
             child.terminate()
 
 
-def _run_and_leave(main, args):
+def _launch_and_check(main, args, finished, received):
+    """Run detectron2's launcher; raise SystemExit with the code that the signals ask for."""
+    try:
+        launch_d2(
+            _run_and_leave,
+            args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(main, args, finished),
+        )
+    except torch.multiprocessing.ProcessExitedException as error:
+        if error.exit_code == FAILED:  # it has said why
+            raise SystemExit(FAILED) from None
+        if signal.SIGINT in received:
+            raise SystemExit(INTERRUPT_CODE) from None
+        # one that had not begun to train has the negative number of the signal
+        if not received or error.exit_code > 0 and error.exit_code not in STOP_CODES:
+            raise
+        raise SystemExit(exit_code(received[0])) from None
+    except torch.multiprocessing.ProcessRaisedException:
+        if signal.SIGINT not in received:
+            raise
+        raise KeyboardInterrupt from None  # one waited for another that had ended
+    if not finished.is_set():
+        raise KeyboardInterrupt
+
+
+def _run_and_leave(main, args, finished):
     """Run ``main(args)`` and close the process group, which detectron2's launcher leaves open.
 
     Threads of an open group that are still alive when the interpreter ends sometimes abort the
@@ -83,6 +100,7 @@ def _run_and_leave(main, args):
         dist.destroy_process_group()
         raise
     _leave()
+    finished.set()
     return result
 
 

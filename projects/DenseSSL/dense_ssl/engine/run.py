@@ -11,6 +11,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from ..utils.plain_errors import FAILED, message_of
+from .interrupts import ctrl_c_ends
 from .setup import setup
 from .trainer import Trainer
 
@@ -33,7 +34,7 @@ def run(args):
     """
     with _own_log(), contextlib.ExitStack() as hold:
         try:
-            with _full_disk():
+            with _full_disk(), ctrl_c_ends():
                 cfg = setup(args, hold)
                 return evaluate(cfg, args.resume) if args.eval_only else train(cfg, args.resume)
         except Exception:
