@@ -35,6 +35,7 @@ from dense_ssl.reports.comparison_runs import (
 )
 from dense_ssl.reports.comparison_training import run_missing, train_command, with_pretrainings
 from dense_ssl.reports.rank_correlation import correlation_notes, probe_correlations
+from dense_ssl.utils.exit_codes import INTERRUPTED, REQUEUE
 
 TRAIN_NET = [sys.executable, str(Path(__file__).resolve().parents[1] / "train_net.py")]
 PROBE = [sys.executable, str(Path(__file__).resolve().with_name("roi_probe.py"))]
@@ -61,7 +62,7 @@ def main(arguments=None):
             )  # fmt: skip
         except KeyboardInterrupt:
             print("\nStopped. The same command continues.")
-            return 130
+            return INTERRUPTED
     print_table(write_table(grid, args), args.output)
     for run in failed:
         print(f"FAILED: {run}")
@@ -216,7 +217,12 @@ def print_table(comparison, output):
     print(f"\n{markdown_report(comparison)}\nIn {output}: comparison.md, .csv, .json, .png")
 
 
+def stop_on_signals():
+    """Let the signals of schedulers end the training process too, and ask for another start."""
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda *_: sys.exit(REQUEUE))
+
+
 if __name__ == "__main__":
-    # so that SIGTERM also stops the training process
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    stop_on_signals()
     sys.exit(main())

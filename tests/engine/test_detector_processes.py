@@ -15,15 +15,15 @@ MINI = CONFIGS / "mini" / "finetune"
 CASES = {
     "MoCo's later advice": (
         "PascalVOC-Detection/faster_rcnn_R_18_C4", ["MODEL.RESNETS.NORM", "naiveSyncBN"],
-        {"backbone": "UnbiasedSyncBatchNorm", "roi_heads": "UnbiasedSyncBatchNorm"},
+        {"backbone": "ExactSyncBatchNorm", "roi_heads": "ExactSyncBatchNorm"},
     ),
     "SCRL's RetinaNet": (
         "COCO-Detection/retinanet_R_18_FPN_syncbn", [],
-        {"backbone": "UnbiasedSyncBatchNorm", "head": "BatchNorm2d"},
+        {"backbone": "ExactSyncBatchNorm", "head": "BatchNorm2d"},
     ),
     "SCRL's Mask R-CNN": (
         "COCO-InstanceSegmentation/mask_rcnn_R_18_FPN_syncbn", [],
-        {"backbone": "UnbiasedSyncBatchNorm", "roi_heads": "UnbiasedSyncBatchNorm"},
+        {"backbone": "ExactSyncBatchNorm", "roi_heads": "ExactSyncBatchNorm"},
     ),
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ from isolation import restored_process
 from process_pool import ProcessPool
 from recorded_run import recorded_run
 
-from dense_ssl.modeling.norm_statistics import UnbiasedSyncBatchNorm, unbias_running_variance
+from dense_ssl.modeling.norm_statistics import ExactSyncBatchNorm, make_sync_batch_norms_exact
 
 CONFIG = str(CONFIGS / "Base-Pretrain.yaml")
 LEARNING_RATE = 1e-4
@@ -59,8 +59,8 @@ def forward_of_a_share(count, momentum):
     norm = NaiveSyncBatchNorm(3, momentum=momentum) if comm.get_world_size() > 1 else (
         torch.nn.BatchNorm2d(3, momentum=momentum)
     )  # fmt: skip
-    norm = unbias_running_variance(norm.double())
-    assert comm.get_world_size() == 1 or type(norm) is UnbiasedSyncBatchNorm
+    norm = make_sync_batch_norms_exact(norm.double())
+    assert comm.get_world_size() == 1 or type(norm) is ExactSyncBatchNorm
     share = count // comm.get_world_size()
     for _ in range(2):
         norm(images[comm.get_rank() * share :][:share])
@@ -77,8 +77,44 @@ def test_the_running_variance_of_two_is_that_of_one(process_pool, momentum):
         assert torch.allclose(expected, found, rtol=1e-12)
 
 
+def outputs_of_a_share(shares, offset, dtype):
+    """Outputs and gradients of a float32 norm of this process's images, and its state."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(sum(shares), 3, 2, 2, generator=generator) * 0.01 + offset
+    weights = torch.randn(sum(shares), 3, 2, 2, generator=generator)
+    norm = torch.nn.BatchNorm2d(3)
+    if comm.get_world_size() > 1:
+        norm = make_sync_batch_norms_exact(NaiveSyncBatchNorm(3))
+        images, weights = (x.split(shares)[comm.get_rank()] for x in (images, weights))
+    images = images.to(dtype).requires_grad_()
+    output = norm(images)
+    (output * weights).sum().backward()
+    return output.detach(), images.grad, norm.weight.grad, norm.state_dict(), output.dtype
+
+
+@pytest.mark.parametrize("shares, offset", [((2, 2), 0), ((1, 3), 0), ((2, 2), 50)])
+def test_two_processes_normalise_as_one(process_pool, shares, offset):
+    """Also close values far from 0, where E[x^2] - E[x]^2 is negative in float32."""
+    one = outputs_of_a_share(shares, offset, torch.float32)
+    two = process_pool.run(outputs_of_a_share, shares, offset, torch.float32)
+    limit = 1e-4 if offset == 0 else 5e-3  # of numbers of about 1; 50 has steps of 4e-6
+    for i in (0, 1):  # gradients grow by 1 / standard deviation = 100
+        found = torch.cat([x[i] for x in two])
+        assert torch.allclose(found, one[i], rtol=limit, atol=limit * (100 if i else 1))
+    # data parallel training averages the gradients of parameters
+    assert torch.allclose(sum(x[2] for x in two), one[2], rtol=limit, atol=limit)
+    for key, value in one[3].items():
+        assert torch.allclose(two[0][3][key], value, rtol=limit), key
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_low_precision_stays(process_pool, dtype):
+    for output, *_, found in process_pool.run(outputs_of_a_share, (2, 2), 0, dtype):
+        assert found == dtype and output.isfinite().all()
+
+
 def test_one_process_keeps_torchs_norm():
-    norm = unbias_running_variance(NaiveSyncBatchNorm(3))
+    norm = make_sync_batch_norms_exact(NaiveSyncBatchNorm(3))
     plain = torch.nn.BatchNorm2d(3)
     x = torch.randn(2, 3, 2, 2)
     assert torch.equal(norm(x), plain(x)) and torch.equal(norm.running_var, plain.running_var)
@@ -86,4 +122,4 @@ def test_one_process_keeps_torchs_norm():
 
 def test_a_norm_weighted_by_images_stays():
     norm = NaiveSyncBatchNorm(3, stats_mode="N")
-    assert type(unbias_running_variance(norm)) is NaiveSyncBatchNorm
+    assert type(make_sync_batch_norms_exact(norm)) is NaiveSyncBatchNorm

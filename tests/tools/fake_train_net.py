@@ -2,6 +2,7 @@
 
 The text in the weights file selects what happens: a number is the AP to report (plus a tenth per
 seed), "crash" fails, "nothing" reports no detections, "stuck" waits until a file "held" is gone.
+"stopped" ends as a signal lets it end, the first time.
 "rate" reports an AP that is best at a learning rate of 0.02.
 A yaml of pre-training begins with a comment: "# write TEXT" writes a backbone with that text and
 the seed, "# crash" fails.
@@ -41,10 +42,12 @@ if text == "rate":
 print(f"iter 1/{last}  loss 2.5  lr 0.01  eta 0:00:01")
 if text == "crash":
     raise SystemExit("RuntimeError: the network has exploded")
+if text == "stopped" and len((folder / "starts.txt").read_text().splitlines()) == 1:
+    raise SystemExit(75)
 while text == "stuck" and Path(weights).with_name("held").exists():
     time.sleep(0.02)
 records = [{"iteration": 1, "total_loss": 2.5, "roi_head/num_fg_samples": 3.0}]
-nothing = text in ("nothing", "stuck")
+nothing = text in ("nothing", "stuck", "stopped")
 score = float("nan") if nothing else float(text) + 0.1 * seed
 result = {"iteration": last, "bbox/AP": score, "bbox/AP50": 2 * score, "bbox/APl": float("nan")}
 if not nothing:

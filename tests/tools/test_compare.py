@@ -4,7 +4,11 @@ import csv
 import functools
 import json
 import multiprocessing
+import os
 import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 from comparison_calls import PROTOCOL, backbone, call, fake_compare, run_in, starts, table
@@ -84,6 +88,44 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_others(run, tmp_path):
     assert "exploded" in log.read_text()
     assert run("--backbones", bad, good, seeds=(1,))[0] == 1
     assert starts(tmp_path) == {"good/seed1": 1, "good/seed2": 1, "bad/seed1": 2, "bad/seed2": 1}
+
+
+def test_a_training_that_a_signal_stops_ends_the_comparison(run, tmp_path):
+    names = ("--backbones", backbone(tmp_path, "taken", "stopped"), backbone(tmp_path, "b", "12"))
+    with pytest.raises(SystemExit) as stop:
+        run(*names, seeds=(1,))
+    assert stop.value.code == 75
+    assert starts(tmp_path) == {"taken/seed1": 1}
+    status, printed = run(*names, seeds=(1,))
+    assert status == 0 and "taken  seed 1  4 iterations, resumes from" in printed
+    assert starts(tmp_path) == {"taken/seed1": 2, "b/seed1": 1}
+
+
+COMMAND = """
+import sys
+from comparison_calls import fake_compare
+tool = fake_compare()
+tool.stop_on_signals()
+sys.exit(tool.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_ends_the_comparison_and_its_training(tmp_path, number):
+    (tmp_path / "held").touch()
+    words = ["--protocols", PROTOCOL, "--backbones", backbone(tmp_path, "a", "stuck"),
+             "--output", tmp_path / "out", "SOLVER.MAX_ITER", 4, "DATASETS.TEST", "('x',)"]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *map(str, words)], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    folder = tmp_path / "out/demo/mask_rcnn/a/seed1"
+    wait_for((folder / "last_checkpoint").exists, 120)
+    process.send_signal(number)
+    assert process.wait(60) == 75
+    process.stdout.close()
+    assert not subprocess.run(["pgrep", "-f", str(folder)], capture_output=True).stdout
+    assert "metrics.json" not in [x.name for x in folder.iterdir()]
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,12 @@ import threading
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
+from ..utils.exit_codes import INTERRUPTED, REQUEUE
+
 logger = logging.getLogger(__name__)
 
 # What schedulers send before they take a machine away, and what a terminal sends for Ctrl-C.
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-# EX_TEMPFAIL of sysexits.h, "try again later": what schedulers are told to start again.
-REQUEUE_CODE = 75
-INTERRUPT_CODE = 128 + signal.SIGINT
-STOP_CODES = (REQUEUE_CODE, INTERRUPT_CODE)
 
 
 class Stopped(SystemExit):
@@ -26,7 +24,7 @@ class Stopped(SystemExit):
 
 def exit_code(number):
     """Return the exit code of a run that a signal stopped."""
-    return INTERRUPT_CODE if number == signal.SIGINT else REQUEUE_CODE
+    return INTERRUPTED if number == signal.SIGINT else REQUEUE
 
 
 class StopOnSignal(HookBase):

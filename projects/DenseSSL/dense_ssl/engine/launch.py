@@ -12,8 +12,8 @@ import torch.distributed as dist
 from detectron2.engine import launch as launch_d2
 from detectron2.utils import comm
 
-from ..utils.plain_errors import FAILED
-from .interrupts import INTERRUPT_CODE, STOP_CODES, Stopped, exit_code, passed_to_children
+from ..utils.exit_codes import FAILED, INTERRUPTED, STOPPED
+from .interrupts import Stopped, exit_code, passed_to_children
 
 
 def launch(main, args):
@@ -40,7 +40,7 @@ def launch(main, args):
         return _start(main, args)
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped by Ctrl-C. --resume goes on from the last checkpoint.\n")
-        raise SystemExit(INTERRUPT_CODE) from None
+        raise SystemExit(INTERRUPTED) from None
 
 
 def _start(main, args):
@@ -72,9 +72,9 @@ def _launch_and_check(main, args, finished, received):
         if error.exit_code == FAILED:  # it has said why
             raise SystemExit(FAILED) from None
         if signal.SIGINT in received:
-            raise SystemExit(INTERRUPT_CODE) from None
+            raise SystemExit(INTERRUPTED) from None
         # one that had not begun to train has the negative number of the signal
-        if not received or error.exit_code > 0 and error.exit_code not in STOP_CODES:
+        if not received or error.exit_code > 0 and error.exit_code not in STOPPED:
             raise
         raise SystemExit(exit_code(received[0])) from None
     except torch.multiprocessing.ProcessRaisedException:

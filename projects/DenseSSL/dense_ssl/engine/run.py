@@ -10,7 +10,8 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from ..utils.plain_errors import FAILED, message_of
+from ..utils.exit_codes import FAILED
+from ..utils.plain_errors import message_of
 from .interrupts import ctrl_c_ends
 from .setup import setup
 from .trainer import Trainer

@@ -27,7 +27,7 @@ from ..evaluation import build_evaluator
 from ..modeling.backbones import feature_shapes
 from ..modeling.detectors.freeze import freeze_parameters
 from ..modeling.detectors.frozen_features import FrozenFeatures
-from ..modeling.norm_statistics import unbias_running_variance
+from ..modeling.norm_statistics import make_sync_batch_norms_exact
 from ..modeling.pretrainer import Pretrainer
 from ..solver import build_lr_scheduler, build_optimizer
 from ..utils.events import LOG_PERIOD
@@ -216,7 +216,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg):
-        model = unbias_running_variance(super().build_model(cfg))
+        model = make_sync_batch_norms_exact(super().build_model(cfg))
         announce_model(cfg, model)
         if cfg.MODEL.CHANNELS_LAST:
             model = model.to(memory_format=torch.channels_last)

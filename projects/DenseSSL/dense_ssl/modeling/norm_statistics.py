@@ -7,44 +7,53 @@ import torch.distributed as dist
 from detectron2.layers import NaiveSyncBatchNorm
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
+from fvcore.nn.distributed import differentiable_all_reduce
 from fvcore.nn.precise_bn import get_bn_modules
 
 from ..losses.precision import at_least_float32
 from ..utils.progress import progress
 
 
-class UnbiasedSyncBatchNorm(NaiveSyncBatchNorm):
-    """detectron2's batch norm over all processes, with the running variance of one process.
+class ExactSyncBatchNorm(NaiveSyncBatchNorm):
+    """detectron2's batch norm over all processes, with the numbers of one process.
 
-    detectron2 tracks the mean square deviation, torch (in batch norms of one process and in its
-    SyncBatchNorm) that times n / (n - 1) for n values of a channel. Of few values the difference is
-    large: in evaluation several processes would be another network than one.
+    detectron2 computes the variance as E[x^2] - E[x]^2. Of few values that lie close together this
+    is rounding alone, possibly negative, and the output is NaN. It also weights all processes
+    alike, and tracks the mean square deviation, where torch (in batch norms of one process and in
+    its SyncBatchNorm) tracks that times n / (n - 1) for n values of a channel.
     """
 
     def forward(self, input):
         if comm.get_world_size() == 1 or not self.training:
             return super().forward(input)
-        before = self.running_var.clone()
-        output = super().forward(input)
-        with torch.no_grad():
-            count = input.new_tensor(input.numel() // input.shape[1], dtype=torch.float64)
-            dist.all_reduce(count)
-            # the part of this step in the running value: momentum * mean square deviation
-            share = self.running_var - (1 - self.momentum) * before
-            if count > 1:
-                self.running_var += share / (count.item() - 1)
-            self.num_batches_tracked += 1
-        return output
+        x = at_least_float32(input)  # (N, C, ...)
+        axes = [i for i in range(x.dim()) if i != 1]
+        shape = [-1 if i == 1 else 1 for i in range(x.dim())]
+        count = x.new_tensor([x.numel() // x.shape[1]])
+        sums = differentiable_all_reduce(torch.cat([x.sum(axes), count]))
+        count = sums[-1].detach()
+        mean = sums[:-1] / count
+        deviation = x - mean.view(shape)
+        variance = differentiable_all_reduce(deviation.square().sum(axes)) / count
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        self._track(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
+        return (deviation * scale.view(shape) + self.bias.view(shape)).to(input.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean, variance):
+        self.running_mean += self.momentum * (mean - self.running_mean)
+        self.running_var += self.momentum * (variance - self.running_var)
+        self.num_batches_tracked += 1
 
 
-def unbias_running_variance(model):
-    """Turn every "naiveSyncBN" of a model into :class:`UnbiasedSyncBatchNorm`, in place.
+def make_sync_batch_norms_exact(model):
+    """Turn every "naiveSyncBN" of a model into :class:`ExactSyncBatchNorm`, in place.
 
     Those that weight the processes by their images ("naiveSyncBN_N") stay: theirs may be empty.
     """
     for module in model.modules():
         if type(module) is NaiveSyncBatchNorm and module._stats_mode == "":
-            module.__class__ = UnbiasedSyncBatchNorm  # parameters, names and hooks stay
+            module.__class__ = ExactSyncBatchNorm  # parameters, names and hooks stay
     return model
 
 

@@ -7,6 +7,7 @@ import shlex
 import time
 from contextlib import contextmanager
 
+from ..utils.exit_codes import STOPPED
 from ..utils.training_process import run_training
 from .comparison_record import RECORD
 from .comparison_runs import Run
@@ -47,6 +48,8 @@ def with_pretrainings(runs):
 def run_missing(runs, programs, num_gpus, after_each, is_needed=lambda run: True,
                 delete_checkpoints=False):  # fmt: skip
     """Train the runs that are not done, one after the other; a failure does not stop the others.
+
+    A training that a signal stops ends all, with its exit code: a scheduler takes the machine away.
 
     Args:
         runs: list of :class:`~.comparison_runs.Run`; their pre-trainings are trained too.
@@ -104,7 +107,11 @@ def locked(run):
 
 
 def train(run, command, lock):
-    """Train a run in a process of its own; returns True if it is done then."""
+    """Train a run in a process of its own; returns True if it is done then.
+
+    Raises:
+        SystemExit: a signal stopped it.
+    """
     run.write()
     log, begin, printed = run.folder / LOG, time.monotonic(), -math.inf
 
@@ -120,6 +127,10 @@ def train(run, command, lock):
     if status == 0 and run.is_done():
         print(f"    done in {time.monotonic() - begin:.0f} s: {run.summary()}", flush=True)
         return True
+    if status in STOPPED:
+        print(f"    STOPPED by a signal, with a checkpoint. The same command continues.\n"
+              f"    log: {log}", flush=True)  # fmt: skip
+        raise SystemExit(status)
     reason = f"exit status {status}" if status else "it ended without its final result"
     print("\n".join(f"    | {x}" for x in tail.splitlines()[-LINES_OF_FAILURE:]))
     print(f"    FAILED ({reason}): {shlex.join(command)}\n    log: {log}", flush=True)

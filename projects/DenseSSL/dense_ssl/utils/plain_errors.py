@@ -4,8 +4,9 @@ import dis
 import functools
 import sys
 
+from .exit_codes import FAILED
+
 _PACKAGE = __name__.partition(".")[0]
-FAILED = 1  # exit status
 
 
 def plain_errors(main):
