@@ -114,7 +114,8 @@ sys.exit(tool.main(sys.argv[1:]))
 def test_a_signal_ends_the_comparison_and_its_training(tmp_path, number):
     (tmp_path / "held").touch()
     words = ["--protocols", PROTOCOL, "--backbones", backbone(tmp_path, "a", "stuck"),
-             "--output", tmp_path / "out", "SOLVER.MAX_ITER", 4, "DATASETS.TEST", "('x',)"]  # fmt: skip
+             "--output", tmp_path / "out",
+             "SOLVER.MAX_ITER", 4, "DATASETS.TEST", "('x',)"]  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, *map(str, words)], stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
