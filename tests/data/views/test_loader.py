@@ -115,7 +115,7 @@ def test_annotations_do_not_come_along(tmp_path):
 def test_the_dicts_of_one_config_do_not_leak_into_the_next(tmp_path):
     first = config([fill(tmp_path / "a", 4)], tmp_path)
     second = config([fill(tmp_path / "b", 5)], tmp_path)
-    pretrain_dataset_dicts(first).clear()
+    pretrain_dataset_dicts(first)[0].clear()
     assert [len(pretrain_dataset_dicts(x)) for x in (first, second, first)] == [4, 5, 4]
 
 

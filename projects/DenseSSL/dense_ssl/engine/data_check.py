@@ -4,6 +4,7 @@ import logging
 
 from detectron2.utils import comm
 
+from ..data.image_names import images_by_source
 from ..data.sources.check import check_registered
 from ..data.sources.check_text import summary
 from ..data.sources.source import IMAGES_AT_START, LABEL_MAPS_AT_START
@@ -26,11 +27,8 @@ def check_data(cfg, is_pretraining, eval_only=False):
     if not comm.is_main_process():
         return []
     if is_pretraining:
-        by_source = {}
-        for item in pretrain_dataset_dicts(cfg):
-            by_source.setdefault(item["source"], []).append(item)
         checks = [check_registered(x, False, IMAGES_AT_START, dicts=y)
-                  for x, y in by_source.items()]  # fmt: skip
+                  for x, y in images_by_source(pretrain_dataset_dicts(cfg)).items()]  # fmt: skip
     else:
         names = dict.fromkeys([*(() if eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
         checks = [check_registered(x, True, IMAGES_AT_START, LABEL_MAPS_AT_START) for x in names]

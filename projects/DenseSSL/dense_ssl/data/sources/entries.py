@@ -193,7 +193,7 @@ class _Reader:
     def __call__(self):
         self.read_labels()
         with prefix_errors(self._where):
-            return self._load()
+            return list(self._load())  # as detectron2's own
 
 
 def _open(entry):

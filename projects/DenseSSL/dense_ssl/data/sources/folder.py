@@ -9,6 +9,7 @@ from PIL import Image
 
 from ...utils.printable import printable
 from ...utils.progress import progress
+from ..image_names import NumberedImages
 from .paths import located
 from .source import Source
 
@@ -47,27 +48,27 @@ def list_image_folder(path):
     opened, so a million files take seconds; whether they can be read shows in training.
 
     Returns:
-        list of dicts with ``file_name`` and ``image_id`` (the position in the list).
+        :class:`~dense_ssl.data.image_names.NumberedImages`.
     """
     folder = os.path.expanduser(path)
     check_folder(folder, "a folder of images")
     others, skipped = Counter(), {}
     files = _image_files(folder, frozenset(), others, skipped)
-    names = list(progress(files, f"Listing {printable(path)}"))
+    images = NumberedImages(progress(files, f"Listing {printable(path)}"))
     _report(path, skipped)
     seen = ", ".join(
         f"{n} x .{printable(x)}" if x else f"{n} without" for x, n in others.most_common(8)
     )
-    if not names:
+    if not images:
         raise ValueError(
             f"no images in {path!r} or below. Looked for the extensions "
             f"{', '.join(sorted(IMAGE_EXTENSIONS))}; found {seen or 'no files at all'}."
         )
     _skipped[folder] = dict(others.most_common())
     if others:
-        logger.info("%s: %d images; left out by their extensions: %s", printable(path), len(names),
+        logger.info("%s: %d images; left out by their extensions: %s", printable(path), len(images),
                     seen)  # fmt: skip
-    return [{"file_name": name, "image_id": i} for i, name in enumerate(names)]
+    return images
 
 
 def skipped_files(folder):
@@ -97,6 +98,14 @@ def is_folder(entry):
     try:
         return entry.is_dir()
     except OSError:  # a link to itself
+        return False
+
+
+def _is_file(entry):
+    """Return True for a file or a link to one; asks the disk about links alone."""
+    try:
+        return entry.is_file()
+    except OSError:
         return False
 
 
@@ -133,7 +142,7 @@ def _image_files(folder, parents, others, skipped):
         extension = extension.lower() if stem else ""
         if is_folder(entry):
             yield from _image_files(entry.path, parents | {here}, others, skipped)
-        elif extension in IMAGE_EXTENSIONS and not os.path.isfile(entry.path):
+        elif extension in IMAGE_EXTENSIONS and not _is_file(entry):
             kind = "links that lead nowhere" if entry.is_symlink() else "pipes, sockets or devices"
             skipped.setdefault(kind, []).append(entry.path)
         elif extension in IMAGE_EXTENSIONS:

@@ -13,6 +13,7 @@ import tarfile
 
 from ...utils.printable import printable
 from ...utils.progress import progress
+from ..image_names import NumberedImages
 from ..tar_members import member_path
 from .check_cache import cached
 from .folder import IMAGE_EXTENSIONS
@@ -93,24 +94,28 @@ def list_archives(archives):
     """List the images of tar archives; each is indexed once, and again if it changes.
 
     Returns:
-        list of dicts with ``file_name`` (:func:`~dense_ssl.data.tar_members.member_path`) and
-        ``image_id`` (the position in the list).
+        :class:`~dense_ssl.data.image_names.NumberedImages`, with names by
+        :func:`~dense_ssl.data.tar_members.member_path`.
     """
-    names, others = [], 0
-    for path in progress(archives, "Listing archives"):
-        index = cached(ArchiveIndex, path, [path], functools.partial(index_archive, path))
-        rows = zip(index.names, index.starts, index.sizes)
-        names += [member_path(os.path.abspath(path), *x) for x in rows]
-        others += index.others
-    if not names:
+    others = []
+
+    def names():
+        for path in progress(archives, "Listing archives"):
+            index = cached(ArchiveIndex, path, [path], functools.partial(index_archive, path))
+            others.append(index.others)
+            for row in zip(index.names, index.starts, index.sizes):
+                yield member_path(os.path.abspath(path), *row)
+
+    images, skipped = NumberedImages(names()), sum(others)
+    if not images:
         raise ValueError(
             f"no images in {len(archives)} archives. Looked for the extensions "
-            f"{', '.join(sorted(IMAGE_EXTENSIONS))}; found {others} other files."
+            f"{', '.join(sorted(IMAGE_EXTENSIONS))}; found {skipped} other files."
         )
-    if others:
+    if skipped:
         logger.info("%s: %d images in %d archives; left out by their extensions: %d other files",
-                    printable(archives[0]), len(names), len(archives), others)  # fmt: skip
-    return [{"file_name": x, "image_id": i} for i, x in enumerate(names)]
+                    printable(archives[0]), len(images), len(archives), skipped)  # fmt: skip
+    return images
 
 
 def index_archive(path):

@@ -10,6 +10,7 @@ from detectron2.data import DatasetCatalog
 from torch.utils.data import DataLoader
 
 from ...utils.printable import printable
+from ..image_names import SourcedImages
 from ..sampler import build_batch_sampler
 from ..sources.entries import register_datasets
 from ..sources.image_lists import list_images
@@ -28,44 +29,58 @@ MIN_READS = 200
 def pretrain_dataset_dicts(cfg):
     """Return the images of DATASETS.TRAIN, in its order: dicts with ``file_name`` and ``source``.
 
-    Only with INPUT.REGIONS.SOURCE "boxes" or "masks" the dicts also have ``annotations``.
+    With INPUT.REGIONS.SOURCE "boxes" or "masks" a list of dicts that also have ``annotations``;
+    else :class:`~dense_ssl.data.image_names.SourcedImages`.
     """
     labels = cfg.INPUT.REGIONS.SOURCE in ANNOTATED
     register_datasets(cfg, labels)
-    fields = ["file_name", *(["annotations"] if labels else [])]
     names = tuple(cfg.DATASETS.TRAIN)
     # a notebook may register a name again
     readers = tuple(DatasetCatalog.data.get(x) for x in names)
-    return list(_load_dicts(names, readers, tuple(fields)))
+    return list(_load_dicts(names, readers)) if labels else _load_images(names, readers)
 
 
 @functools.lru_cache(maxsize=1)
-def _load_dicts(names, readers, fields):
-    if not names:
-        raise ValueError(
-            "DATASETS.TRAIN is empty: name the images to pre-train on, for example "
-            "DATASETS.TRAIN \"('folder:/path/to/images',)\"."
-        )
+def _load_images(names, readers):
+    _require_names(names)
+    images = SourcedImages([(name, list_images(name)) for name in names])
+    _report([(name, len(x)) for name, x in images.parts])
+    return images
+
+
+@functools.lru_cache(maxsize=1)
+def _load_dicts(names, readers):
+    _require_names(names)
     dicts = [
-        {"source": name, **{key: x[key] for key in fields if key in x}}
+        {"source": name, **{key: x[key] for key in ("file_name", "annotations") if key in x}}
         for name in names
-        for x in (DatasetCatalog.get(name) if "annotations" in fields else list_images(name))
+        for x in DatasetCatalog.get(name)
     ]
-    if "annotations" in fields and not any(x.get("annotations") for x in dicts):
+    if not any(x.get("annotations") for x in dicts):
         raise ValueError(
             "INPUT.REGIONS.SOURCE takes its regions from annotations, but no image of "
             "DATASETS.TRAIN has any: name labelled data sets, or set it to 'grid'."
         )
     counts = Counter(x["source"] for x in dicts)
-    for name in names:
-        if not counts[name]:
-            raise ValueError(f"The data set {name!r} of DATASETS.TRAIN has no images.")
-    logger.info(
-        "Pre-training on %d images: %s",
-        len(dicts),
-        ", ".join(f"{printable(name)} {counts[name]}" for name in names),
-    )
+    _report([(name, counts[name]) for name in names])
     return dicts
+
+
+def _require_names(names):
+    if not names:
+        raise ValueError(
+            "DATASETS.TRAIN is empty: name the images to pre-train on, for example "
+            "DATASETS.TRAIN \"('folder:/path/to/images',)\"."
+        )
+
+
+def _report(counts):
+    """Log [(data set, number of images)]; raise if one has none."""
+    for name, count in counts:
+        if not count:
+            raise ValueError(f"The data set {name!r} of DATASETS.TRAIN has no images.")
+    listed = ", ".join(f"{printable(name)} {count}" for name, count in counts)
+    logger.info("Pre-training on %d images: %s", sum(x for _, x in counts), listed)
 
 
 def build_pretrain_loader(cfg, seed, num_views=None):

@@ -5,6 +5,7 @@ from detectron2.data.common import DatasetFromList
 from torch.utils.data import Dataset
 
 from ..image_io import BrokenImageError
+from ..image_names import SourcedImages
 
 # This many unreadable images in a row are an error.
 MAX_ATTEMPTS = 20
@@ -20,13 +21,16 @@ class ViewDataset(Dataset):
     def __init__(self, dataset_dicts, mapper, seed):
         """
         Args:
-            dataset_dicts: list of dicts with ``file_name`` and ``source`` (name of the data set),
-                grouped by source.
+            dataset_dicts: :class:`~dense_ssl.data.image_names.SourcedImages`; or a list of dicts
+                with ``file_name``, ``source`` (name of the data set) and more, grouped by source.
             mapper: :class:`~dense_ssl.data.views.mapper.MultiViewMapper`.
             seed: with the position, the seed of the views.
         """
         self.seed = seed
         self._mapper = mapper
+        if isinstance(dataset_dicts, SourcedImages):
+            self._dicts, self._ranges = dataset_dicts, dataset_dicts.ranges
+            return
         names = [x["source"] for x in dataset_dicts]
         _, starts, counts = np.unique(names, return_index=True, return_counts=True)
         self._ranges = sorted(zip(starts.tolist(), counts.tolist()))
