@@ -47,7 +47,7 @@ def main():
             "images": len(dataset), "files": not arguments.names,
             "seconds": round(seconds, 2), "seconds of CPU": round(cpu, 2),
             "MB of the run": round(memory() - before, 1),
-            "MB of its own in each worker": [round(x, 1) for x in worker_memory(dataset, arguments)],
+            "MB of its own in each worker": worker_memory(dataset, arguments),
         }  # fmt: skip
     print(json.dumps(row))
 
@@ -67,7 +67,7 @@ def worker_memory(dataset, arguments):
                for i in range(arguments.workers)]  # fmt: skip
     for worker in workers:
         worker.start()
-    found = [queue.get() for _ in workers]
+    found = [round(queue.get(), 1) for _ in workers]
     for worker in workers:
         worker.join()
     return found
