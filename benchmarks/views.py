@@ -6,6 +6,7 @@ Every pipeline decodes a JPEG once and makes two views of it with BYOL's paramet
     v1-pil    the same with PIL's ``ImageFilter.GaussianBlur``, as in most released code
     exact     INPUT.VIEWS.BACKEND "exact"
     fast      INPUT.VIEWS.BACKEND "fast"
+    device    "fast" with INPUT.COLOR_ON_DEVICE: the workers' part
     decode    only the decoding of "exact" and "fast": the limit of both
 
 The pipelines take turns within each round and CPU time is measured, so that other load on the
@@ -28,7 +29,8 @@ from PIL import Image, ImageFilter
 from torchvision import transforms as T
 
 from dense_ssl.data.views.crops import draw_crop
-from dense_ssl.data.views.photometry import PhotometrySettings, draw_photometry
+from dense_ssl.data.views.device_colors import pack
+from dense_ssl.data.views.photometry import Photometry, PhotometrySettings, draw_photometry
 from dense_ssl.data.views.render import get_renderer
 
 SCALE, RATIO, FLIP_PROB = (0.08, 1.0), (3 / 4, 4 / 3), 0.5
@@ -98,8 +100,8 @@ def draw_view(settings, rng, width, height):
     return box, bool(rng.random() < FLIP_PROB), draw_photometry(settings, rng)
 
 
-def dense_ssl_way(size, backend, seed=0):
-    """Return a function from JPEG bytes to two uint8 views."""
+def dense_ssl_way(size, backend, seed=0, colours=True):
+    """Return a function from JPEG bytes to two uint8 views, without their colours on request."""
     render, settings = get_renderer(backend), view_settings(size)
     rng = np.random.default_rng(seed)
 
@@ -108,6 +110,9 @@ def dense_ssl_way(size, backend, seed=0):
         views = []
         for setting in settings:
             box, flip, photometry = draw_view(setting, rng, image.shape[1], image.shape[0])
+            if not colours:
+                pack(photometry, size)
+                photometry = Photometry()
             views.append(render(image, box, size, "bicubic", flip, photometry))
         return views
 
@@ -221,6 +226,7 @@ def main():
         "v1-pil": torchvision_way(args.size, pil_blur=True),
         "exact": dense_ssl_way(args.size, "exact"),
         "fast": dense_ssl_way(args.size, "fast"),
+        "device": dense_ssl_way(args.size, "fast", colours=False),
         "decode": decode,
     }
     print_speeds(measure(ways, jpegs, args.rounds))

@@ -8,6 +8,7 @@ from detectron2.utils.events import get_event_storage
 from torch import nn
 
 from ..data.views.batch import stack_samples
+from ..data.views.device_colors import change_views
 from ..structures import Views
 from ..utils.events import is_drawn, iteration_or_none
 from .activation_checkpoints import checkpoint_activations
@@ -205,7 +206,7 @@ class Pretrainer(nn.Module):
         shared = {k: self._moved(x) for k, x in (("seeds", seeds), ("image_size", sizes))}
         return [
             Views(
-                self._normalise(view["image"]),
+                self._normalise(self._coloured(view)),
                 self._moved(view["affine"]),
                 regions=self._moved(view.get("regions")),
                 **shared,
@@ -252,8 +253,13 @@ class Pretrainer(nn.Module):
                 "model.after_step(momentum), or register the hook dense_ssl.engine.UpdateTarget."
             )
 
+    def _coloured(self, view):
+        images, photometry = self._moved(view["image"]), self._moved(view.get("photometry"))
+        if photometry is None:  # the mapper has done it
+            return images
+        return change_views(images, photometry, self.input_format)
+
     def _normalise(self, images):
-        images = images.to(self.device, non_blocking=True)
         mean, std = self.pixel_mean, self.pixel_std
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)

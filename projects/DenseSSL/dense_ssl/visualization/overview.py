@@ -56,7 +56,7 @@ def choose_views(cfg, filename):
 
     Of many draws, one with boxes that hardly overlap, two coloured views and one of them flipped.
     """
-    mapper = MultiViewMapper(cfg)
+    mapper = MultiViewMapper(cfg, color_on_device=False)
     best, chosen = -1.0, None
     for seed in range(TRIES):
         sample = mapper({"file_name": str(filename)}, seed)

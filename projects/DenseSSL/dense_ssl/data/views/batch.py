@@ -11,9 +11,9 @@ def stack_samples(samples):
 
     Returns:
         dict with ``"views": [{"image": uint8 (N, 3, H, W), "affine": float64 (N, 4)}, ...]``, the
-        images in channels-last memory format, and ``"regions"`` (N, R, R) if the views have them;
-        ``"seed"``: (N,) int64, if the samples have seeds; every other key as the list of the
-        samples' values.
+        images in channels-last memory format, and ``"regions"`` (N, R, R) and ``"photometry"``
+        (N, 13) if the views have them; ``"seed"``: (N,) int64, if the samples have seeds; every
+        other key as the list of the samples' values.
     """
     batch = {key: [x[key] for x in samples] for key in samples[0] if key not in ("views", "seed")}
     batch["views"] = [_stack_view(views) for views in zip(*(x["views"] for x in samples))]
@@ -30,6 +30,7 @@ def _stack_view(views):
         "image": images.permute(0, 3, 1, 2),  # (N, 3, H, W)
         "affine": torch.stack([torch.as_tensor(x["affine"], dtype=torch.float64) for x in views]),
     }
-    if "regions" in views[0]:
-        stacked["regions"] = torch.stack([x["regions"] for x in views])
+    for key in ("regions", "photometry"):
+        if key in views[0]:
+            stacked[key] = torch.stack([x[key] for x in views])
     return stacked

@@ -9,7 +9,8 @@ from detectron2.config import configurable
 from ...utils.checks import require_one_of
 from ..image_io import read_image
 from .crops import crop_affine, draw_crop, overlap_in_view
-from .photometry import draw_photometry
+from .device_colors import pack
+from .photometry import Photometry, draw_photometry
 from .region_sources import build_region_source, regions_of_view
 from .render import get_renderer
 from .settings import view_settings
@@ -34,6 +35,7 @@ class MultiViewMapper:
         image_format="RGB",
         region_source=None,
         region_resolution=64,
+        color_on_device=False,
     ):
         """
         Args:
@@ -46,6 +48,7 @@ class MultiViewMapper:
             region_source: function of (dataset dict, height, width) giving a label map of the
                 image, see :mod:`~dense_ssl.data.views.region_sources`; None for none.
             region_resolution: R, cells of a view along each axis; each cell has one region.
+            color_on_device: leave colours, blur and solarisation to the model.
         """
         self.views = views
         self.render = get_renderer(backend)
@@ -54,6 +57,7 @@ class MultiViewMapper:
         self.image_format = image_format
         self.region_source = region_source
         self.region_resolution = region_resolution
+        self.color_on_device = color_on_device
 
     @classmethod
     def from_config(cls, cfg):
@@ -66,6 +70,7 @@ class MultiViewMapper:
             "image_format": cfg.INPUT.FORMAT,
             "region_source": build_region_source(cfg.INPUT.REGIONS),
             "region_resolution": cfg.INPUT.REGIONS.RESOLUTION,
+            "color_on_device": cfg.INPUT.COLOR_ON_DEVICE,
         }
 
     def __call__(self, dataset_dict, seed=None):
@@ -78,7 +83,8 @@ class MultiViewMapper:
             dict with ``views``: a list of ``{"image": uint8 (3, H, W), "affine": float64 (4,)}``,
             ``seed``: int for everything else that is drawn for this image; ``file_name``,
             ``height`` and ``width`` of the image. With a region source each view also has
-            ``regions``, uint8 (R, R).
+            ``regions``, uint8 (R, R); with ``color_on_device`` also ``photometry``, see
+            :func:`~.device_colors.pack`.
 
         Raises:
             BrokenImageError: the image cannot be read.
@@ -124,10 +130,15 @@ class MultiViewMapper:
     def _make_view(self, rng, image, settings, crop):
         flip = bool(rng.random() < settings.flip_prob)
         photometry = draw_photometry(settings, rng)
-        pixels = self.render(image, crop, settings.size, settings.interpolation, flip, photometry)
+        # drawn here in both cases, so that the views do not depend on who colours them
+        applied = Photometry() if self.color_on_device else photometry
+        pixels = self.render(image, crop, settings.size, settings.interpolation, flip, applied)
         if self.image_format == "BGR":
             pixels = np.ascontiguousarray(pixels[:, :, ::-1])
-        return {
+        view = {
             "image": torch.from_numpy(pixels).permute(2, 0, 1),  # (H, W, 3) -> (3, H, W), no copy
             "affine": torch.from_numpy(crop_affine(crop, settings.size, flip)),
         }
+        if self.color_on_device:
+            view["photometry"] = pack(photometry, settings.size)
+        return view

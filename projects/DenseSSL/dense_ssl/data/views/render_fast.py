@@ -23,7 +23,7 @@ _ANTIALIAS_FROM = 2
 BLUR_CUT = 3.0
 
 # Weights of the channels in the grey value.
-_LUMA = np.array([0.299, 0.587, 0.114])
+LUMA = np.array([0.299, 0.587, 0.114])
 # A matrix (3, 4) multiplies the colour and adds its last column. This one changes nothing.
 _SAME = np.eye(3, 4)
 
@@ -44,7 +44,7 @@ def change_colours(view, jitter, gray):
             view, matrix = _shift_hue(_apply(matrix, view), factor), _SAME
         else:
             matrix = _JITTER[name](matrix, factor, view)
-    return _apply(_LUMA[None] @ matrix if gray else matrix, view)
+    return _apply(LUMA[None] @ matrix if gray else matrix, view)
 
 
 def blur(view, taps):
@@ -65,12 +65,12 @@ def _contrast(matrix, factor, view):
     # matrix maps the mean like any colour.
     mean = matrix[:, :3] @ cv2.mean(view)[:3] + matrix[:, 3]
     matrix = factor * matrix
-    matrix[:, 3] += (1.0 - factor) * (_LUMA @ mean)
+    matrix[:, 3] += (1.0 - factor) * (LUMA @ mean)
     return matrix
 
 
 def _saturation(matrix, factor, view):
-    return factor * matrix + (1.0 - factor) * (_LUMA @ matrix)
+    return factor * matrix + (1.0 - factor) * (LUMA @ matrix)
 
 
 def _shift_hue(view, turns):
