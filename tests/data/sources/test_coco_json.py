@@ -12,7 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
 from dense_ssl.data.finetune.label_space import resolve_labels
-from dense_ssl.data.sources.entries import register_datasets, resolve_dataset
+from dense_ssl.data.sources.entries import check_entry, register_datasets, resolve_dataset
 from dense_ssl.data.views.loader import pretrain_dataset_dicts
 from dense_ssl.evaluation.build import build_evaluator
 
@@ -178,3 +178,14 @@ def test_keypoints_without_pairs_are_warned_of(tmp_path, names, caplog):
         resolve_labels(cfg)
     assert MetadataCatalog.get(entry).keypoint_flip_map == []
     assert "INPUT.RANDOM_FLIP 'none'" in caplog.text
+    assert f"mirror of another one ({', '.join(names)})" in "".join(check_entry(entry).notes)
+
+
+def test_a_check_says_nothing_of_keypoints_with_pairs_and_of_one_alone(tmp_path):
+    for i, names in enumerate((["l_eye", "r_eye"], ["nose"])):
+        points = {"keypoints": [2, 3, 2] * len(names), "num_keypoints": len(names)}
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        entry = make_coco(folder, annotations=several(points),
+                          categories=[{"id": 7, "name": "cat", "keypoints": names}])  # fmt: skip
+        assert "mirror" not in "".join(check_entry(entry).notes)

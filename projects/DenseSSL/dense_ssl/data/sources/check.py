@@ -8,12 +8,18 @@ import os
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ...utils.printable import printable
 from .coco import checked_coco
 from .folder import skipped_files
 from .image_check import ImageCheck, check_images
 from .image_lists import list_images
 from .label_check import LabelCheck
 from .source import IMAGES_AT_START
+
+_UNPAIRED = (
+    "no keypoint is known to be the mirror of another one ({}): a flipped image keeps its labels. "
+    "Name pairs left_x and right_x or x_l and x_r, or train with INPUT.RANDOM_FLIP 'none'"
+)
 
 
 @dataclasses.dataclass
@@ -25,6 +31,7 @@ class DataCheck:
         images: :class:`~.image_check.ImageCheck`; None if they cannot be listed.
         labels: :class:`~.label_check.LabelCheck`; None without labels, or if they are not read.
         skipped: {extension: number of files that are no images}, of folders.
+        unpaired: names of its keypoints, where none is known to be the mirror of another one.
         error: why the entry cannot be used at all, or "".
         max_broken_share: of images without labels.
     """
@@ -33,6 +40,7 @@ class DataCheck:
     images: ImageCheck = None
     labels: LabelCheck = None
     skipped: dict = dataclasses.field(default_factory=dict)
+    unpaired: list = dataclasses.field(default_factory=list)
     error: str = ""
     max_broken_share: float = 0.02
 
@@ -57,6 +65,11 @@ class DataCheck:
             *(images.notes if images else ()),
             *(x for x in (images.errors if images else ()) if x not in self.errors),
             *([*labels.notes, *labels.mask_notes, *labels.keypoint_notes] if labels else ()),
+            *(
+                [_UNPAIRED.format(", ".join(map(printable, self.unpaired)))]
+                if self.unpaired
+                else ()
+            ),
         ]
 
     def as_dict(self):
@@ -109,6 +122,9 @@ def check_registered(name, labels=True, most_images=None, most_maps=None, decode
     if labels:
         found = check_labels(name, most_maps)
         check.labels = found if found and (found.counts or found.error) else None
+        names = meta.get("keypoint_names") or ()
+        if len(names) > 1 and not meta.get("keypoint_flip_map"):
+            check.unpaired = list(names)
     total = None
     if check.labels and most_images == IMAGES_AT_START and meta.get("sample_images"):
         dicts, total = meta.sample_images()
