@@ -5,8 +5,11 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 
+import torch
+import torch.distributed as dist
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
@@ -30,8 +33,8 @@ def exit_code(number):
 class StopOnSignal(HookBase):
     """Ends the run after the step in which SIGTERM, SIGUSR1 or Ctrl-C came, with a checkpoint.
 
-    All processes agree after each step, so that they stop together, whichever was told. A second
-    Ctrl-C ends the process at once.
+    Several processes agree during the next step, which no process waits for, and stop together
+    after it, whichever was told. A second Ctrl-C ends the process at once.
 
     Must come after the hooks that finish a step, and after the one that writes checkpoints.
     """
@@ -41,26 +44,33 @@ class StopOnSignal(HookBase):
         self._number = 0  # of the first signal
         self._process = os.getpid()
         self._before = {}
+        self._group = self._agreement = None
 
     def before_train(self):
+        if comm.get_world_size() > 1:
+            self._group = dist.new_group(backend="gloo")  # signals are numbers of the host
         if threading.current_thread() is threading.main_thread():  # only there
             self._before = {x: signal.signal(x, self._receive) for x in _SIGNALS}
             if getattr(self._before[signal.SIGINT], "has_come", False):
                 self._number = signal.SIGINT  # a library has swallowed it
 
     def after_train(self):
+        if self._agreement and sys.exc_info()[0] is None:  # else a process may be gone
+            self._agree()
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
 
     def after_step(self):
-        number = max(comm.all_gather(self._number))
+        number = self._agreed()
         if not number:
             return
         iteration = self.trainer.iter
         name = f"model_{iteration:07d}"
         if self._checkpointer.last not in (name, "model_final"):
             self._checkpointer.save(name, iteration=iteration)
+        if self._agreement:
+            self._agree()
         comm.synchronize()  # nobody leaves before it is written: the end of one ends all
         log = logger.warning if comm.is_main_process() else logger.debug
         log(
@@ -69,6 +79,22 @@ class StopOnSignal(HookBase):
             signal.Signals(number).name, iteration,
         )  # fmt: skip
         raise Stopped(exit_code(number))
+
+    def _agreed(self):
+        """Return the signal that some process had received a step ago, 0 for none."""
+        if comm.get_world_size() == 1:
+            return self._number
+        number = self._agree() if self._agreement else 0
+        numbers = torch.tensor([self._number])
+        work = dist.all_reduce(numbers, dist.ReduceOp.MAX, group=self._group, async_op=True)
+        self._agreement = numbers, work
+        return number
+
+    def _agree(self):
+        numbers, work = self._agreement
+        work.wait()
+        self._agreement = None
+        return int(numbers)
 
     def _receive(self, number, frame):
         if os.getpid() != self._process:
