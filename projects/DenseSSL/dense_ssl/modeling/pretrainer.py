@@ -7,9 +7,6 @@ from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
-from ..data.views.batch import stack_samples
-from ..data.views.device_colors import change_views
-from ..structures import Views
 from ..utils.events import is_drawn, iteration_or_none
 from .activation_checkpoints import checkpoint_activations
 from .architectures.zero_init import zero_init_residual
@@ -23,6 +20,7 @@ from .composition import (
     objective_class,
     weights_of,
 )
+from .gather_views import gather_views
 from .memory_bank import MemoryBank
 from .momentum import momentum_copy, update_momentum
 from .passes import ObjectivePasses, Passes
@@ -194,28 +192,13 @@ class Pretrainer(nn.Module):
 
     def gather_views(self, batched_inputs):
         """The views of a batch, normalised, on the device of the model."""
-        batch = (
-            batched_inputs if isinstance(batched_inputs, dict) else stack_samples(batched_inputs)
+        return gather_views(
+            batched_inputs,
+            self.pixel_mean,
+            self.pixel_std,
+            self.channels_last,
+            self.input_format,
         )
-        seeds = batch.get("seed")
-        if seeds is None:  # samples that need not repeat
-            seeds = torch.randint(2**62, (len(batch["views"][0]["image"]),))
-        sizes = None
-        if "width" in batch:
-            sizes = torch.tensor([batch["width"], batch["height"]], dtype=torch.float64).T
-        shared = {k: self._moved(x) for k, x in (("seeds", seeds), ("image_size", sizes))}
-        return [
-            Views(
-                self._normalise(self._coloured(view)),
-                self._moved(view["affine"]),
-                regions=self._moved(view.get("regions")),
-                **shared,
-            )
-            for view in batch["views"]
-        ]
-
-    def _moved(self, tensor):
-        return None if tensor is None else tensor.to(self.device, non_blocking=True)
 
     def after_step(self, momentum):
         """Move the target towards the online network and the queues by one step.
@@ -252,24 +235,6 @@ class Pretrainer(nn.Module):
                 "target and its queues have not moved. After each optimizer step call "
                 "model.after_step(momentum), or register the hook dense_ssl.engine.UpdateTarget."
             )
-
-    def _coloured(self, view):
-        images, photometry = self._moved(view["image"]), self._moved(view.get("photometry"))
-        if photometry is None:  # the mapper has done it
-            return images
-        return change_views(images, photometry, self.input_format)
-
-    def _normalise(self, images):
-        mean, std = self.pixel_mean, self.pixel_std
-        if self.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-            # A row of the image is then contiguous; with mean and std laid out as a row too, the
-            # arithmetic is vectorised over it, and not over the three channels of a pixel.
-            mean, std = (
-                x.expand(1, -1, 1, images.shape[-1]).contiguous(memory_format=torch.channels_last)
-                for x in (mean, std)
-            )
-        return (images.to(mean.dtype) - mean).div_(std)
 
     @torch.no_grad()
     def _draw(self, views, passes):
