@@ -107,6 +107,27 @@ def test_two_processes_normalise_as_one(process_pool, shares, offset):
         assert torch.allclose(two[0][3][key], value, rtol=limit), key
 
 
+def state_after_no_image():
+    norm = make_sync_batch_norms_exact(NaiveSyncBatchNorm(3))
+    images = torch.zeros(0, 3, 2, 2, requires_grad=True)
+    norm(images).sum().backward()
+    return norm.state_dict(), images.grad.shape
+
+
+def test_nothing_changes_nothing(process_pool):
+    for state, shape in process_pool.run(state_after_no_image):
+        assert state["running_mean"].eq(0).all() and state["running_var"].eq(1).all()
+        assert shape == (0, 3, 2, 2)
+
+
+@pytest.mark.parametrize("shares", [(0, 4), (3, 0)])
+def test_a_process_without_an_image(process_pool, shares):
+    one = outputs_of_a_share(shares, 0, torch.float32)
+    two = process_pool.run(outputs_of_a_share, shares, 0, torch.float32)
+    assert torch.allclose(torch.cat([x[0] for x in two]), one[0], rtol=1e-4, atol=1e-4)
+    assert torch.allclose(two[0][3]["running_var"], one[3]["running_var"], rtol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_low_precision_stays(process_pool, dtype):
     for output, *_, found in process_pool.run(outputs_of_a_share, (2, 2), 0, dtype):

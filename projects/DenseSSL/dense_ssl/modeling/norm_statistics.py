@@ -31,18 +31,20 @@ class ExactSyncBatchNorm(NaiveSyncBatchNorm):
         shape = [-1 if i == 1 else 1 for i in range(x.dim())]
         count = x.new_tensor([x.numel() // x.shape[1]])
         sums = differentiable_all_reduce(torch.cat([x.sum(axes), count]))
-        count = sums[-1].detach()
+        found = sums[-1].detach()
+        count = found.clamp(min=1)  # no process may have a region
         mean = sums[:-1] / count
         deviation = x - mean.view(shape)
         variance = differentiable_all_reduce(deviation.square().sum(axes)) / count
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        self._track(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
+        unbiased = variance.detach() * count / (count - 1).clamp(min=1)
+        self._track(mean.detach(), unbiased, self.momentum * (found > 0))
         return (deviation * scale.view(shape) + self.bias.view(shape)).to(input.dtype)
 
     @torch.no_grad()
-    def _track(self, mean, variance):
-        self.running_mean += self.momentum * (mean - self.running_mean)
-        self.running_var += self.momentum * (variance - self.running_var)
+    def _track(self, mean, variance, momentum):
+        self.running_mean += momentum * (mean - self.running_mean)
+        self.running_var += momentum * (variance - self.running_var)
         self.num_batches_tracked += 1
 
 
