@@ -81,6 +81,7 @@ def ctrl_c_as_an_error():
         raise ValueError("half done")
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_the_run_where_a_library_makes_it_an_error():
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt) as stop, ctrl_c_ends():
@@ -94,6 +95,7 @@ def test_an_error_without_ctrl_c_stays():
         raise ValueError("whole")
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_that_a_library_swallows_ends_the_run_after_its_first_step():
     checkpoints = Checkpoints()
     with pytest.raises(Stopped) as stop, ctrl_c_ends():
@@ -105,7 +107,9 @@ def test_ctrl_c_that_a_library_swallows_ends_the_run_after_its_first_step():
 
 
 @pytest.mark.parametrize("name, code", [("SIGTERM", 75), ("SIGINT", 130)])
-def test_a_signal_before_there_is_a_process_to_pass_it_on_to(name, code):
+def test_a_signal_before_there_is_a_process_to_pass_it_on_to(name, code, monkeypatch):
+    # other tests may have left processes, which would get it
+    monkeypatch.setattr("multiprocessing.active_children", lambda: [])
     with pytest.raises(SystemExit) as stop, passed_to_children(lambda: False):
         os.kill(os.getpid(), getattr(signal, name))
     assert stop.value.code == code

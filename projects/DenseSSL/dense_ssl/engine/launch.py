@@ -1,5 +1,6 @@
 """Starting the processes: detectron2's launcher, torchrun or SLURM."""
 
+import functools
 import logging
 import multiprocessing
 import os
@@ -47,7 +48,6 @@ def _start(main, args):
     """Start the processes of this machine, and end with them."""
     # torch warns that it ends the second process once the first has left
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
-    # without it, a process that Ctrl-C has ended while it starts looks as if it were done
     finished = torch.multiprocessing.get_context("spawn").Event()
     try:
         with passed_to_children(finished.is_set) as received:
@@ -61,12 +61,12 @@ def _launch_and_check(main, args, finished, received):
     """Run detectron2's launcher; raise SystemExit with the code that the signals ask for."""
     try:
         launch_d2(
-            _run_and_leave,
+            functools.partial(_run_and_leave, finished),
             args.num_gpus,
             num_machines=args.num_machines,
             machine_rank=args.machine_rank,
             dist_url=args.dist_url,
-            args=(main, args, finished),
+            args=(main, args),
         )
     except torch.multiprocessing.ProcessExitedException as error:
         if error.exit_code == FAILED:  # it has said why
@@ -81,11 +81,11 @@ def _launch_and_check(main, args, finished, received):
         if signal.SIGINT not in received:
             raise
         raise KeyboardInterrupt from None  # one waited for another that had ended
-    if not finished.is_set():
-        raise KeyboardInterrupt
+    if received and not finished.is_set():
+        raise KeyboardInterrupt  # torch lets a process return 0 that Ctrl-C ends
 
 
-def _run_and_leave(main, args, finished):
+def _run_and_leave(finished, main, args):
     """Run ``main(args)`` and close the process group, which detectron2's launcher leaves open.
 
     Threads of an open group that are still alive when the interpreter ends sometimes abort the

@@ -38,7 +38,7 @@ class ExactSyncBatchNorm(NaiveSyncBatchNorm):
         variance = differentiable_all_reduce(deviation.square().sum(axes)) / count
         scale = self.weight * torch.rsqrt(variance + self.eps)
         unbiased = variance.detach() * count / (count - 1).clamp(min=1)
-        self._track(mean.detach(), unbiased, self.momentum * (found > 0))
+        self._track(mean.detach(), unbiased, self.momentum * (found > 0).to(found.dtype))
         return (deviation * scale.view(shape) + self.bias.view(shape)).to(input.dtype)
 
     @torch.no_grad()
