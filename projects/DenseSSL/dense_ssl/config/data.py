@@ -56,15 +56,16 @@ def add_view_config(cfg):
     # view as one matrix, and antialias only where a side shrinks by 2 or more. docs/performance.md
     # compares their results and their speed.
     views.BACKEND = "fast"
-    # The colours, the blur and the solarisation of the views are computed on the device of the
-    # model, for a whole batch, instead of by the workers: for GPUs that wait for their data. The
-    # parameters and what is drawn stay the same, and so do the views up to a few grey levels.
-    cfg.INPUT.COLOR_ON_DEVICE = False
     # The crops of an image are drawn again until every pair overlaps by more than this many view
     # pixels on each side, in the view of lower zoom; 0 accepts any pair of crops.
     views.MIN_OVERLAP = 0
     # After this many draws the last crops are used; objectives then skip the image.
     views.OVERLAP_TRIES = 10
+
+    # The colours, the blur and the solarisation of the views are computed on the device of the
+    # model, for a whole batch, instead of by the workers: for GPUs that wait for their data. The
+    # parameters and what is drawn stay the same, and so do the views up to a few grey levels.
+    cfg.INPUT.COLOR_ON_DEVICE = False
 
     # Regions of the images: "grid" (a method divides the image itself), "boxes" or "masks" of the
     # annotations (for analysis: pre-training reads annotations for nothing else), or "files": label

@@ -55,7 +55,7 @@ class StopOnSignal(HookBase):
                 self._number = signal.SIGINT  # a library has swallowed it
 
     def after_train(self):
-        if self._agreement and sys.exc_info()[0] is None:  # else a process may be gone
+        if sys.exc_info()[0] is None:  # else a process may be gone
             self._agree()
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -69,8 +69,7 @@ class StopOnSignal(HookBase):
         name = f"model_{iteration:07d}"
         if self._checkpointer.last not in (name, "model_final"):
             self._checkpointer.save(name, iteration=iteration)
-        if self._agreement:
-            self._agree()
+        self._agree()
         comm.synchronize()  # nobody leaves before it is written: the end of one ends all
         log = logger.warning if comm.is_main_process() else logger.debug
         log(
@@ -84,13 +83,16 @@ class StopOnSignal(HookBase):
         """Return the signal that some process had received a step ago, 0 for none."""
         if comm.get_world_size() == 1:
             return self._number
-        number = self._agree() if self._agreement else 0
+        number = self._agree()
         numbers = torch.tensor([self._number])
         work = dist.all_reduce(numbers, dist.ReduceOp.MAX, group=self._group, async_op=True)
         self._agreement = numbers, work
         return number
 
     def _agree(self):
+        """Complete the last exchange; return its largest number, 0 without one."""
+        if self._agreement is None:
+            return 0
         numbers, work = self._agreement
         work.wait()
         self._agreement = None

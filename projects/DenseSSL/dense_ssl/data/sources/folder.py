@@ -95,17 +95,14 @@ def check_folder(path, what):
 
 def is_folder(entry):
     """Return True for a folder or a link to one; False also for a link that leads nowhere."""
+    return _holds(entry.is_dir)
+
+
+def _holds(test):
+    """Return the result of an entry's test, which asks the disk about links alone."""
     try:
-        return entry.is_dir()
+        return test()
     except OSError:  # a link to itself
-        return False
-
-
-def _is_file(entry):
-    """Return True for a file or a link to one; asks the disk about links alone."""
-    try:
-        return entry.is_file()
-    except OSError:
         return False
 
 
@@ -142,7 +139,7 @@ def _image_files(folder, parents, others, skipped):
         extension = extension.lower() if stem else ""
         if is_folder(entry):
             yield from _image_files(entry.path, parents | {here}, others, skipped)
-        elif extension in IMAGE_EXTENSIONS and not _is_file(entry):
+        elif extension in IMAGE_EXTENSIONS and not _holds(entry.is_file):
             kind = "links that lead nowhere" if entry.is_symlink() else "pipes, sockets or devices"
             skipped.setdefault(kind, []).append(entry.path)
         elif extension in IMAGE_EXTENSIONS:

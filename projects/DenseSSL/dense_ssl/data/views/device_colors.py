@@ -98,8 +98,8 @@ def _matrix(x, kinds, factors, active):
         gray = (luma @ matrix).unsqueeze(1)  # (N, 1, 4)
         # at this point the mean colour is matrix * mean
         gray_mean = gray[..., :3] @ mean + gray[..., 3:]
-        saturated = factor * matrix + (1 - factor) * gray
         scaled = factor * matrix
+        saturated = scaled + (1 - factor) * gray
         contrasted = torch.cat([scaled[..., :3], scaled[..., 3:] + (1 - factor) * gray_mean], 2)
         matrix = torch.where(kind == _BRIGHTNESS, scaled, matrix)
         matrix = torch.where(kind == _CONTRAST, contrasted, matrix)
@@ -160,7 +160,7 @@ def _differences(device):
 @functools.cache
 def _places(size, device):
     """(S, T) places that T taps around each of S places fall on, mirrored at the border."""
-    reach = max(size // 20, 0)
+    reach = size // 20  # the most that blur_radius gives
     places = torch.arange(size)[:, None] + torch.arange(-reach, reach + 1)
     places = places.abs()
     return torch.where(places >= size, 2 * (size - 1) - places, places).to(device)

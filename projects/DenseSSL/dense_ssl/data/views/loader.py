@@ -35,6 +35,11 @@ def pretrain_dataset_dicts(cfg):
     labels = cfg.INPUT.REGIONS.SOURCE in ANNOTATED
     register_datasets(cfg, labels)
     names = tuple(cfg.DATASETS.TRAIN)
+    if not names:
+        raise ValueError(
+            "DATASETS.TRAIN is empty: name the images to pre-train on, for example "
+            "DATASETS.TRAIN \"('folder:/path/to/images',)\"."
+        )
     # a notebook may register a name again
     readers = tuple(DatasetCatalog.data.get(x) for x in names)
     return list(_load_dicts(names, readers)) if labels else _load_images(names, readers)
@@ -42,7 +47,6 @@ def pretrain_dataset_dicts(cfg):
 
 @functools.lru_cache(maxsize=1)
 def _load_images(names, readers):
-    _require_names(names)
     images = SourcedImages([(name, list_images(name)) for name in names])
     _report([(name, len(x)) for name, x in images.parts])
     return images
@@ -50,7 +54,6 @@ def _load_images(names, readers):
 
 @functools.lru_cache(maxsize=1)
 def _load_dicts(names, readers):
-    _require_names(names)
     dicts = [
         {"source": name, **{key: x[key] for key in ("file_name", "annotations") if key in x}}
         for name in names
@@ -64,14 +67,6 @@ def _load_dicts(names, readers):
     counts = Counter(x["source"] for x in dicts)
     _report([(name, counts[name]) for name in names])
     return dicts
-
-
-def _require_names(names):
-    if not names:
-        raise ValueError(
-            "DATASETS.TRAIN is empty: name the images to pre-train on, for example "
-            "DATASETS.TRAIN \"('folder:/path/to/images',)\"."
-        )
 
 
 def _report(counts):
