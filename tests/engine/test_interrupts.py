@@ -10,6 +10,7 @@ import time
 import pytest
 from detectron2.engine import TrainerBase
 
+from dense_ssl.checkpoint.background import Writer
 from dense_ssl.engine.interrupts import (
     StopOnSignal,
     Stopped,
@@ -21,7 +22,7 @@ from dense_ssl.engine.interrupts import (
 
 class Checkpoints:
     def __init__(self):
-        self.saved, self.last = [], ""
+        self.saved, self.last, self.writer = [], "", Writer()
 
     def save(self, name, **extra):
         self.saved.append((name, extra))
@@ -152,10 +153,11 @@ CHILDREN = """
 import os, time
 from detectron2.engine import TrainerBase
 from detectron2.utils import comm
+from dense_ssl.checkpoint.background import Writer
 from dense_ssl.engine.interrupts import StopOnSignal
 
 class Checkpoints:
-    last = ""
+    last, writer = "", Writer()
     def __init__(self, folder):
         self.folder = folder
     def save(self, name, iteration):

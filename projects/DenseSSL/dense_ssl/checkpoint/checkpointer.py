@@ -9,16 +9,17 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 
 from ..utils.checks import non_finite, refuse_non_finite
+from .background import Writer
 from .files import atomic_file
 from .formats import read_checkpoint
 from .handover import (
     backbone_names,
     check_settings,
-    export_backbone,
     new_parts,
     shape_keys,
     strip_backbone,
     summarise,
+    write_backbone,
 )
 from .loading import TOOL, to_detectron2
 from .recovery import last_intact, remove_old
@@ -44,6 +45,7 @@ class Checkpointer(DetectionCheckpointer):
     Attributes:
         loaded: (backbone tensors filled by the last loading, backbone tensors of the model).
         last: name of the last checkpoint that was written here and that ``--resume`` would take.
+        writer: :class:`~.background.Writer` of all files; a trainer lets it work in the background.
         before_loading: called with a checkpoint and its path before anything of it is loaded; may
             raise. None: nothing is called.
     """
@@ -71,6 +73,7 @@ class Checkpointer(DetectionCheckpointer):
         self.labels = labels or {}
         self.stock = stock
         self.keep = keep
+        self.writer = Writer()
         self._path = None
         self.loaded = (0, 0)
         self.last = ""
@@ -97,16 +100,10 @@ class Checkpointer(DetectionCheckpointer):
         data.update({key: x.state_dict() for key, x in self.checkpointables.items()})
         _refuse_non_finite(data["model"], name)
         data.update(extra)
-        path = os.path.join(self.save_dir, f"{name}.pth")
-        logger.info("Saving checkpoint to %s", path)
-        with atomic_file(path) as file:
-            torch.save(data, file)
-        if self._is_pretraining():
-            self.save_backbone("backbone", **extra)
-        if is_last:
-            self.tag_last_checkpoint(os.path.basename(path))
-            self.last, self._intact = name, None
-            remove_old(self.save_dir, *self.keep)
+        logger.info("Saving checkpoint to %s", self._file(f"{name}.pth"))
+        self.writer.start(lambda x: self._write(name, x, is_last, extra), data)
+        if name == "model_final":
+            self.writer.wait()  # no step follows
 
     def save_backbone(self, name, **extra):
         """Write the online backbone of a pre-training as ``name``.pkl to the output folder.
@@ -115,12 +112,29 @@ class Checkpointer(DetectionCheckpointer):
             name: without ".pkl".
             extra: plain values to keep in the file.
         """
-        if not self.save_dir or not self.save_to_disk:
-            return
-        path = os.path.join(self.save_dir, f"{name}.pkl")
-        export_backbone(self.model, path, self.settings, **extra)
+        if self.save_dir and self.save_to_disk:
+            weights = strip_backbone(self.model.state_dict())
+            self.writer.start(lambda x: self._write_backbone(name, x, extra), weights)
+
+    def _write(self, name, data, is_last, extra):
+        path = self._file(f"{name}.pth")
+        with atomic_file(path) as file:
+            torch.save(data, file)
+        if self._is_pretraining():
+            self._write_backbone("backbone", strip_backbone(data["model"]), extra)
+        if is_last:
+            self.tag_last_checkpoint(os.path.basename(path))
+            self.last, self._intact = name, None
+            remove_old(self.save_dir, *self.keep)
+
+    def _write_backbone(self, name, weights, extra):
+        path = self._file(f"{name}.pkl")
+        write_backbone(weights, path, self.settings, **extra)
         if self.stock:
             write_stock_yaml(self.stock.replace("backbone.pkl", f"{name}.pkl"), path)
+
+    def _file(self, name):
+        return os.path.join(self.save_dir, name)
 
     def has_checkpoint(self):
         """Return True if ``--resume`` has a checkpoint to go on from."""
@@ -128,6 +142,7 @@ class Checkpointer(DetectionCheckpointer):
 
     def get_checkpoint_file(self):
         """Return the path of the newest intact checkpoint, "" without any."""
+        self.writer.wait()
         if self._intact is None:  # its checksums are read once
             self._intact = last_intact(self.save_dir) if self.save_dir else ""
         return self._intact

@@ -100,7 +100,12 @@ def export_backbone(model, path, settings, **extra):
         settings: result of :func:`backbone_settings`.
         extra: further plain values to keep, such as the iteration.
     """
-    weights = {k: v.cpu().numpy() for k, v in strip_backbone(model.state_dict()).items()}
+    write_backbone(strip_backbone(model.state_dict()), path, settings, **extra)
+
+
+def write_backbone(weights, path, settings, **extra):
+    """:func:`export_backbone` of weights {name of the backbone's own: tensor}."""
+    weights = {k: x.cpu().numpy() for k, x in weights.items()}
     with atomic_file(path) as file:
         pickle.dump(zoo_checkpoint(weights, {"settings": settings, **extra}), file)
 

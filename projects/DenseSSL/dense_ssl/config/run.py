@@ -60,6 +60,8 @@ def add_solver_config(cfg):
     # (0: none), and model_final.pth and model_best.pth always do.
     cfg.SOLVER.KEEP_CHECKPOINTS = 0
     cfg.SOLVER.KEEP_EVERY = 0
+    # Steps go on while a copy of the state, in the memory of the host, is written.
+    cfg.SOLVER.CHECKPOINT_IN_BACKGROUND = True
     # Where the learning rate of WarmupMultiStepLR falls, as shares of the training, such as
     # (0.67, 0.89); they replace STEPS. Empty: STEPS.
     cfg.SOLVER.STEP_SHARES = ()

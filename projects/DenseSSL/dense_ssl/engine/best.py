@@ -92,6 +92,7 @@ class EvaluateAndChoose(KeepsBest, hooks.EvalHook):
         self._stopped = False
 
     def _keep_results(self):
+        self._checkpointer.writer.wait()  # the loader forks, best with no other thread at work
         self._results = self._evaluate()
         return self._results
 

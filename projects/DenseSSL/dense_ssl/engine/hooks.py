@@ -52,6 +52,30 @@ class ReseedEveryStep(HookBase):
         seed_all_rng(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
 
+class WriteInBackground(HookBase):
+    """Lets checkpoints be written while steps go on; raises their errors, waits for the last one.
+
+    Must come after the hook that writes them.
+    """
+
+    def __init__(self, writer):
+        """
+        Args:
+            writer: :class:`~dense_ssl.checkpoint.background.Writer`.
+        """
+        self.writer = writer
+
+    def before_train(self):
+        self.writer.in_background = True
+
+    def after_step(self):
+        self.writer.check()
+
+    def after_train(self):
+        self.writer.in_background = False
+        self.writer.finish()
+
+
 class RestartStatistics(HookBase):
     """Tracks the running statistics of batch norms from the start of a run, not from the weights.
 

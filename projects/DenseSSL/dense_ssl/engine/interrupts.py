@@ -67,8 +67,10 @@ class StopOnSignal(HookBase):
             return
         iteration = self.trainer.iter
         name = f"model_{iteration:07d}"
+        self._checkpointer.writer.wait()
         if self._checkpointer.last not in (name, "model_final"):
             self._checkpointer.save(name, iteration=iteration)
+            self._checkpointer.writer.wait()
         self._agree()
         comm.synchronize()  # nobody leaves before it is written: the end of one ends all
         log = logger.warning if comm.is_main_process() else logger.debug

@@ -36,7 +36,13 @@ from .best import EarlyStop, EvaluateAndChoose
 from .console import announce_model
 from .guards import CheckStart
 from .health import WatchForCollapse
-from .hooks import FreezeBackbone, ReseedEveryStep, RestartStatistics, UpdateTarget
+from .hooks import (
+    FreezeBackbone,
+    ReseedEveryStep,
+    RestartStatistics,
+    UpdateTarget,
+    WriteInBackground,
+)
 from .interrupts import StopOnSignal
 from .motion import WatchBackbone
 from .norm_statistics import RestartedPreciseBN
@@ -165,6 +171,8 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             period = self.cfg.SOLVER.CHECKPOINT_PERIOD
             result.append(hooks.PeriodicCheckpointer(self.checkpointer, period))
+            if self.cfg.SOLVER.CHECKPOINT_IN_BACKGROUND:
+                result.append(WriteInBackground(self.checkpointer.writer))
         if not self.is_pretraining:
             test = self.cfg.TEST
             result.append(
