@@ -11,6 +11,7 @@ from dataset_files import make_cfg, make_coco, make_image, make_voc
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import COCOEvaluator, PascalVOCDetectionEvaluator
 from detectron2.structures import Boxes, Instances
+from detectron2.utils import comm
 from helpers import recorded_log
 from PIL import Image
 
@@ -78,12 +79,35 @@ def test_coco_takes_the_keypoint_sigmas_of_the_config(tmp_path):
     assert isinstance(evaluator, COCOEvaluator) and evaluator._kpt_oks_sigmas == [0.1, 0.2]
 
 
+def test_coco_ignores_what_has_no_mask_where_masks_are_scored(tmp_path):
+    common = {"image_id": 1, "category_id": 7, "iscrowd": 0}
+    masked = {**common, "id": 1, "bbox": [2, 15, 10, 8], "area": 80,
+              "segmentation": [[2, 15, 12, 15, 12, 23, 2, 23]]}  # fmt: skip
+    bare = {**common, "id": 2, "bbox": [2, 3, 20, 6], "area": 120}
+    name = resolve_dataset(make_coco(tmp_path, annotations=[masked, bare]))
+    cfg = make_cfg(test=(name,))
+    cfg.OUTPUT_DIR, cfg.MODEL.MASK_ON = str(tmp_path / "out"), True
+    (image,) = [x for x in DatasetCatalog.get(name) if x["image_id"] == 1]
+    item, output = predict(image, [[2, 15, 12, 23], [2, 3, 22, 9]], [0, 0], [0.5, 0.9])
+    masks = torch.zeros(2, 30, 40, dtype=torch.bool)
+    masks[0, 15:23, 2:12] = masks[1, 3:9, 2:22] = True
+    output["instances"].pred_masks = masks
+    results = score(build_evaluator(cfg, name), [(item, output)])
+    assert results["segm"]["AP"] == pytest.approx(100)
+    assert results["bbox"]["AP"] == pytest.approx(100)
+    # what is neither object nor ignored is an error still
+    masks[1] = False
+    masks[1, 25:, 30:] = True
+    results = score(build_evaluator(cfg, name), [(item, output)])
+    assert results["segm"]["AP"] == pytest.approx(50, abs=0.5)
+
+
 def test_several_data_sets_do_not_overwrite_each_other(tmp_path):
-    names = [resolve_dataset(make_coco(tmp_path / x)) for x in "ab"]
+    names = [resolve_dataset(make_coco(tmp_path / x / ("long" * 40))) for x in "ab"]
     cfg = make_cfg(test=names)
     cfg.OUTPUT_DIR = str(tmp_path / "out")
     folders = {build_evaluator(cfg, x)._output_dir for x in names}
-    assert len(folders) == 2
+    assert len(folders) == 2 and all(len(os.path.basename(x)) <= 82 for x in folders)
     assert all(os.path.dirname(x) == str(tmp_path / "out/inference") for x in folders)
 
 
@@ -157,6 +181,38 @@ def test_voc_writes_its_predictions_and_a_table_of_the_classes(tmp_path):
         ("a1", 2, [1, 2, 19, 19]), ("a2", 0, [0, 0, 9, 9])
     ]  # fmt: skip
     assert written[0]["score"] == pytest.approx(0.9)
+
+
+def test_voc_counts_what_all_processes_found_and_starts_anew(tmp_path, monkeypatch):
+    objects = {str(i): [("cat", EASY, 2, 3, 20, 21)] for i in range(2)}
+    name = resolve_dataset(f"voc:{make_voc(tmp_path, objects)}:train")
+    evaluator, predictions = evaluator_of(tmp_path, name), perfect(name)
+    path = tmp_path / "out/inference/coco_instances_results.json"
+    for _ in range(2):
+        assert score(evaluator, predictions)["bbox"]["AP"] == 100
+        assert len(json.loads(path.read_text())) == 2
+    parts = []
+    for item, output in predictions:
+        evaluator.reset()
+        evaluator.process([item], [output])
+        parts.append((evaluator._predictions, evaluator._results))
+    gathered = iter(zip(*parts))
+    monkeypatch.setattr(comm, "gather", lambda x, dst: next(gathered))
+    assert evaluator.evaluate()["bbox"]["AP"] == 100
+    assert len(json.loads(path.read_text())) == 2
+
+
+def test_voc_logs_each_overlap_under_its_name(tmp_path):
+    name = resolve_dataset(f"voc:{make_voc(tmp_path, {'1': [('cat', EASY, 2, 3, 20, 21)]})}:train")
+    item, _ = perfect(name)[0]
+    cat, evaluator = item["annotations"][0]["category_id"], evaluator_of(tmp_path, name)
+    with recorded_log("dense_ssl.evaluation.voc", logging.INFO) as log:
+        # 15 of 19 rows: right at overlaps up to 0.75, six of ten
+        results = score(evaluator, [predict(item, [[1, 2, 20, 17]], [cat])])["bbox"]
+    assert results == pytest.approx({"AP": 60, "AP50": 100, "AP75": 100, "AP-cat": 60})
+    (table,) = [x for x in log if "by class" in x]
+    assert [x.strip() for x in table.splitlines()[-1].split("|")][1:-1] == [
+        "cat", "1", "60.000", "100.000", "100.000"]  # fmt: skip
 
 
 def test_voc_names_may_hold_slashes_and_spaces(tmp_path):

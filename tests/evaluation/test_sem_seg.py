@@ -67,6 +67,10 @@ def test_by_hand_whatever_the_values_in_the_file(tmp_path, form, kind):
     assert {k: results[f"IoU-{k}"] for k in "abc"} == pytest.approx(IOU)
     assert results["mIoU"] == pytest.approx(sum(IOU.values()) / 3)
     assert results["pACC"] == pytest.approx(100 * 5 / 7)
+    # of the pixels that have the class: 2 of 3, 2 of 2, 1 of 2
+    assert {k: results[f"ACC-{k}"] for k in "abc"} == pytest.approx(
+        {"a": 200 / 3, "b": 100, "c": 50}
+    )
     # predictions are written as the values of the files
     written = json.loads((tmp_path / "out/inference/sem_seg_predictions.json").read_text())
     assert {x["category_id"] for x in written} == {FORMS[form][0][i] for i in range(3)}

@@ -9,6 +9,7 @@ import pytest
 import torch
 from detectron2.data import MetadataCatalog
 from detectron2.layers import ShapeSpec
+from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from helpers import CONFIGS, base_config, final_weights, load_config, train
 from torch import nn
@@ -19,7 +20,9 @@ from dense_ssl.data.finetune.label_space import resolve_labels
 from dense_ssl.data.sources.entries import register_datasets
 from dense_ssl.evaluation import check_best_metric, check_evaluators
 from dense_ssl.evaluation.image_accuracy import ImageAccuracyEvaluator
+from dense_ssl.modeling.detectors.frozen_features import FrozenFeatures, linear_layer
 from dense_ssl.modeling.detectors.image_classifier import ImageClassifier, classifier_parts
+from dense_ssl.utils.events import LOG_PERIOD
 
 
 class Squares(nn.Module):
@@ -85,6 +88,37 @@ def test_each_layer_learns_by_its_own_loss_and_nothing_else_does():
     assert isinstance(model.norms["map_all"], nn.Identity)
 
 
+def test_the_best_classes_are_given_and_the_accuracy_is_logged():
+    model = build((1, 0), ("map",) * 2)
+    for x in model.classifiers.values():
+        nn.init.normal_(x.weight)
+    logits = model.eval().logits(model.maps(batch()))
+    outputs = model(batch())
+    assert len(outputs) == 4
+    for key, scores in logits.items():
+        order = scores.argsort(dim=1, descending=True)
+        assert torch.equal(torch.stack([x[key] for x in outputs]), order)
+    with EventStorage(LOG_PERIOD - 1) as storage:
+        model.train()(batch())
+    logits, truth = model.logits(model.maps(batch())), torch.tensor([0, 1, 2, 0])
+    shares = {k: (x.argmax(dim=1) == truth).float().mean().item() for k, x in logits.items()}
+    assert {k: storage.latest()[f"{k}/accuracy"][0] for k in shares} == shares
+    assert set(shares.values()) - {0.0, 1.0}
+
+
+def test_layers_start_near_zero():
+    layer = linear_layer(400, 50)
+    assert layer.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert layer.bias.abs().sum() == 0
+
+
+def test_nothing_is_dropped():
+    backbone = Squares()
+    backbone.norm = nn.Sequential(backbone.norm, nn.Dropout(0.5))
+    model = FrozenFeatures(backbone, [100.0] * 3, [50.0] * 3).train()
+    assert torch.equal(model.maps(batch())["map"], model.maps(batch())["map"])
+
+
 @pytest.mark.parametrize("features, grids, message", [
     (["a", "b"], (1, 2, 3), "GRIDS is"), (["a"], (-1,), "GRIDS is"), (["a", "a"], (1, 1), "twice"),
 ])  # fmt: skip
@@ -115,6 +149,18 @@ def test_the_test_crop_is_torchvisions():
     assert np.abs(found - np.asarray(expected)).max() <= 1
     wide = centre_crop(image, 32, 32).astype(int)
     assert np.abs(wide - np.asarray(CenterCrop(32)(Resize(32)(Image.fromarray(image))))).max() <= 1
+
+
+@pytest.mark.parametrize("name, kind", [("bilinear", 2), ("bicubic", 3)])  # PIL's numbers
+def test_the_interpolation_is_that_of_the_config(name, kind, tmp_path):
+    from PIL import Image
+
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / "x.png")
+    options = ("INPUT.CLASSIFY.INTERPOLATION", name, "INPUT.MIN_SIZE_TEST", 14)
+    found = mapper(False, *options)({"file_name": str(tmp_path / "x.png"), "category_id": 0})
+    expected = np.asarray(Image.fromarray(image).resize((14, 14), kind))
+    assert np.array_equal(found["image"].permute(1, 2, 0).numpy(), expected)
 
 
 def test_training_images_are_random_crops_and_flips(tmp_path):
@@ -156,12 +202,30 @@ def test_the_evaluator_counts_images(restore_catalogs):
     expected = {"top1_accuracy": 50, "top5_accuracy": 75, "class_accuracy": 50}
     assert evaluator.evaluate() == {"image": pytest.approx(expected)}
     evaluator.reset()
+    # by the class that an image has, not by the one that is found
+    outputs = [best([x, 2, 3, 4, 5]) for x in (0, 0, 1, 1)]
+    evaluator.process([{"category_id": x} for x in (0, 0, 0, 1)], [{"x": x} for x in outputs])
+    found = evaluator.evaluate()["image"]
+    assert found["top1_accuracy"] == 75 and found["class_accuracy"] == pytest.approx(250 / 3)
+    evaluator.reset()
     evaluator.process([{"category_id": 3}], [{"a": best([3]), "b": best([2])}])
     found = evaluator.evaluate()
     assert (found["image_a"]["top1_accuracy"], found["image_b"]["top1_accuracy"]) == (100, 0)
     evaluator.reset()
     with pytest.raises(ValueError, match="no image"):
         evaluator.evaluate()
+
+
+def test_the_evaluator_counts_the_images_of_all_processes(restore_catalogs, monkeypatch):
+    MetadataCatalog.get("image_names").set(image_classes=list("ab"))
+    parts = []
+    for best in ([0, 1], [1, 0], None):  # the third process had no image
+        evaluator = ImageAccuracyEvaluator("image_names")
+        if best:
+            evaluator.process([{"category_id": 0}], [{"x": torch.tensor(best)}])
+        parts.append(evaluator._counts)
+    monkeypatch.setattr(comm, "gather", lambda counts: parts)
+    assert evaluator.evaluate()["image"]["top1_accuracy"] == 50
 
 
 def write_colours(folder, count, names=("blue", "green", "red")):

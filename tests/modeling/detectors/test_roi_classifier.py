@@ -131,24 +131,41 @@ def test_images_become_squares_with_their_boxes(tmp_path):
     cv2.imwrite(str(tmp_path / "x.png"), image[:, :, ::-1])
     annotation = {"bbox": [20, 5, 20, 10], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 4}
     dataset_dict = {"file_name": str(tmp_path / "x.png"), "height": 20, "width": 80,
-                    "annotations": [annotation, {**annotation, "iscrowd": 1}]}  # fmt: skip
+                    "image_id": 7, "annotations": [
+                        annotation, {**annotation, "iscrowd": 1}, {**annotation, "difficult": 1},
+                    ]}  # fmt: skip
     result = RegionMapper(mapper_config(), False)(dataset_dict)
     assert result["image"].shape == (3, 40, 40)
     assert result["instances"].gt_boxes.tensor.tolist() == [[10, 10, 20, 30]]
     assert result["instances"].gt_classes.tolist() == [4]
     assert result["image"][0, 20, 14] > 250 and result["image"][0, 20, 25] < 5
     assert "annotations" in dataset_dict  # of the catalog
+    assert result["image_id"] == 7 and "annotations" not in result
     sides = set()
     for seed in range(8):
         np.random.seed(seed)
         flipped = RegionMapper(mapper_config(), True)(dataset_dict)
         (box,) = flipped["instances"].gt_boxes.tensor.tolist()
         sides.add(box[0])
+        np.random.seed(seed)
+        tested = RegionMapper(mapper_config(), False)(dataset_dict)
+        assert tested["instances"].gt_boxes.tensor[0, 0] == 10
         assert flipped["image"][0, 20, int(box[0]) + 5] > 250
     assert sides == {10, 20}
     np.random.seed(0)
     off = RegionMapper(mapper_config("INPUT.RANDOM_FLIP", "none"), True)
     assert {off(dataset_dict)["instances"].gt_boxes.tensor[0, 0].item() for _ in range(8)} == {10}
+
+
+def test_flips_may_be_vertical(tmp_path):
+    cv2.imwrite(str(tmp_path / "x.png"), np.zeros((40, 40, 3), np.uint8))
+    annotation = {"bbox": [0, 0, 10, 10], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0}
+    dataset_dict = {"file_name": str(tmp_path / "x.png"), "annotations": [annotation]}
+    mapper, found = RegionMapper(mapper_config("INPUT.RANDOM_FLIP", "vertical"), True), set()
+    for seed in range(8):
+        np.random.seed(seed)
+        found.add(tuple(mapper(dataset_dict)["instances"].gt_boxes.tensor[0].tolist()))
+    assert found == {(0, 0, 10, 10), (0, 30, 10, 40)}
 
 
 def test_several_sizes_are_refused():
@@ -168,6 +185,21 @@ def test_the_evaluator_counts_boxes_by_class(restore_catalogs):
     evaluator.reset()
     with pytest.raises(ValueError, match="no box"):
         evaluator.evaluate()
+
+
+def test_the_evaluator_counts_the_boxes_of_all_processes(restore_catalogs, monkeypatch):
+    MetadataCatalog.get("roi_classes").set(thing_classes=["a", "b"])
+    parts = []
+    for found in (0, 1, 1, None):
+        evaluator = RoIAccuracyEvaluator("roi_classes")
+        if found is not None:
+            outputs = [{"classes": torch.tensor([found])}]
+            evaluator.process([item([[0, 0, 1, 1]], [1])], outputs)
+        parts.append(evaluator._counts)
+    monkeypatch.setattr(comm, "gather", lambda counts: parts)
+    assert evaluator.evaluate()["roi"] == pytest.approx(
+        {"top1_accuracy": 200 / 3, "class_accuracy": 200 / 3, "acc-b": 200 / 3}
+    )
 
 
 @pytest.fixture
