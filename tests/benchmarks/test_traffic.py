@@ -16,5 +16,5 @@ def test_gradients_and_shuffles_are_counted():
     found = row["MB"]
     assert row["method"] == "MoCoV2" and found["gradients"] > 44  # a ResNet-18 has 11.2 million
     # an image of 224 pixels in float32, and the map that comes back: 7 x 7 cells of 512 channels
-    assert found["shuffle"] == round((3 * 224**2 + 512 * 7**2) * 4 / 1e6 + 16e-6, 3)
+    assert found["shuffle"] == round((3 * 224**2 + 512 * 7**2) * 4 / 1e6, 3)
     assert found["queues"] == 0.001 and found["signals"] == 0  # 128 numbers; 8 bytes

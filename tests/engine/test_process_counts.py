@@ -4,6 +4,7 @@ import pytest
 import torch
 from detectron2.layers import NaiveSyncBatchNorm
 from detectron2.utils import comm
+from exchanged_rows import exchanged
 from helpers import CONFIGS, METHODS, TINY, needs
 from isolation import restored_process
 from process_pool import ProcessPool
@@ -50,6 +51,12 @@ def test_three_are_one(image_folder, tmp_path, three, method):
         assert difference <= LIMIT * max(float(x.abs().max()), 1), (key, difference)
     # which says something: the weights moved much more
     assert LEARNING_RATE * max(x.abs().max() for x in one["gradients"].values()) > 1e4 * LIMIT
+
+
+def test_three_exchange_rows(three):
+    for step in range(4):
+        for found, expected, returns, _ in three.run(exchanged, (5, 2), torch.float32, step):
+            assert torch.equal(found, expected) and returns
 
 
 def forward_of_a_share(count, momentum):

@@ -3,7 +3,8 @@
 import torch
 from detectron2.utils import comm
 
-from ..utils.distributed import gather_rows, own_rows, shared_permutation
+from ..utils.distributed import exchange_rows, shared_permutation
+from ..utils.events import iteration_or_none
 from .backbones import extract_features
 
 
@@ -91,11 +92,11 @@ class Passes:
         """
         if comm.get_world_size() == 1:
             return extract_features(encoder, images)
-        everything = gather_rows(images)
-        order = shared_permutation(len(everything), images.device)
-        features = extract_features(encoder, own_rows(everything[order]))
+        count = comm.get_world_size() * len(images)
+        order = shared_permutation(count, step=iteration_or_none() or 0)
+        features = extract_features(encoder, exchange_rows(images, order))
         back = order.argsort()
-        return {name: own_rows(gather_rows(x)[back]) for name, x in features.items()}
+        return {name: exchange_rows(x, back) for name, x in features.items()}
 
 
 class ObjectivePasses:

@@ -87,9 +87,34 @@ def other_rows(rows, valid):
     return rows[valid]
 
 
-def shared_permutation(count, device):
-    """A random permutation of ``count`` rows that all processes agree on."""
-    order = torch.randperm(count, device=device)
-    if comm.get_world_size() > 1:
-        dist.broadcast(order, 0)
-    return order
+def shared_permutation(count, step):
+    """A permutation of ``count`` rows, on the host: equal in all processes, another each step."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(step))
+
+
+@torch.no_grad()
+def exchange_rows(rows, order):
+    """The share of this process of ``everything[order]``: the rows of all processes, reordered.
+
+    A process gets the rows that it needs and no others; with :func:`gather_rows` it would get all.
+
+    Args:
+        rows: (N, ...), of the same shape in all processes.
+        order: permutation of world size * N, on the host, equal in all processes.
+
+    Returns:
+        (N, ...), without gradient.
+    """
+    size, rank, count = comm.get_world_size(), comm.get_rank(), len(rows)
+    wanted = order.view(size, count)  # by the process that gets them
+    owner = wanted // count
+    sent = [x[y == rank] - rank * count for x, y in zip(wanted, owner)]
+    outbox = rows.detach()[torch.cat(sent).to(rows.device, non_blocking=True)].contiguous()
+    inbox = torch.empty_like(outbox)
+    received = owner[rank].bincount(minlength=size).tolist()
+    dist.all_to_all_single(inbox, outbox, received, [len(x) for x in sent])
+    # rows come in the order of the processes, and of their places in the share
+    places = owner[rank].argsort(stable=True).to(rows.device, non_blocking=True)
+    result = torch.empty_like(inbox)
+    result[places] = inbox
+    return result
