@@ -78,6 +78,30 @@ def test_backbones_with_a_known_answer(photos):
         measure(photos, levels="res9")
 
 
+class Sided(Known):
+    """A map whose cells are all different: a number of its own for each place and channel."""
+
+    def forward(self, x):
+        places = torch.arange(2.0 * 64).view(1, 2, 8, 8) + x.mean(dim=(1, 2, 3), keepdim=True)
+        return {"places": places}
+
+    def output_shape(self):
+        return {"places": ShapeSpec(channels=2, stride=8)}
+
+
+def test_a_vector_is_the_mean_of_a_map_or_one_of_its_cells(photos):
+    cfg = default_config()
+    cfg.MODEL.DEVICE = "cpu"
+    maps = FeatureMaps(Sided(), cfg)
+    (sample, *_), health = Samples(photos, 3), FeatureHealth(side=64, cells=5)
+    first, second, cells = health._vectors(maps, sample, ["places"])["places"]
+    shift = first[0] - 31.5  # the mean of 0 to 63
+    assert first == pytest.approx([31.5 + shift, 95.5 + shift]) and not np.allclose(first, second)
+    assert cells.shape == (5, 2)
+    assert cells[:, 1] - cells[:, 0] == pytest.approx(64, abs=1e-4)  # channels of one place
+    assert len({round(x) for x in cells[:, 0]}) > 1
+
+
 def test_the_numbers_of_a_level():
     rng = np.random.default_rng(0)
     (first, second), cells = rng.normal(size=(2, 9, 4)), rng.normal(size=(9, 2, 4))

@@ -1,21 +1,25 @@
 """Images classified by fixed features: known answers, scikit-learn's, and PASCAL VOC's own AP."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from detectron2.data import MetadataCatalog
-from helpers import photo
+from detectron2.modeling import build_model
+from helpers import photo, tiny_config
 from oracle_maps import OracleMaps
 
 from dense_ssl.analysis.classifiers import logistic_regression
 from dense_ssl.analysis.classify import Classify, held_out, parse_costs
 from dense_ssl.analysis.fewshot import FewShot, draw_episodes, interval
-from dense_ssl.analysis.image_classification import label_matrix
+from dense_ssl.analysis.image_classification import class_names, label_matrix
 from dense_ssl.analysis.image_features import Level, choose_levels, extract
 from dense_ssl.analysis.knn import NearestNeighbours
 from dense_ssl.analysis.samples import Samples
 from dense_ssl.analysis.svm import GOYAL, SVM, average_precision, fit_svm
+from dense_ssl.engine.inference import FeatureMaps
 
 pytest.importorskip("sklearn")
 NAMES = ("blue", "green", "red")
@@ -175,6 +179,48 @@ def test_held_out_images_are_a_fifth_of_each_class():
     assert found["cost"] == max(scores, key=scores.get)
 
 
+def test_costs_are_chosen_on_images_that_were_not_learned(monkeypatch):
+    calls = []
+
+    class Model:
+        def __init__(self, cost):
+            self.cost = cost
+
+        def score(self, x, y):
+            calls.append((len(x), self.cost))
+            return {0.1: 0.5, 1.0: 0.9, 10.0: 0.7}[self.cost]
+
+        def predict(self, x):
+            return np.zeros(len(x), int)
+
+    fits = []
+
+    def fit(x, y, cost):
+        fits.append({tuple(row) for row in x})
+        return Model(cost)
+
+    monkeypatch.setattr("dense_ssl.analysis.classify.logistic_regression", fit)
+    (x, y), (test, truth) = clusters((20, 20)), clusters((9, 9), seed=1)
+    assert Classify(costs="0.1,1,10").score(x, y, test, truth)["cost"] == 1
+    assert calls == [(8, 0.1), (8, 1.0), (8, 10.0)]
+    held = {tuple(row) for row in x[held_out(y)]}
+    assert all(len(seen) == 32 and not seen & held for seen in fits[:3]) and len(fits[3]) == 40
+
+
+def test_the_cost_of_each_svm_is_its_own(monkeypatch):
+    seen = []
+
+    def fit(features, labels, costs):
+        seen.append((sorted(set(labels.tolist())), list(costs)))
+        model, _ = fit_svm(features, labels, costs[-1:])
+        return model, costs[-1]
+
+    monkeypatch.setattr("dense_ssl.analysis.svm.fit_svm", fit)
+    (x, y), (test, truth) = SETS
+    found = with_classes(SVM(costs="0.1,1")).score(x, one_of(y), test, one_of(truth))
+    assert seen == [([-1, 1], [0.1, 1.0])] * 3 and set(found["costs"].values()) == {1.0}
+
+
 def test_episodes_are_apart_and_the_same_for_each_backbone():
     labels = np.repeat(np.arange(4), [30, 12, 8, 9])
     drawn = draw_episodes(labels, 3, 5, 3, 50, seed=1)
@@ -230,6 +276,54 @@ def test_features_are_averages_of_the_centre_crop(tmp_path, restore_catalogs):
     for text, message in (("res9", "--levels is 'res9'"), ("res4:x", "the grid of 'res4:x'")):
         with pytest.raises(ValueError, match=message):
             choose_levels(maps, text)
+
+
+def write_greys(folder, classes):
+    """Grey images of 64 pixels: the values are 10 times their names."""
+    for name, numbers in classes.items():
+        (folder / name).mkdir(parents=True)
+        for i in numbers:
+            image = np.full((64, 64, 3), 10 * i, np.uint8)
+            cv2.imwrite(str(folder / name / f"{i:02d}.png"), image)
+
+
+def test_more_images_than_a_batch(tmp_path, restore_catalogs):
+    write_greys(tmp_path, {"a": range(12), "b": range(12, 20)})
+    samples = Samples(f"classes:{tmp_path}", 30, needs="class")
+    maps = FixedCrops(mean_colours, stride=16, level="res4")
+    (level,) = choose_levels(maps, "res4")
+    found, items = extract(maps, samples, [level], 32, tmp_path)
+    values = [10 * int(Path(x["file_name"]).stem) / 255 for x in items]
+    assert found[level][:, 0] == pytest.approx(values, abs=1e-3) and len(set(values)) == 20
+
+
+def test_nothing_that_can_be_read_is_an_error(tmp_path, restore_catalogs):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(b"broken")
+    samples = Samples(f"classes:{tmp_path}", 9, needs="class")
+    maps = FixedCrops(mean_colours, stride=16, level="res4")
+    with pytest.raises(ValueError, match="no image of 'classes:.*' can be read"):
+        extract(maps, samples, choose_levels(maps, ""), 32, tmp_path)
+
+
+def test_the_network_keeps_no_hook(tmp_path, restore_catalogs):
+    write_greys(tmp_path, {"a": [1], "b": [2]})
+    cfg = tiny_config("BYOL", "unused", tmp_path)
+    maps = FeatureMaps(build_model(cfg).backbone, cfg)
+    extract(maps, Samples(f"classes:{tmp_path}", 1, needs="class"),
+            choose_levels(maps, "stem"), 32, tmp_path)  # fmt: skip
+    assert not maps.backbone.stem._forward_hooks
+
+
+def test_other_classes_in_the_test_are_refused(tmp_path, restore_catalogs):
+    write_greys(tmp_path / "one", {"a": [1], "b": [2]})
+    write_greys(tmp_path / "two", {"a": [1], "c": [2]})
+    train = Samples(f"classes:{tmp_path / 'one'}", 9, needs="class")
+    analysis = with_classes(Classify(test=f"classes:{tmp_path / 'two'}"))
+    analysis.classes = class_names(train.metadata)
+    with pytest.raises(ValueError, match=r"classes \['a', 'b'\], but --test \['a', 'c'\]"):
+        analysis._test_samples(train)
 
 
 @pytest.mark.parametrize("kind, options, message", [
