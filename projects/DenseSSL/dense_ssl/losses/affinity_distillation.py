@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from ..utils.checks import require_one_of
-from .candidates import NEGATIVES, group_points, left_out, logits_of, with_others
+from .candidates import NEGATIVES, group_points, logits_of, lowest, with_others
 from .chunks import over_chunks
 from .precision import full_precision
 
@@ -78,12 +78,12 @@ def affinity_distillation(
     weights = valid & (usable.sum(dim=1, keepdim=True) > exclude_self)
 
     def summed(query, teacher, weights, index):
-        student = logits_of(query, candidates, usable)  # (G, n, K)
-        target = logits_of(teacher, teacher_candidates, usable)
+        student = logits_of(query.transpose(0, 1), candidates, usable)  # (G, n, K)
+        target = logits_of(teacher.transpose(0, 1), teacher_candidates, usable)
         if exclude_self:
             own = index.expand(len(student), -1, 1)
-            student = student.scatter(2, own, left_out(student))
-            target = target.scatter(2, own, left_out(target))
+            student = student.scatter(2, own, lowest(student))
+            target = target.scatter(2, own, lowest(target))
         # sum_k A' log A is linear in the student's logits, apart from their normaliser
         matched = (query * (target.softmax(dim=2) @ candidates).transpose(0, 1)).sum(dim=2)
         return ((student.logsumexp(dim=2).T - matched) * weights).sum()

@@ -31,16 +31,26 @@ def with_others(candidates, usable, others):
     return torch.cat([candidates, others], dim=1), torch.cat([usable, shared], dim=1)
 
 
-def left_out(like):
-    """A logit that takes a candidate out of a softmax; finite, so that 0 times it is 0."""
+def left_out(usable, like):
+    """Return (G, K): 0, or for a candidate that is not usable what takes it out of a softmax.
+
+    It is finite, so that 0 times it is 0.
+    """
+    return (~usable).to(like) * lowest(like)
+
+
+def lowest(like):
+    """A logit that takes a candidate out of a softmax."""
     return torch.finfo(like.dtype).min / 2
 
 
-def logits_of(rows, candidates, usable):
-    """Return the products of rows (n, G, D) with the candidates of their group: (G, n, K).
+def logits_of(rows, candidates, usable=None):
+    """Return the products of rows (G, n, D) with the candidates of their group: (G, n, K).
 
-    Where a candidate is not usable the logit is :func:`left_out`. To leave it out of the matrix
+    Where a candidate is not usable the logit is :func:`lowest`. To leave it out of the matrix
     would make a GPU wait for the host.
     """
-    bias = (~usable).to(rows) * left_out(rows)  # (G, K)
-    return torch.baddbmm(bias[:, None], rows.transpose(0, 1), candidates.transpose(1, 2))
+    columns = candidates.transpose(1, 2)
+    if usable is None:
+        return torch.bmm(rows, columns)
+    return torch.baddbmm(left_out(usable, rows)[:, None], rows, columns)

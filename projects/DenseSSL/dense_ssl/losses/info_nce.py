@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from .chunks import over_chunks
+from .log_sum_exp import log_sum_exp
 from .precision import full_precision
 
 
@@ -25,7 +25,7 @@ def info_nce(query, positive, negatives, temperature, weights=None, max_entries=
         temperature: :math:`\tau`.
         weights: (N,), weights of the queries in the mean; None: all 1.
         max_entries: largest number of similarities that are held at once, see
-            :func:`~dense_ssl.losses.chunks.over_chunks`.
+            :func:`~dense_ssl.losses.log_sum_exp.log_sum_exp`.
 
     Returns:
         Scalar in float32 or better. Without queries, or where all weights are 0, a zero that keeps
@@ -36,20 +36,16 @@ def info_nce(query, positive, negatives, temperature, weights=None, max_entries=
         weights = query.new_ones(len(query))
     weights = weights.to(query)
     lengths = negatives.to(query.dtype).norm(dim=1).clamp(min=1e-12)  # (K,)
-    # a queue is read in place if the products are divided by the lengths; with many queries they
-    # are larger than a normalised copy
+    # a queue is read in place if the products are divided by the lengths; with many queries there
+    # are more of them than numbers in a normalised copy
     many = len(query) > query.shape[1]
+    negatives = negatives.to(query.dtype)
     if many:
-        negatives = negatives.to(query.dtype) / lengths[:, None]
-
-    def weighted_sum(query, positive, weights):
-        first = (query * positive).sum(dim=1)  # (n,)
-        others = query @ negatives.to(query.dtype).T  # (n, K)
-        others = (others if many else others / lengths).logsumexp(dim=1)
-        return (torch.logaddexp(first, others) - first) @ weights
-
-    rows = (query / temperature, positive, weights)
-    total = over_chunks(weighted_sum, rows, len(negatives), max_entries)
+        negatives, lengths = negatives / lengths[:, None], None
+    query = query / temperature
+    first = (query * positive).sum(dim=1)  # (N,)
+    others = log_sum_exp(query[None], negatives[None], None, lengths, max_entries)[0]  # (N,)
+    total = (torch.logaddexp(first, others) - first) @ weights
     return total / weights.sum().clamp(min=1e-12)
 
 

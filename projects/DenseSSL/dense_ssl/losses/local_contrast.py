@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 
 from ..utils.constants import constant
-from .chunks import over_chunks
+from .log_sum_exp import log_sum_exp
 from .precision import full_precision
 
 
@@ -51,16 +51,9 @@ def local_contrast(anchors, candidates, points, valid, temperature, max_entries=
         Scalar in float32 or better. Without a valid anchor a zero that keeps the graph.
     """
     anchors, candidates = F.normalize(anchors, dim=1), F.normalize(candidates, dim=1)
-    there = read_cells(candidates, points).transpose(0, 1)  # (h * w, B, D)
-    rows = anchors.flatten(2).permute(2, 0, 1)  # (h * w, B, D)
-    cells = candidates.flatten(2)  # (B, D, h' * w')
-    weights = valid.T.to(rows)  # (h * w, B)
-
-    def weighted_sum(rows, there, weights):
-        logits = rows.transpose(0, 1) @ cells / temperature  # (B, n, h' * w')
-        matched = (rows * there).sum(dim=2) / temperature  # (n, B)
-        return ((logits.logsumexp(dim=2).T - matched) * weights).sum()
-
-    columns = cells.shape[0] * cells.shape[2]
-    total = over_chunks(weighted_sum, (rows, there, weights), columns, max_entries)
-    return total / weights.sum().clamp(min=1e-12)
+    rows = anchors.flatten(2).transpose(1, 2) / temperature  # (B, h * w, D)
+    cells = candidates.flatten(2).transpose(1, 2)  # (B, h' * w', D)
+    matched = (rows * read_cells(candidates, points)).sum(dim=2)  # (B, h * w)
+    total = log_sum_exp(rows, cells, max_entries=max_entries)  # (B, h * w)
+    weights = valid.to(rows)
+    return ((total - matched) * weights).sum() / weights.sum().clamp(min=1e-12)

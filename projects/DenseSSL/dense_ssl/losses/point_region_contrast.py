@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 
 from ..utils.checks import require_one_of
-from .candidates import NEGATIVES, group_points, logits_of, with_others
-from .chunks import over_chunks
+from .candidates import NEGATIVES, group_points, with_others
+from .log_sum_exp import log_sum_exp
 from .precision import full_precision
 
 
@@ -53,15 +53,9 @@ def point_region_contrast(
     share = same.to(query) / same.sum(dim=2, keepdim=True).clamp(min=1)
     positive = (query * (share @ key)).sum(dim=2) / temperature  # (B, P)
     is_anchor = same.any(dim=2).to(query)
-    rows = (query / temperature, positive, is_anchor)
-    rows = [group_points(x, negatives).transpose(0, 1) for x in rows]  # (n, G, ...)
-    candidates, usable = with_others(
-        *(group_points(x, negatives) for x in (key, usable)), other_keys
-    )
-
-    def summed(query, positive, is_anchor):
-        logits = logits_of(query, candidates, usable)  # (G, n, K)
-        return ((logits.logsumexp(dim=2).T - positive) * is_anchor).sum()
-
-    total = over_chunks(summed, rows, usable.numel(), max_entries)
-    return total / is_anchor.sum().clamp(min=1)
+    rows, positive, is_anchor, key, usable = (
+        group_points(x, negatives) for x in (query / temperature, positive, is_anchor, key, usable)
+    )  # (G, n, ...)
+    candidates, usable = with_others(key, usable, other_keys)
+    total = log_sum_exp(rows, candidates, usable, max_entries=max_entries)  # (G, n)
+    return ((total - positive) * is_anchor).sum() / is_anchor.sum().clamp(min=1)

@@ -1,0 +1,132 @@
+"""The normaliser of contrastive losses, with its gradients, by torch's kernel and in parts."""
+
+import pytest
+import torch
+from devices import DEVICES
+from torch.nn import functional as F
+
+from dense_ssl.losses import log_sum_exp as module
+from dense_ssl.losses.candidates import lowest
+from dense_ssl.losses.log_sum_exp import log_sum_exp
+
+G, N, K, D = 2, 7, 9, 5
+# None: torch's kernel on CPUs; 4 * G * K: parts of four rows; a large number: all at once
+LIMITS = [None, 4 * G * K, 10**6]
+
+
+def draw(device="cpu", dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    rows = 3 * torch.randn(G, N, D, dtype=dtype, generator=generator)
+    candidates = torch.randn(G, K, D, dtype=dtype, generator=generator)
+    usable = torch.rand(G, K, generator=generator) < 0.6
+    return rows.to(device), candidates.to(device), usable.to(device)
+
+
+def literal(rows, candidates, usable=None, lengths=None):
+    sums = []
+    for g in range(len(rows)):
+        kept = candidates[g] if usable is None else candidates[g][usable[g]]
+        products = rows[g] @ kept.T
+        sums.append((products if lengths is None else products / lengths).exp().sum(dim=1).log())
+    return torch.stack(sums)
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("device", DEVICES)
+def test_values_and_gradients_are_those_of_the_formula(device, masked, limit):
+    rows, candidates, usable = draw(device)
+    usable = usable if masked else None
+    weights = torch.randn(G, N, dtype=torch.float64, device=device)
+    results = []
+    for function in (literal, lambda *x: log_sum_exp(*x, max_entries=limit)):
+        leaves = [x.clone().requires_grad_() for x in (rows, candidates)]
+        sums = function(*leaves, usable)
+        results.append((sums, *torch.autograd.grad((sums * weights).sum(), leaves)))
+    for expected, found in zip(*results):
+        assert torch.allclose(found, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_gradcheck(limit):
+    rows, candidates, usable = draw()
+    leaves = rows.requires_grad_(), candidates.requires_grad_()
+    assert torch.autograd.gradcheck(lambda *x: log_sum_exp(*x, usable, None, limit), leaves)
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_products_are_divided_by_lengths(limit):
+    rows, candidates, _ = draw()
+    lengths = torch.rand(K, dtype=torch.float64) + 0.5
+    rows.requires_grad_()
+    found = log_sum_exp(rows, candidates, None, lengths, limit)
+    assert torch.allclose(found, literal(rows, candidates, None, lengths), atol=1e-12)
+    check = lambda x: log_sum_exp(x, candidates, None, lengths, limit)  # noqa: E731
+    assert torch.autograd.gradcheck(check, (rows,))
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_columns_of_any_layout(limit):
+    rows, candidates, _ = draw()
+    across = [x.transpose(1, 2).contiguous().transpose(1, 2) for x in (rows, candidates)]
+    assert across[0].stride(2) != 1
+    found = log_sum_exp(*across, max_entries=limit)
+    assert torch.allclose(found, literal(rows, candidates), atol=1e-12)
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_large_logits_do_not_overflow(limit):
+    rows = torch.tensor([[[1000.0], [-1000.0]]])
+    found = log_sum_exp(rows, torch.tensor([[[1.0], [-1.0], [0.5]]]), max_entries=limit)
+    assert torch.allclose(found, torch.tensor([[1000.0, 1000.0]]))
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_group_without_candidates_takes_no_part(limit):
+    rows, candidates, usable = draw()
+    usable[0] = False
+    rows.requires_grad_()
+    sums = log_sum_exp(rows, candidates, usable, max_entries=limit)
+    assert (sums[0] < 0.9 * lowest(rows)).all() and sums.isfinite().all()
+    (sums * torch.tensor([[0.0], [1.0]])).sum().backward()
+    assert (rows.grad[0] == 0).all() and rows.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("n, k", [(0, K), (N, 0), (0, 0)])
+def test_nothing_to_compare(n, k, limit):
+    rows = torch.randn(G, n, D, requires_grad=True)
+    sums = log_sum_exp(rows, torch.randn(G, k, D), max_entries=limit)
+    assert sums.shape == (G, n) and (k or (sums == -torch.inf).all())
+    (sums.nan_to_num(neginf=0.0) * 0).sum().backward()
+    assert rows.grad.shape == rows.shape
+
+
+def test_without_torchs_kernel(monkeypatch):
+    rows, candidates, usable = draw()
+    expected = log_sum_exp(rows, candidates, usable)
+    monkeypatch.setattr(module, "_KERNEL", None)
+    assert torch.allclose(log_sum_exp(rows, candidates, usable), expected, atol=1e-12)
+
+
+def test_torch_has_the_kernel():
+    assert module._KERNEL is not None  # else contrastive losses take twice as long on CPUs
+
+
+def test_float32_is_exact_to_rounding():
+    generator = torch.Generator().manual_seed(0)
+    rows, queue = (F.normalize(torch.randn(1, x, 128, generator=generator), dim=2)
+                   for x in (300, 5000))  # fmt: skip
+    found = log_sum_exp(rows / 0.2, queue)
+    assert found.dtype == torch.float32
+    expected = literal(rows.double() / 0.2, queue.double())
+    assert (found - expected).abs().max() < 5e-6
+
+
+def test_only_the_gradients_that_are_asked_for():
+    rows, candidates, _ = draw()
+    candidates.requires_grad_()
+    log_sum_exp(rows, candidates).sum().backward()
+    assert rows.grad is None and candidates.grad is not None
+    with torch.no_grad():
+        assert not log_sum_exp(rows, candidates).requires_grad
