@@ -13,6 +13,7 @@ from .background import Writer
 from .files import atomic_file
 from .formats import read_checkpoint
 from .handover import (
+    AUTHOR,
     backbone_names,
     check_settings,
     new_parts,
@@ -22,6 +23,7 @@ from .handover import (
     write_backbone,
 )
 from .loading import TOOL, to_detectron2
+from .pyramid import equalise_levels
 from .recovery import last_intact, remove_old
 from .stock import write_stock_yaml
 
@@ -51,7 +53,8 @@ class Checkpointer(DetectionCheckpointer):
     """
 
     def __init__(self, model, save_dir="", *, settings, check=True, trust=False, needed="",
-                 labels=None, stock="", keep=(0, 0), **checkpointables):  # fmt: skip
+                 labels=None, stock="", keep=(0, 0), max_gain_ratio=0,
+                 **checkpointables):  # fmt: skip
         """
         Args:
             model, save_dir, checkpointables: see DetectionCheckpointer.
@@ -64,6 +67,8 @@ class Checkpointer(DetectionCheckpointer):
                 :func:`~dense_ssl.data.finetune.labels.training_labels`.
             stock: text to write beside backbone.pkl, see :func:`~.stock.stock_yaml`.
             keep: SOLVER.KEEP_CHECKPOINTS and SOLVER.KEEP_EVERY.
+            max_gain_ratio: of the levels of a pre-trained pyramid, see
+                :func:`~.pyramid.equalise_levels`.
         """
         super().__init__(model, save_dir, **checkpointables)
         self.settings = settings
@@ -73,6 +78,7 @@ class Checkpointer(DetectionCheckpointer):
         self.labels = labels or {}
         self.stock = stock
         self.keep = keep
+        self.max_gain_ratio = max_gain_ratio
         self.writer = Writer()
         self._path = None
         self.loaded = (0, 0)
@@ -196,6 +202,9 @@ class Checkpointer(DetectionCheckpointer):
             incompatible = self._load_into_both_encoders(checkpoint)
         else:
             incompatible = super()._load_model(checkpoint)
+        is_backbone = is_pretraining_run or checkpoint.get("__author__") == AUTHOR
+        if is_backbone and not self._is_pretraining():
+            equalise_levels(self.model.state_dict(), self.max_gain_ratio)
         refuse_non_finite(self.model.state_dict(), self._path)
         self._report(names, incompatible)
         return incompatible

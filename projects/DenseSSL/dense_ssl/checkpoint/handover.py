@@ -16,6 +16,9 @@ from .files import atomic_file
 COLOUR_KEYS = ("INPUT.FORMAT", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD")
 FPN_KEYS = ("MODEL.FPN.NORM",)
 
+# Of backbone.pkl.
+AUTHOR = "DenseSSL"
+
 # Where an FPN and a SimpleFeaturePyramid keep their network.
 _BELOW_PYRAMIDS = ("bottom_up.", "net.")
 
@@ -119,7 +122,7 @@ def zoo_checkpoint(weights, facts):
     """
     return {
         "model": weights,
-        "__author__": "DenseSSL",
+        "__author__": AUTHOR,
         "matching_heuristics": True,
         "dense_ssl": facts,
     }

@@ -9,6 +9,10 @@ def add_model_config(cfg):
     cfg.MODEL.CHANNELS_LAST = False
     # Freeze the whole backbone: fine-tune the FPN and the heads only.
     cfg.MODEL.FREEZE_BACKBONE = False
+    # A pre-trained pyramid with norms, loaded into a detector: if the gains of its levels (the mean
+    # size of a norm's weights) differ by more than this factor, each level is divided by its own,
+    # because RPN and heads are shared by all levels. 0: never.
+    cfg.MODEL.FPN.MAX_GAIN_RATIO = 1.2
     # Batch norm statistics of a frozen backbone, which stay as they are during training.
     # "estimate": those of the labelled training images, from TEST.PRECISE_BN.NUM_ITER batches
     # before the first step. It suits every backbone, also a randomly initialised one, which has

@@ -120,6 +120,8 @@ class Trainer(DefaultTrainer):
             check=cfg.MODEL.CHECK_WEIGHTS,
             trust=cfg.MODEL.TRUST_WEIGHTS,
             keep=(cfg.SOLVER.KEEP_CHECKPOINTS, cfg.SOLVER.KEEP_EVERY),
+            # the levels of a classifier on a frozen backbone have weights of their own
+            max_gain_ratio=0 if isinstance(model, FrozenFeatures) else cfg.MODEL.FPN.MAX_GAIN_RATIO,
             **arguments,
         )
 
