@@ -10,13 +10,14 @@ import sys
 from detectron2.engine import default_argument_parser
 
 from dense_ssl.engine import launch, run_command
+from dense_ssl.utils.command_line import parse_options
 from dense_ssl.utils.plain_errors import plain_errors
 
 
 @plain_errors
 def main():
     """Run what the command line asks for."""
-    launch(run_command, default_argument_parser().parse_args())
+    launch(run_command, parse_options(default_argument_parser()))
 
 
 if __name__ == "__main__":

@@ -158,6 +158,16 @@ def test_names_of_configs():
         api.last_checkpoint(str(CONFIGS))
 
 
+def test_backbone_pkl_is_taken_where_the_checkpoint_was_deleted(tmp_path):
+    (tmp_path / "last_checkpoint").write_text("model_final.pth")
+    last = str(tmp_path / "model_final.pth")
+    assert api.last_checkpoint(str(tmp_path)) == last  # whose absence is an error of its own
+    (tmp_path / "backbone.pkl").touch()
+    assert api.last_checkpoint(str(tmp_path)) == str(tmp_path / "backbone.pkl")
+    (tmp_path / "model_final.pth").touch()
+    assert api.last_checkpoint(str(tmp_path)) == last
+
+
 def test_a_stated_number_of_classes_must_fit(folder, monkeypatch):
     monkeypatch.chdir(folder)
     with pytest.raises(ValueError, match="MODEL.ROI_HEADS.NUM_CLASSES is 7, but the data have 3"):

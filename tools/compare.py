@@ -35,6 +35,7 @@ from dense_ssl.reports.comparison_runs import (
 )
 from dense_ssl.reports.comparison_training import run_missing, train_command, with_pretrainings
 from dense_ssl.reports.rank_correlation import correlation_notes, probe_correlations
+from dense_ssl.utils.command_line import parse_options
 from dense_ssl.utils.exit_codes import INTERRUPTED, REQUEUE
 
 TRAIN_NET = [sys.executable, str(Path(__file__).resolve().parents[1] / "train_net.py")]
@@ -106,7 +107,7 @@ def parse_arguments(arguments):
         help="do not train; without other options, report every run in OUTPUT")  # fmt: skip
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys for every "
         "fine-tuning, after an option with one value (such as --output) or after '--'")  # fmt: skip
-    args = parser.parse_args(arguments)
+    args = parse_options(parser, arguments, keys_last=False)
     args.opts = [x for x in args.opts if x != "--"]
     if not args.report_only and not (args.backbones and args.protocols):
         parser.error("--backbones and --protocols are required, except with --report-only")

@@ -22,6 +22,7 @@ from dense_ssl.checkpoint import Checkpointer, backbone_settings
 from dense_ssl.config import load_config
 from dense_ssl.data.sources.entries import register_datasets
 from dense_ssl.engine.setup import resolve_device, resolve_norms
+from dense_ssl.utils.command_line import parse_options
 from dense_ssl.utils.plain_errors import plain_errors
 
 logger = logging.getLogger("roi_probe")
@@ -70,7 +71,7 @@ def parse_arguments(arguments):
                         help="boxes of each data set, at most; default 50000")  # fmt: skip
     parser.add_argument("--write", action="store_true", help="also to OUTPUT_DIR/metrics.json")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="config keys and values")
-    return parser.parse_args(arguments)
+    return parse_options(parser, arguments)
 
 
 if __name__ == "__main__":

@@ -137,13 +137,15 @@ def load_detector(weights, config=None, overrides=None):
 
 
 def last_checkpoint(folder):
-    """Return the path of the last checkpoint of a run."""
+    """Return the path of the last checkpoint of a run; backbone.pkl where that was deleted."""
     path = os.path.join(folder, "last_checkpoint")
     if not os.path.isfile(path):
         raise FileNotFoundError(
             f"{folder!r} has no last_checkpoint: is it the OUTPUT_DIR of a run that has saved one?"
         )
-    return os.path.join(folder, Path(path).read_text(encoding="utf-8").strip())
+    last = os.path.join(folder, Path(path).read_text(encoding="utf-8").strip())
+    backbone = os.path.join(folder, "backbone.pkl")  # compare.py --delete-checkpoints keeps it
+    return backbone if os.path.isfile(backbone) and not os.path.isfile(last) else last
 
 
 def _run(config, overrides, **arguments):
