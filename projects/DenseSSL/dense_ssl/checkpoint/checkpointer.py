@@ -11,18 +11,18 @@ from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from ..utils.checks import non_finite, refuse_non_finite
 from .background import Writer
 from .files import atomic_file
+from .fit import report_fit
 from .formats import read_checkpoint
 from .handover import (
     AUTHOR,
     backbone_names,
     check_settings,
     new_parts,
-    shape_keys,
     strip_backbone,
     summarise,
     write_backbone,
 )
-from .loading import TOOL, to_detectron2
+from .loading import to_detectron2
 from .pyramid import equalise_levels
 from .recovery import last_intact, remove_old
 from .stock import write_stock_yaml
@@ -206,7 +206,10 @@ class Checkpointer(DetectionCheckpointer):
         if is_backbone and not self._is_pretraining():
             equalise_levels(self.model.state_dict(), self.max_gain_ratio)
         refuse_non_finite(self.model.state_dict(), self._path)
-        self._report(names, incompatible)
+        self.loaded = report_fit(
+            self.model.state_dict(), names, incompatible.missing_keys, self._path,
+            settings=self.settings, check=self.check, needed=self.needed, ignored=(_COUNTER,),
+        )  # fmt: skip
         return incompatible
 
     def _load_into_both_encoders(self, checkpoint):
@@ -223,38 +226,10 @@ class Checkpointer(DetectionCheckpointer):
         self._filled_otherwise += ("target_backbone.",)
         return incompatible
 
-    def _report(self, names, incompatible):
-        """Log how much of the backbone was loaded; raise if it does not fit.
-
-        Args:
-            names: tensor names of the file.
-            incompatible: fvcore's report on the loading.
-        """
-        targets = backbone_names(self.model.state_dict())
-        absent, names = set(incompatible.missing_keys), set(names)
-        missing = [x for x in targets if x in absent]
-        found = len(targets) - len(missing)
-        self.loaded = (found, len(targets))
-        logger.info("loaded %d of %d backbone tensors from %s", found, len(targets), self._path)
-        by_design = new_parts(self.model.state_dict(), absent)
-        lost = [x for x in missing if x not in by_design]
-        if lost and (found or not self.check):
-            logger.warning("not in the file, so still randomly initialised: %s", summarise(lost))
-        if self.check:
-            self._check_fit(targets, missing, found, names)
-        if self.needed == "model":
-            missing = [x for x in incompatible.missing_keys if not x.endswith(_COUNTER)]
-        if self.needed and missing:
-            raise ValueError(
-                f"{self._path} fills {found} of {len(targets)} backbone tensors, but the complete "
-                f"{self.needed} is needed. {summarise(missing)} is missing or has another shape: "
-                "is the file from another model?"
-            )
-
     def _log_incompatible_keys(self, incompatible):
         """One line on the parts that are new in this model, fvcore's warnings on all else.
 
-        :meth:`_report` names what the backbone lacks, so fvcore does not name it again.
+        :func:`~.fit.report_fit` names what the backbone lacks, so fvcore does not name it again.
         """
         absent = [
             x for x in incompatible.missing_keys if not any(y in x for y in self._filled_otherwise)
@@ -266,24 +241,6 @@ class Checkpointer(DetectionCheckpointer):
         reported = {*by_design, *backbone_names(self.model.state_dict())}
         rest = [x for x in absent if x not in reported]
         super()._log_incompatible_keys(incompatible._replace(missing_keys=rest))
-
-    def _check_fit(self, targets, missing, found, names):
-        # the names exist in the file, so only the shape can differ
-        reshaped = [x for x in missing if _suffixes(x) & names]
-        if reshaped:
-            raise ValueError(
-                f"{len(reshaped)} backbone tensors of {self._path} have another shape than the "
-                f"model ({summarise(reshaped)}): {shape_keys(self.settings)} or "
-                "MODEL.FPN.OUT_CHANNELS differ from pre-training. Set them to the same values, or "
-                "use other MODEL.WEIGHTS."
-            )
-        if targets and not found:
-            raise ValueError(
-                f"loaded 0 of {len(targets)} backbone tensors from {self._path}: none of its names "
-                "fits the backbone of this config. Set MODEL.WEIGHTS to the backbone.pkl or the "
-                "checkpoint of a pre-training run, or MODEL.BACKBONE.NAME to the architecture of "
-                f"the weights. `{TOOL} FILE` says what another project's file is."
-            )
 
     def _is_pretraining(self):
         return hasattr(self.model, "target_backbone")
@@ -297,9 +254,3 @@ def _refuse_non_finite(state, name):
             "The previous checkpoint is intact. Lower SOLVER.BASE_LR or clip gradients "
             "(SOLVER.CLIP_GRADIENTS.ENABLED True), then continue with --resume."
         )
-
-
-def _suffixes(name):
-    """'a.b.c' -> {'a.b.c', 'b.c', 'c'}."""
-    parts = name.split(".")
-    return {".".join(parts[i:]) for i in range(len(parts))}
