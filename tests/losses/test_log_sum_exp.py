@@ -102,6 +102,19 @@ def test_nothing_to_compare(n, k, limit):
     assert rows.grad.shape == rows.shape
 
 
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_backward_pass_within_autocast_is_in_full_precision(device, limit):
+    rows, candidates, usable = draw(device, torch.float32)
+    results = []
+    for enabled in (False, True):
+        leaves = [x.clone().requires_grad_() for x in (rows, candidates)]
+        sums = log_sum_exp(*leaves, usable, max_entries=limit)
+        with torch.autocast(rows.device.type, torch.bfloat16, enabled=enabled):
+            results.append(torch.autograd.grad(sums.sum(), leaves))
+    assert all(torch.equal(a, b) for a, b in zip(*results))
+
+
 def test_without_torchs_kernel(monkeypatch):
     rows, candidates, usable = draw()
     expected = log_sum_exp(rows, candidates, usable)

@@ -56,8 +56,10 @@ class _LogSumExp(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient):
         means, *saved = ctx.saved_tensors
-        of_rows = gradient[:, :, None] * means if ctx.needs_input_grad[0] else None
-        of_candidates = _of_candidates(gradient, ctx.max_entries, *saved) if saved else None
+        # somebody may call backward() within autocast
+        with torch.autocast(gradient.device.type, enabled=False):
+            of_rows = gradient[:, :, None] * means if ctx.needs_input_grad[0] else None
+            of_candidates = _of_candidates(gradient, ctx.max_entries, *saved) if saved else None
         return of_rows, of_candidates, None, None, None
 
 
