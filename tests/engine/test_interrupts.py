@@ -197,7 +197,7 @@ def train(args):
 """
 
 
-def wait_for(condition, seconds=90):
+def wait_for(condition, seconds=300):
     end = time.time() + seconds
     while not condition():
         assert time.time() < end
