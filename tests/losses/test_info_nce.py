@@ -65,6 +65,13 @@ def test_gradient(max_entries):
     )
 
 
+@pytest.mark.parametrize("max_entries", [None, 14])
+def test_gradients_of_all_that_is_not_detached(max_entries):
+    leaves = [vectors(n, 4, seed=n).requires_grad_() for n in (3, 3, 6)]
+    leaves[1] = vectors(3, 4, seed=9).requires_grad_()
+    assert torch.autograd.gradcheck(lambda *x: info_nce(*x, 0.2, None, max_entries), leaves)
+
+
 @pytest.mark.parametrize("weights", [None, torch.zeros(0)])
 def test_empty_input_keeps_the_graph(weights):
     query = torch.zeros(0, 4, requires_grad=True)
