@@ -41,11 +41,12 @@ class _LogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rows, candidates, usable, lengths, max_entries):
         ctx.max_entries = max_entries
+        needs_rows, needs_candidates = ctx.needs_input_grad[:2]
         if lengths is None and max_entries is None and _suits_kernel(rows, candidates):
             sums, means = _in_blocks(rows, candidates, usable)
         else:
-            sums, means = _in_parts(rows, candidates, usable, lengths, max_entries)
-        if ctx.needs_input_grad[1]:
+            sums, means = _in_parts(rows, candidates, usable, lengths, max_entries, needs_rows)
+        if needs_candidates:
             assert lengths is None, "candidates that are divided by lengths have no gradient"
             ctx.save_for_backward(means, rows, candidates, usable, sums)
         else:
@@ -80,17 +81,19 @@ def _in_blocks(rows, candidates, usable):
     return sums[:, 0], means[:, 0]
 
 
-def _in_parts(rows, candidates, usable, lengths, max_entries):
-    """The same with torch's basic operations, a part of the rows at a time."""
+def _in_parts(rows, candidates, usable, lengths, max_entries, needs_means):
+    """The same with torch's basic operations, a part of the rows at a time; means may be None."""
     sums, means = [], []
     for part in rows.split(_size_of_parts(candidates, max_entries), dim=1):
         logits = logits_of(part, candidates, usable)  # (G, m, K)
         logits = logits if lengths is None else logits.div_(lengths)
         sums.append(logits.logsumexp(dim=2))
+        if not needs_means:
+            continue
         weights = logits.sub_(sums[-1][:, :, None]).exp_()  # softmax
         weights = weights if lengths is None else weights.div_(lengths)
         means.append(weights @ candidates)
-    return torch.cat(sums, dim=1), torch.cat(means, dim=1)
+    return torch.cat(sums, dim=1), torch.cat(means, dim=1) if needs_means else None
 
 
 def _of_candidates(gradient, max_entries, rows, candidates, usable, sums):
