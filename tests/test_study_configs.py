@@ -12,6 +12,7 @@ from test_pretrain_configs import build, settings
 from dense_ssl.data.views.mapper import MultiViewMapper
 from dense_ssl.engine.setup import check_pretraining, is_pretraining
 from dense_ssl.modeling import Pretrainer
+from dense_ssl.utils.checks import value_of
 
 STUDY = CONFIGS / "study"
 FOLDERS = ("camvid", "boxes")
@@ -153,3 +154,26 @@ def test_the_arguments_of_a_study_name_its_yamls(path, monkeypatch):
     names = [x.partition("=")[0] for x in args.backbones]
     assert set(args.reference) <= set(names) and names[0] == "random"
     assert f"@configs/study/{path.name}" in shlex.join(path.read_text().split())
+
+
+@pytest.mark.parametrize("path", sorted(STUDY.glob("budget/*.yaml")), ids=name)
+def test_a_longer_pretraining_differs_in_its_length_alone(path):
+    method, _, images = path.stem.rpartition("_")
+    cfg, base = load(path), load(STUDY / "boxes" / f"{method}.yaml")
+    changed = {key for key, value in settings(cfg).items() if settings(base)[key] != value}
+    assert changed == {"OUTPUT_DIR", "SOLVER.CHECKPOINT_PERIOD", "SOLVER.MAX_ITER",
+                       "SOLVER.WARMUP_ITERS"}  # fmt: skip
+    assert cfg.SOLVER.MAX_ITER * cfg.SOLVER.IMS_PER_BATCH == 1000 * int(images.removesuffix("k"))
+    assert cfg.SOLVER.MAX_ITER % cfg.SOLVER.CHECKPOINT_PERIOD == 0
+    share = base.SOLVER.WARMUP_ITERS / base.SOLVER.MAX_ITER
+    assert cfg.SOLVER.WARMUP_ITERS == int(share * cfg.SOLVER.MAX_ITER)
+
+
+def test_roi_linear_evaluation_sees_what_the_detector_sees():
+    cfg = load_config(STUDY / "NEU-DET" / "roi_linear.yaml")
+    detector = load_config(STUDY / "NEU-DET" / "frozen.yaml")
+    for key in ("DATASETS.TRAIN", "DATASETS.TEST", "INPUT.MIN_SIZE_TRAIN", "INPUT.MIN_SIZE_TEST",
+                "MODEL.TIMM", "MODEL.FPN", "MODEL.RESNETS.OUT_FEATURES"):  # fmt: skip
+        assert value_of(cfg, key) == value_of(detector, key), key
+    assert cfg.MODEL.ROI_HEADS.IN_FEATURES == detector.MODEL.ROI_HEADS.IN_FEATURES
+    assert cfg.SOLVER.EPOCHS == 80
