@@ -11,9 +11,8 @@ import argparse
 import tempfile
 import time
 
-import numpy as np
 import torch
-from steps import TARGETS, build_trainer, seconds, spread
+from steps import TARGETS, build_trainer, in_turns, spread
 
 from dense_ssl.engine.memory import estimate_memory
 from dense_ssl.modeling.activation_checkpoints import checkpoint_activations
@@ -57,9 +56,7 @@ def main():
             bytes_ = [memory_per_image(x) / 1e6 for x in (plain, changed)]
             for _ in range(2):
                 plain.step(), changed.step()
-            times = [[seconds(x.step, clock) for x in (plain, changed)]
-                     for _ in range(arguments.rounds)]  # fmt: skip
-            one, other = np.array(times).T
+            one, other = in_turns((plain.step, changed.step), arguments.rounds, clock).T
             print(f"{case + ' ' + method:20s} {bytes_[0]:6.1f} -> {bytes_[1]:6.1f} "
                   f"{spread(other / one, 3):>21s}", flush=True)  # fmt: skip
 

@@ -13,9 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
-from steps import backbone_passes, seconds, spread
+from steps import backbone_passes, in_turns, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # the paper's yaml of each method
@@ -32,9 +31,9 @@ def build(settings, method, arguments):
     if arguments.depth < 50:
         options += ["MODEL.RESNETS.DEPTH", arguments.depth, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64]
     cfg = pretrain_config(settings, method, arguments.batch, *options)
-    sizes = [round(x * arguments.side / 224 / 32) * 32 for x in cfg.INPUT.VIEWS.SIZE]
     if arguments.side != 224:
-        cfg.INPUT.VIEWS.SIZE = tuple(sizes)
+        steps = [round(x * arguments.side / 224 / 32) for x in cfg.INPUT.VIEWS.SIZE]
+        cfg.INPUT.VIEWS.SIZE = tuple(32 * x for x in steps)
     return fixed_trainer(cfg)
 
 
@@ -60,9 +59,7 @@ def main():
             passes = backbone_passes(trainer)
             for _ in range(2):
                 trainer.step(), passes()
-            times = [[seconds(x, clock) for x in (trainer.step, passes)]
-                     for _ in range(arguments.rounds)]  # fmt: skip
-            step, ideal = 1e3 * np.array(times).T
+            step, ideal = 1e3 * in_turns((trainer.step, passes), arguments.rounds, clock).T
             print(f"{method:22s} {spread(step, 0):>18s} {spread(ideal, 0):>18s} ms "
                   f"{spread(step / ideal, 3):>21s}", flush=True)  # fmt: skip
 

@@ -209,6 +209,11 @@ def seconds(function, clock):
     return clock() - start
 
 
+def in_turns(functions, rounds, clock):
+    """Return the times of functions that take turns: (rounds, functions)."""
+    return np.array([[seconds(x, clock) for x in functions] for _ in range(rounds)])
+
+
 def spread(values, digits):
     """Return median and range as text."""
     low, middle, high = np.min(values), np.median(values), np.max(values)
@@ -222,15 +227,14 @@ def measure(trainer, name, target, arguments):
     for _ in range(arguments.warm_up):
         trainer.step()
         passes()
-    times = [[seconds(x, clock) for x in (trainer.step, passes)] for _ in range(arguments.rounds)]
-    step, ideal = 1e3 * np.array(times).T
+    step, ideal = 1e3 * in_turns((trainer.step, passes), arguments.rounds, clock).T
     print(
         f"{name:25s} {spread(step, 0):>21s} {spread(ideal, 0):>21s} "
         f"{spread(step / ideal, 3):>21s}  target {target}"
     )
     functions = parts(trainer)
-    rounds = [[seconds(x, clock) for x in functions.values()] for _ in range(arguments.rounds)]
-    for part, values in zip(functions, 1e3 * np.array(rounds).T):
+    times = 1e3 * in_turns(functions.values(), arguments.rounds, clock).T
+    for part, values in zip(functions, times):
         share = np.median(values) / np.median(ideal)
         print(f"    {part:32s} {spread(values, 1):>21s} ms {share:6.1%} of the passes", flush=True)
 

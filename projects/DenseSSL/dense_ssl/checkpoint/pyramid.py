@@ -29,8 +29,8 @@ def level_gains(state):
 def equalise_levels(state, max_ratio):
     """Divide each level by its gain, in place, if the gains differ by more than ``max_ratio``.
 
-    Then they are 1 on average, as at random initialisation. A level is scaled as a whole, so the
-    angles between its features stay.
+    Then they are 1 on average, as in a randomly initialised pyramid. A level is scaled as a whole,
+    so the angles between its features stay.
 
     Args:
         state: {name: tensor} of a detector.

@@ -12,6 +12,11 @@ def largest_part(device):
     return MAX_ENTRIES.get(device.type, MAX_ENTRIES["cpu"])
 
 
+def rows_of_part(num_columns, device, max_entries=None):
+    """Return how many rows of a matrix are held at once; arguments as of :func:`over_chunks`."""
+    return max((max_entries or largest_part(device)) // max(num_columns, 1), 1)
+
+
 def over_chunks(function, rows, num_columns, max_entries=None):
     """Apply ``function`` to consecutive parts of the rows and sum what it returns.
 
@@ -29,7 +34,7 @@ def over_chunks(function, rows, num_columns, max_entries=None):
     Returns:
         Scalar.
     """
-    size = max((max_entries or largest_part(rows[0].device)) // max(num_columns, 1), 1)
+    size = rows_of_part(num_columns, rows[0].device, max_entries)
     if len(rows[0]) <= size:
         return function(*rows)
     return sum(

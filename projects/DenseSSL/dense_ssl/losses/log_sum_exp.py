@@ -7,7 +7,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from .candidates import left_out, logits_of
-from .chunks import largest_part
+from .chunks import rows_of_part
 
 # Not public, so it may be gone in another version; basic operations do the same.
 _KERNEL = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
@@ -30,8 +30,10 @@ def log_sum_exp(rows, candidates, usable=None, lengths=None, max_entries=None):
             :func:`~.chunks.largest_part`, or, on a CPU, torch's own blocks.
 
     Returns:
-        (G, n).
+        (G, n); -inf without candidates.
     """
+    if not candidates.shape[1]:
+        return rows.sum(dim=2) * 0 - torch.inf
     return _LogSumExp.apply(rows, candidates, usable, lengths, max_entries)
 
 
@@ -42,7 +44,7 @@ class _LogSumExp(torch.autograd.Function):
     def forward(ctx, rows, candidates, usable, lengths, max_entries):
         ctx.max_entries = max_entries
         needs_rows, needs_candidates = ctx.needs_input_grad[:2]
-        if lengths is None and max_entries is None and _suits_kernel(rows, candidates):
+        if lengths is None and max_entries is None and _suits_kernel(rows):
             sums, means = _in_blocks(rows, candidates, usable)
         else:
             sums, means = _in_parts(rows, candidates, usable, lengths, max_entries, needs_rows)
@@ -64,9 +66,9 @@ class _LogSumExp(torch.autograd.Function):
         return of_rows, of_candidates, None, None, None
 
 
-def _suits_kernel(rows, candidates):
-    # it divides by the numbers of both
-    return _KERNEL is not None and rows.is_cpu and rows.numel() > 0 and candidates.numel() > 0
+def _suits_kernel(rows):
+    # it divides by the number of rows
+    return _KERNEL is not None and rows.is_cpu and rows.numel() > 0
 
 
 def _in_blocks(rows, candidates, usable):
@@ -87,12 +89,13 @@ def _in_parts(rows, candidates, usable, lengths, max_entries, needs_means):
     for part in rows.split(_size_of_parts(candidates, max_entries), dim=1):
         logits = logits_of(part, candidates, usable)  # (G, m, K)
         logits = logits if lengths is None else logits.div_(lengths)
-        sums.append(logits.logsumexp(dim=2))
-        if not needs_means:
-            continue
-        weights = logits.sub_(sums[-1][:, :, None]).exp_()  # softmax
-        weights = weights if lengths is None else weights.div_(lengths)
-        means.append(weights @ candidates)
+        largest = logits.amax(dim=2, keepdim=True)
+        weights = logits.sub_(largest).exp_()
+        total = weights.sum(dim=2, keepdim=True)
+        sums.append((total.log() + largest).squeeze(2))
+        if needs_means:
+            weights = weights if lengths is None else weights.div_(lengths)
+            means.append((weights @ candidates).div_(total))
     return torch.cat(sums, dim=1), torch.cat(means, dim=1) if needs_means else None
 
 
@@ -106,5 +109,5 @@ def _of_candidates(gradient, max_entries, rows, candidates, usable, sums):
 
 
 def _size_of_parts(candidates, max_entries):
-    limit = max_entries or largest_part(candidates.device)
-    return max(limit // max(candidates.shape[0] * candidates.shape[1], 1), 1)
+    groups, count, _ = candidates.shape
+    return rows_of_part(groups * count, candidates.device, max_entries)

@@ -106,9 +106,9 @@ def exchange_rows(rows, order):
         (N, ...), without gradient.
     """
     size, rank, count = comm.get_world_size(), comm.get_rank(), len(rows)
-    wanted = order.view(size, count)  # by the process that gets them
-    owner = wanted // count
-    sent = [x[y == rank] - rank * count for x, y in zip(wanted, owner)]
+    needed = order.view(size, count)  # by the process that gets them
+    owner = needed // count
+    sent = [x[y == rank] - rank * count for x, y in zip(needed, owner)]
     outbox = rows.detach()[torch.cat(sent).to(rows.device, non_blocking=True)].contiguous()
     inbox = torch.empty_like(outbox)
     received = owner[rank].bincount(minlength=size).tolist()
