@@ -148,7 +148,8 @@ def test_the_arguments_of_a_study_name_its_yamls(path, monkeypatch):
 
     monkeypatch.chdir(ROOT)
     args = load_tool("compare").parse_arguments([f"@configs/study/{path.name}"])
-    assert [x.stem for x in map(type(path), args.protocols)] == ["frozen", "whole"]
+    protocols = [x.stem for x in map(type(path), args.protocols)]
+    assert protocols == (["frozen"] if path.stem == "partners" else ["frozen", "whole"])
     yamls = [x.partition("=")[2] for x in args.backbones if x != "random"]
     assert yamls and all((ROOT / x).is_file() for x in yamls)
     names = [x.partition("=")[0] for x in args.backbones]
@@ -156,7 +157,7 @@ def test_the_arguments_of_a_study_name_its_yamls(path, monkeypatch):
     assert f"@configs/study/{path.name}" in shlex.join(path.read_text().split())
 
 
-@pytest.mark.parametrize("path", sorted(STUDY.glob("budget/*.yaml")), ids=name)
+@pytest.mark.parametrize("path", sorted(STUDY.glob("budget/*k.yaml")), ids=name)
 def test_a_longer_pretraining_differs_in_its_length_alone(path):
     method, _, images = path.stem.rpartition("_")
     cfg, base = load(path), load(STUDY / "boxes" / f"{method}.yaml")
@@ -167,6 +168,13 @@ def test_a_longer_pretraining_differs_in_its_length_alone(path):
     assert cfg.SOLVER.MAX_ITER % cfg.SOLVER.CHECKPOINT_PERIOD == 0
     share = base.SOLVER.WARMUP_ITERS / base.SOLVER.MAX_ITER
     assert cfg.SOLVER.WARMUP_ITERS == int(share * cfg.SOLVER.MAX_ITER)
+
+
+def test_a_larger_whole_image_is_all_that_differs():
+    cfg, base = load(STUDY / "budget" / "lc_loss_128.yaml"), load(STUDY / "boxes" / "lc_loss.yaml")
+    changed = {key for key, value in settings(cfg).items() if settings(base)[key] != value}
+    assert changed == {"INPUT.VIEWS.SIZE", "OUTPUT_DIR"}
+    assert cfg.INPUT.VIEWS.SIZE == (64, 64, 128) and build(cfg)
 
 
 def test_roi_linear_evaluation_sees_what_the_detector_sees():
