@@ -1,4 +1,4 @@
-"""The normaliser of contrastive losses, with its gradients, by torch's kernel and in parts."""
+"""Normalisers and means of a softmax, with their gradients, by torch's kernel and in parts."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from dense_ssl.losses import log_sum_exp as module
 from dense_ssl.losses.candidates import lowest
-from dense_ssl.losses.log_sum_exp import log_sum_exp
+from dense_ssl.losses.log_sum_exp import log_sum_exp, softmax_mean
 
 G, N, K, D = 2, 7, 9, 5
 # None: torch's kernel on CPUs; 4 * G * K: parts of four rows; a large number: all at once
@@ -51,7 +51,7 @@ def test_values_and_gradients_are_those_of_the_formula(device, masked, limit):
 def test_gradcheck(limit):
     rows, candidates, usable = draw()
     leaves = rows.requires_grad_(), candidates.requires_grad_()
-    assert torch.autograd.gradcheck(lambda *x: log_sum_exp(*x, usable, None, limit), leaves)
+    assert torch.autograd.gradcheck(lambda *x: log_sum_exp(*x, usable, max_entries=limit), leaves)
 
 
 @pytest.mark.parametrize("limit", LIMITS)
@@ -59,9 +59,9 @@ def test_products_are_divided_by_lengths(limit):
     rows, candidates, _ = draw()
     lengths = torch.rand(K, dtype=torch.float64) + 0.5
     rows.requires_grad_()
-    found = log_sum_exp(rows, candidates, None, lengths, limit)
+    found = log_sum_exp(rows, candidates, lengths=lengths, max_entries=limit)
     assert torch.allclose(found, literal(rows, candidates, None, lengths), atol=1e-12)
-    check = lambda x: log_sum_exp(x, candidates, None, lengths, limit)  # noqa: E731
+    check = lambda x: log_sum_exp(x, candidates, lengths=lengths, max_entries=limit)  # noqa: E731
     assert torch.autograd.gradcheck(check, (rows,))
 
 
@@ -143,3 +143,61 @@ def test_only_the_gradients_that_are_asked_for():
     assert rows.grad is None and candidates.grad is not None
     with torch.no_grad():
         assert not log_sum_exp(rows, candidates).requires_grad
+
+
+def literal_mean(rows, candidates, values, usable, exclude_self):
+    """Row by row: the softmax over the candidates that count, times their values."""
+    means = []
+    for g in range(len(rows)):
+        kept = torch.ones(K, dtype=torch.bool) if usable is None else usable[g].cpu()
+        for i in range(N):
+            js = [j for j in range(K) if kept[j] and not (exclude_self and i == j)]
+            means.append((rows[g, i] @ candidates[g, js].T).softmax(dim=0) @ values[g, js])
+    return torch.stack(means).unflatten(0, (len(rows), N))
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("exclude_self", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("device", DEVICES)
+def test_means_and_their_gradients_are_those_of_the_formula(device, masked, exclude_self, limit):
+    rows, candidates, usable = draw(device)
+    values = draw(device, seed=1)[1].requires_grad_()
+    usable = usable if masked else None
+    expected = literal_mean(rows, candidates, values, usable, exclude_self)
+    options = {"exclude_self": exclude_self, "max_entries": limit}
+    found = softmax_mean(rows, candidates, values, usable, **options)
+    assert torch.allclose(found, expected, atol=1e-12)
+    weights = torch.randn_like(found)
+    results = [torch.autograd.grad((x * weights).sum(), values)[0] for x in (expected, found)]
+    assert torch.allclose(*results, atol=1e-12)
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_row_leaves_its_own_candidate_out(device, limit):
+    rows, candidates, usable = draw(device)
+    leaves = rows.requires_grad_(), candidates.requires_grad_()
+    options = {"exclude_self": True, "max_entries": limit}
+    found = log_sum_exp(*leaves, usable, **options)
+    for i in range(N):
+        others = usable.clone()
+        others[:, i] = False
+        expected = literal(rows[:, i : i + 1], candidates, others)[:, 0]
+        assert torch.allclose(found[:, i], expected, atol=1e-12)
+    check = lambda *x: log_sum_exp(*x, usable, **options)  # noqa: E731
+    assert torch.autograd.gradcheck(check, leaves)
+
+
+def test_means_of_nothing():
+    rows, candidates, _ = draw()
+    nothing = candidates[:, :0]
+    assert torch.equal(softmax_mean(rows, nothing, nothing), torch.zeros_like(rows))
+    assert softmax_mean(rows[:, :0], candidates, candidates).shape == (G, 0, D)
+
+
+def test_rows_and_candidates_of_a_mean_are_constants():
+    rows, candidates, _ = draw()
+    leaves = [x.clone().requires_grad_() for x in (rows, candidates, candidates)]
+    softmax_mean(*leaves).sum().backward()
+    assert leaves[0].grad is None and leaves[1].grad is None and leaves[2].grad is not None

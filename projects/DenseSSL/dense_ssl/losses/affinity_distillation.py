@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 
 from ..utils.checks import require_one_of
-from .candidates import NEGATIVES, group_points, logits_of, lowest, with_others
-from .chunks import over_chunks
+from .candidates import NEGATIVES, group_points, with_others
+from .log_sum_exp import log_sum_exp, softmax_mean
 from .precision import full_precision
 
 
@@ -77,19 +77,10 @@ def affinity_distillation(
     # a point that is alone has nothing to compare with
     weights = valid & (usable.sum(dim=1, keepdim=True) > exclude_self)
 
-    def summed(query, teacher, weights, index):
-        student = logits_of(query.transpose(0, 1), candidates, usable)  # (G, n, K)
-        target = logits_of(teacher.transpose(0, 1), teacher_candidates, usable)
-        if exclude_self:
-            own = index.expand(len(student), -1, 1)
-            student = student.scatter(2, own, lowest(student))
-            target = target.scatter(2, own, lowest(target))
-        # sum_k A' log A is linear in the student's logits, apart from their normaliser
-        matched = (query * (target.softmax(dim=2) @ candidates).transpose(0, 1)).sum(dim=2)
-        return ((student.logsumexp(dim=2).T - matched) * weights).sum()
-
-    rows = (query / student_temperature, teacher / teacher_temperature, weights.to(query))
-    rows = [x.transpose(0, 1) for x in rows]  # (n, G, ...)
-    index = torch.arange(len(rows[0]), device=query.device)[:, None]
-    total = over_chunks(summed, (*rows, index), usable.numel(), max_entries)
-    return total / valid.sum().clamp(min=1)
+    query, teacher = query / student_temperature, teacher / teacher_temperature
+    options = {"exclude_self": exclude_self, "max_entries": max_entries}
+    # sum_k A' log A is linear in the student's logits, apart from their normaliser
+    total = log_sum_exp(query, candidates, usable, **options)  # (G, n)
+    target = softmax_mean(teacher, teacher_candidates, candidates, usable, **options)  # (G, n, D)
+    terms = (total - (query * target).sum(dim=2)) * weights
+    return terms.sum() / valid.sum().clamp(min=1)

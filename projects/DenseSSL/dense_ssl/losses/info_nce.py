@@ -44,9 +44,8 @@ def info_nce(query, positive, negatives, temperature, weights=None, max_entries=
         negatives, lengths = negatives / lengths[:, None], None
     query = query / temperature
     first = (query * positive).sum(dim=1)  # (N,)
-    others = log_sum_exp(query[None], negatives[None], lengths=lengths, max_entries=max_entries)[
-        0
-    ]  # (N,)
+    options = {"lengths": lengths, "max_entries": max_entries}
+    others = log_sum_exp(query[None], negatives[None], **options)[0]  # (N,)
     total = (torch.logaddexp(first, others) - first) @ weights
     return total / weights.sum().clamp(min=1e-12)
 

@@ -1,19 +1,22 @@
-"""The normaliser of contrastive losses: log sum exp of the products of rows with candidates.
+"""Softmax over the products of rows with candidates: its normaliser, and means weighted by it.
 
-Shapes: G groups, n rows of a group, K candidates of a group, D channels.
+The matrix of products is never kept. Shapes: G groups, n rows of a group, K candidates of a group,
+D channels.
 """
 
 import torch
 from torch.autograd.function import once_differentiable
 
-from .candidates import left_out, logits_of
+from .candidates import left_out, logits_of, lowest
 from .chunks import rows_of_part
 
 # Not public, so it may be gone in another version; basic operations do the same.
 _KERNEL = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 
 
-def log_sum_exp(rows, candidates, usable=None, lengths=None, max_entries=None):
+def log_sum_exp(
+    rows, candidates, usable=None, *, lengths=None, exclude_self=False, max_entries=None
+):
     r"""Return :math:`\log \sum_j \exp(r_i \cdot c_j)` for every row.
 
     The gradient of a row is the mean of the candidates, weighted by their softmax. It is computed
@@ -26,6 +29,7 @@ def log_sum_exp(rows, candidates, usable=None, lengths=None, max_entries=None):
             a large negative output.
         lengths: (K,), by which the products with the candidates are divided; None: 1. The
             candidates must be constants then.
+        exclude_self: leave candidate i out of the sum of row i.
         max_entries: largest number of products that are held at once; None:
             :func:`~.chunks.largest_part`, or, on a CPU, torch's own blocks.
 
@@ -34,20 +38,32 @@ def log_sum_exp(rows, candidates, usable=None, lengths=None, max_entries=None):
     """
     if not candidates.shape[1]:
         return rows.sum(dim=2) * 0 - torch.inf
-    return _LogSumExp.apply(rows, candidates, usable, lengths, max_entries)
+    return _LogSumExp.apply(rows, candidates, usable, lengths, exclude_self, max_entries)
+
+
+def softmax_mean(rows, candidates, values, usable=None, *, exclude_self=False, max_entries=None):
+    r"""Return the mean of ``values``, (G, K, D), weighted by the softmax over a row's candidates.
+
+    Arguments as of :func:`log_sum_exp`. Rows and candidates are constants: gradients reach the
+    values alone.
+
+    Returns:
+        (G, n, D); zeros without candidates.
+    """
+    if not candidates.shape[1]:
+        return torch.zeros_like(rows)
+    return _SoftmaxMean.apply(rows, candidates, values, usable, exclude_self, max_entries)
 
 
 class _LogSumExp(torch.autograd.Function):
     """See :func:`log_sum_exp`."""
 
     @staticmethod
-    def forward(ctx, rows, candidates, usable, lengths, max_entries):
-        ctx.max_entries = max_entries
+    def forward(ctx, rows, candidates, usable, lengths, exclude_self, max_entries):
+        ctx.options = exclude_self, max_entries
         needs_rows, needs_candidates = ctx.needs_input_grad[:2]
-        if lengths is None and max_entries is None and _suits_kernel(rows):
-            sums, means = _in_blocks(rows, candidates, usable)
-        else:
-            sums, means = _in_parts(rows, candidates, usable, lengths, max_entries, needs_rows)
+        values = candidates if needs_rows else None
+        sums, means = _softmax(rows, candidates, values, usable, lengths, *ctx.options)
         if needs_candidates:
             assert lengths is None, "candidates that are divided by lengths have no gradient"
             ctx.save_for_backward(means, rows, candidates, usable, sums)
@@ -59,53 +75,83 @@ class _LogSumExp(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient):
         means, *saved = ctx.saved_tensors
+        gradient = gradient[:, :, None]
         # somebody may call backward() within autocast
         with torch.autocast(gradient.device.type, enabled=False):
-            of_rows = gradient[:, :, None] * means if ctx.needs_input_grad[0] else None
-            of_candidates = _of_candidates(gradient, ctx.max_entries, *saved) if saved else None
-        return of_rows, of_candidates, None, None, None
+            of_rows = gradient * means if ctx.needs_input_grad[0] else None
+            of_candidates = _summed(gradient * saved[0], *saved, *ctx.options) if saved else None
+        return of_rows, of_candidates, None, None, None, None
 
 
-def _suits_kernel(rows):
-    # it divides by the number of rows
-    return _KERNEL is not None and rows.is_cpu and rows.numel() > 0
+class _SoftmaxMean(torch.autograd.Function):
+    """See :func:`softmax_mean`."""
+
+    @staticmethod
+    def forward(ctx, rows, candidates, values, usable, exclude_self, max_entries):
+        ctx.options = exclude_self, max_entries
+        sums, means = _softmax(rows, candidates, values, usable, None, *ctx.options)
+        ctx.save_for_backward(rows, candidates, usable, sums)
+        return means
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        with torch.autocast(gradient.device.type, enabled=False):
+            of_values = _summed(gradient, *ctx.saved_tensors, *ctx.options)
+        return None, None, of_values, None, None, None
 
 
-def _in_blocks(rows, candidates, usable):
-    """Return (sums (G, n), softmax means (G, n, D)) by torch's attention for CPUs.
+def _softmax(rows, candidates, values, usable, lengths, exclude_self, max_entries):
+    """Return (log sum exp (G, n), softmax means of values (G, n, D), or None without values)."""
+    plain = lengths is None and not exclude_self and max_entries is None
+    # the kernel divides by the number of rows
+    if plain and _KERNEL is not None and rows.is_cpu and rows.numel():
+        return _in_blocks(rows, candidates, candidates if values is None else values, usable)
+    return _in_parts(rows, candidates, values, usable, lengths, exclude_self, max_entries)
 
-    Attention whose values are its keys is that mean, and its kernel keeps the sums for its own
-    backward pass.
-    """
+
+def _in_blocks(rows, candidates, values, usable):
+    """The same by torch's attention for CPUs, which keeps the sums for its own backward pass."""
     mask = None if usable is None else left_out(usable, rows)[:, None, None]  # (G, 1, 1, K)
-    rows, candidates = (x[:, None].contiguous() for x in (rows, candidates))
-    means, sums = _KERNEL(rows, candidates, candidates, attn_mask=mask, scale=1.0)
+    heads = [x[:, None].contiguous() for x in (rows, candidates, values)]  # (G, 1, ., D)
+    means, sums = _KERNEL(*heads, attn_mask=mask, scale=1.0)
     return sums[:, 0], means[:, 0]
 
 
-def _in_parts(rows, candidates, usable, lengths, max_entries, needs_means):
-    """The same with torch's basic operations, a part of the rows at a time; means may be None."""
+def _in_parts(rows, candidates, values, usable, lengths, exclude_self, max_entries):
+    """The same with torch's basic operations, a part of the rows at a time."""
     sums, means = [], []
-    for part in rows.split(_size_of_parts(candidates, max_entries), dim=1):
-        logits = logits_of(part, candidates, usable)  # (G, m, K)
+    size = _size_of_parts(candidates, max_entries)
+    for i, part in enumerate(rows.split(size, dim=1)):
+        logits = _logits(part, candidates, usable, i * size if exclude_self else None)
         logits = logits if lengths is None else logits.div_(lengths)
         largest = logits.amax(dim=2, keepdim=True)
         weights = logits.sub_(largest).exp_()
         total = weights.sum(dim=2, keepdim=True)
         sums.append((total.log() + largest).squeeze(2))
-        if needs_means:
+        if values is not None:
             weights = weights if lengths is None else weights.div_(lengths)
-            means.append((weights @ candidates).div_(total))
-    return torch.cat(sums, dim=1), torch.cat(means, dim=1) if needs_means else None
+            means.append((weights @ values).div_(total))
+    return torch.cat(sums, dim=1), torch.cat(means, dim=1) if means else None
 
 
-def _of_candidates(gradient, max_entries, rows, candidates, usable, sums):
-    """Return (G, K, D): each candidate's softmax-weighted sum of the rows times their gradients."""
+def _summed(weights, rows, candidates, usable, sums, exclude_self, max_entries):
+    """Return (G, K, D): for each candidate the sum of weights (G, n, D) times its softmax."""
     found, size = torch.zeros_like(candidates), _size_of_parts(candidates, max_entries)
-    for part, total, weight in zip(*(x.split(size, dim=1) for x in (rows, sums, gradient))):
-        softmax = logits_of(part, candidates, usable).sub_(total[:, :, None]).exp_()
-        found.baddbmm_(softmax.transpose(1, 2), part * weight[:, :, None])
+    parts = zip(*(x.split(size, dim=1) for x in (rows, sums, weights)))
+    for i, (part, total, weight) in enumerate(parts):
+        logits = _logits(part, candidates, usable, i * size if exclude_self else None)
+        softmax = logits.sub_(total[:, :, None]).exp_()
+        found.baddbmm_(softmax.transpose(1, 2), weight)
     return found
+
+
+def _logits(part, candidates, usable, first_own):
+    """Return (G, m, K); row i leaves candidate ``first_own + i`` out, unless that is None."""
+    logits = logits_of(part, candidates, usable)
+    if first_own is not None:
+        logits[:, :, first_own:].diagonal(dim1=1, dim2=2).fill_(lowest(logits))
+    return logits
 
 
 def _size_of_parts(candidates, max_entries):
