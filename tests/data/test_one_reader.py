@@ -151,6 +151,7 @@ def test_floats(values, right):
 
 @pytest.mark.parametrize("values, reason", [
     ([0.0, float("nan")], "NaN"), ([0.0, float("inf")], "infinite"), ([-0.5, 1.0], "-0.5 to 1"),
+    ([0.0, 65535.75], "to 65535.8, which is neither 0 to 1 nor 0 to 65535; rescale"),
     ([0.0, 70000.0], "to 70000, which is neither 0 to 1 nor 0 to 65535; rescale"),
 ])  # fmt: skip
 def test_floats_without_a_known_range_are_refused_by_both_stages(tmp_path, values, reason):

@@ -137,3 +137,32 @@ def stops_at(scenes, output):
 
 def test_two_processes_stop_together(process_pool, scenes, tmp_path):
     assert process_pool.run(stops_at, scenes, tmp_path / "two") == [(3, 3.0, 2)] * 2
+
+
+class FailsAtLast(Scored):
+    """Its last step fails."""
+
+    def run_step(self):
+        super().run_step()
+        if self.iter + 1 == self.max_iter:
+            raise OSError("No space left on device")
+
+
+def test_a_last_step_that_fails_is_not_evaluated(config, monkeypatch):
+    trainers = []
+    kind = type("Failing", (FailsAtLast,), {"scores": (1.0, 2.0)})
+    monkeypatch.setattr("helpers.Trainer", kind)
+    monkeypatch.setattr(kind, "__init__", lambda self, cfg: trainers.append(self)
+                        or super(kind, self).__init__(cfg))  # fmt: skip
+    with pytest.raises(OSError, match="No space left"):
+        train(config("SOLVER.MAX_ITER", 2, "TEST.EVAL_PERIOD", 0))
+    assert not hasattr(trainers[0], "evaluations")
+
+
+def test_a_run_within_an_except_block_is_evaluated(config, monkeypatch):
+    """Such as a second try after an error: that error is not this run's."""
+    try:
+        raise RuntimeError("out of memory")
+    except RuntimeError:
+        cfg = config("SOLVER.MAX_ITER", 1, "TEST.EVAL_PERIOD", 0)
+        assert run(cfg, (1.0,), monkeypatch=monkeypatch).evaluations == 1

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from detectron2.engine import TrainerBase
+from detectron2.engine import HookBase, TrainerBase
 
 from dense_ssl.checkpoint.background import Writer
 from dense_ssl.engine.interrupts import (
@@ -16,6 +16,7 @@ from dense_ssl.engine.interrupts import (
     Stopped,
     ctrl_c_ends,
     exit_code,
+    handlers_restored,
     passed_to_children,
 )
 
@@ -245,3 +246,16 @@ def test_two_processes_that_still_start(tmp_path, name, code, condition):
     _, errors = parent.communicate(timeout=60)
     assert parent.returncode == code, errors
     assert "Traceback" not in errors
+
+
+class Fails(HookBase):
+    def after_train(self):
+        raise OSError("No space left on device")
+
+
+def test_handlers_are_restored_where_a_hook_before_it_fails():
+    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    before = [signal.getsignal(x) for x in numbers]
+    with pytest.raises(OSError, match="No space left"), handlers_restored():
+        Counter([Fails(), StopOnSignal(Checkpoints())], -1, 0).train(0, 2)
+    assert [signal.getsignal(x) for x in numbers] == before

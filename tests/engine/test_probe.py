@@ -260,3 +260,20 @@ def test_two_processes_share_the_images(data, image_folder, tmp_path, process_po
     options = ["MODEL.RESNETS.NORM", "BN", "MODEL.SSL.HEAD_NORM", "BN", "SOLVER.MAX_ITER", 2]
     alone = run_probed(image_folder, tmp_path / "one", data, options)
     assert alone[0][0] == pytest.approx(watched[0][0], abs=1e-3)
+
+
+def test_a_run_resumed_before_the_choice_knows_how_long_a_probe_takes(config, monkeypatch):
+    monkeypatch.setattr(module, "LOG_PERIOD", 3)
+    seen = []
+    monkeypatch.setattr(module, "affordable_period", lambda *args: seen.append(args) or 2)
+    monkeypatch.setattr(module, "RegionProbe", lambda *args: Scored((1.0,) * 9))
+    cfg = checked(config("run", "TEST.PROBE.PERIOD", 0, "SOLVER.CHECKPOINT_PERIOD", 1))
+    train(cfg, kill_at=2)
+    assert not seen
+    trainer = build_trainer(cfg)
+    trainer.resume_or_load(resume=True)
+    hook, known = hook_of(trainer), []
+    known.append(hook.seconds)
+    trainer.train()
+    ((_, _, seconds, _),) = seen
+    assert 0 < known[0] == seconds

@@ -5,10 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.utils import comm
 from helpers import build_trainer, train
 
 from dense_ssl.engine import train_step
-from dense_ssl.engine.resuming import changed_keys, check_changes, check_length, digest_of
+from dense_ssl.engine.resuming import (
+    changed_keys,
+    check_changes,
+    check_length,
+    digest_of,
+    seed_of_run,
+)
 
 
 def resumed(cfg):
@@ -164,3 +171,23 @@ def test_old_checkpoints_are_deleted(pretrain_config):
     names = sorted(x.name for x in Path(trainer.cfg.OUTPUT_DIR).glob("model_*.pth"))
     assert names == ["model_0000001.pth", "model_0000003.pth", "model_0000004.pth",
                      "model_final.pth"]  # fmt: skip
+
+
+def test_processes_that_see_different_folders_are_named(pretrain_config, monkeypatch):
+    cfg = pretrain_config("BYOL")
+    train(cfg)
+    trainer = build_trainer(cfg)
+    monkeypatch.setattr(comm, "all_gather", lambda x: [x, not x])
+    with pytest.raises(ValueError, match="1 of 2 processes see a checkpoint.*OUTPUT_DIR"):
+        trainer.resume_or_load(resume=True)
+
+
+def test_a_drawn_seed_is_that_of_the_checkpoint(pretrain_config):
+    cfg = pretrain_config("BYOL")
+    train(cfg)
+    folder = Path(cfg.OUTPUT_DIR)
+    assert not (folder / "config.yaml").exists() and seed_of_run(cfg) == cfg.SEED
+    (folder / "config.yaml").write_text("SEED: 17")
+    assert seed_of_run(cfg) == 17
+    cfg.OUTPUT_DIR = str(folder / "nothing")
+    assert seed_of_run(cfg) == -1

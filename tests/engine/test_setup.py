@@ -1,21 +1,28 @@
 """What setup makes of a config on this machine, and how processes are started."""
 
 import argparse
+import logging
 import os
+import shutil
 import sys
 import types
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
 import yaml
+from dataset_files import make_coco
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils import comm
 from helpers import CONFIGS, base_config, tiny_config
 
 from dense_ssl.config import default_config, load_config, read_config
 from dense_ssl.config.values import check_values
 from dense_ssl.engine import train_step
+from dense_ssl.engine.console import setup_console
 from dense_ssl.engine.launch import _started_by_others
+from dense_ssl.engine.run import _own_log
 from dense_ssl.engine.setup import (
     check_finetuning,
     check_pretraining,
@@ -197,7 +204,7 @@ def test_a_detectors_epochs_are_those_of_its_labelled_images(scenes, tmp_path):
 def test_processes_on_cpus_share_the_cores(monkeypatch):
     threads = []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
-    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    monkeypatch.setattr(SETUP, "available_cores", lambda: 12)
     monkeypatch.setattr(comm, "get_local_size", lambda: 4)
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     resolve_device(base_config("MODEL.DEVICE", "cpu"), Log())
@@ -392,3 +399,62 @@ def test_a_batch_of_nothing_is_named_before_the_schedule_divides_by_it(image_fol
     with pytest.raises(ValueError, match=f"{key} is 0; it must be 1 or more"):
         setup(arguments("mini/pretrain/byol_R_18.yaml", "DATASETS.TRAIN",
                         (f"folder:{image_folder}",), "OUTPUT_DIR", tmp_path, key, 0))  # fmt: skip
+
+
+@pytest.fixture
+def mini_detector(tmp_path):
+    """A function of eval_only that sets up a detector in a folder of the test."""
+
+    def run(eval_only, *options):
+        entry = make_coco(tmp_path)
+        args = arguments(
+            "mini/finetune/COCO-Detection/faster_rcnn_R_18_FPN.yaml", "DATASETS.TRAIN", (entry,),
+            "DATASETS.TEST", (entry,), "OUTPUT_DIR", tmp_path / "output", "SEED", -1, *options,
+        )  # fmt: skip
+        args.eval_only = eval_only
+        return setup(args)
+
+    return run
+
+
+@pytest.mark.usefixtures("restore_process", "restore_catalogs")
+def test_an_evaluation_leaves_the_config_of_the_run_alone(mini_detector, tmp_path, caplog):
+    cfg = mini_detector(False)
+    file = tmp_path / "output/config.yaml"
+    text = file.read_text()
+    assert f"SEED: {cfg.SEED}" in text
+    mini_detector(True, "MODEL.WEIGHTS", "model_final.pth")
+    assert file.read_text() == text
+    file.unlink()  # that of a detector that was trained elsewhere is written
+    mini_detector(True, "MODEL.WEIGHTS", "model_final.pth")
+    assert "WEIGHTS: model_final.pth" in file.read_text()
+
+
+@pytest.mark.usefixtures("restore_process", "restore_catalogs")
+def test_a_second_run_reads_the_labels_that_have_changed(mini_detector, monkeypatch, tmp_path):
+    cfg = mini_detector(False)
+    (entry,) = cfg.DATASETS.TRAIN
+    assert MetadataCatalog.get(entry).thing_classes == ["cat", "dog"]
+    assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == 2 == len(DatasetCatalog.get(entry))
+    box = {"image_id": 1, "bbox": [1, 2, 10, 8], "area": 80, "iscrowd": 0}
+    changed = {
+        "categories": [{"id": i, "name": x} for i, x in enumerate(("owl", "rook", "wren"), 1)],
+        "annotations": [{**box, "id": i, "category_id": i} for i in (1, 2, 3)],
+    }
+    monkeypatch.setattr("test_setup.make_coco", partial(make_coco, **changed))
+    cfg = mini_detector(False)
+    assert cfg.DATASETS.TRAIN == (entry,) and cfg.MODEL.ROI_HEADS.NUM_CLASSES == 3
+    assert MetadataCatalog.get(entry).thing_classes == ["owl", "rook", "wren"]
+    assert sum(len(x["annotations"]) for x in DatasetCatalog.get(entry)) == 3
+
+
+def test_a_run_in_a_folder_that_was_deleted_has_a_log(tmp_path):
+    folder = tmp_path / "output"
+    for text in ("first", "second"):
+        shutil.rmtree(folder, ignore_errors=True)
+        with _own_log():
+            setup_console(str(folder))
+            logging.getLogger("dense_ssl").warning(text)
+            streams = [getattr(x, "stream", None) for x in logging.getLogger("dense_ssl").handlers]
+        assert (folder / "log.txt").read_text().endswith(f"{text}\n")
+        assert {x.closed for x in streams if "log.txt" in str(getattr(x, "name", ""))} == {True}

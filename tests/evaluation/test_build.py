@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import tempfile
 
 import numpy as np
 import pytest
@@ -220,6 +221,14 @@ def test_voc_names_may_hold_slashes_and_spaces(tmp_path):
     name = resolve_dataset(f"voc:{make_voc(tmp_path, objects)}:train")
     results = score(evaluator_of(tmp_path, name), perfect(name))
     assert results["bbox"]["AP-red cell/old"] == results["bbox"]["AP"] == 100
+
+
+def test_voc_folders_may_have_braces(tmp_path, monkeypatch):
+    folder = tmp_path / "{run}_{}"
+    (folder / "tmp").mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "tmp"))
+    name = resolve_dataset(f"voc:{make_voc(folder, {'1': [('cat', EASY, 2, 2, 20, 20)]})}:train")
+    assert score(evaluator_of(folder, name), perfect(name))["bbox"]["AP"] == 100
 
 
 @pytest.mark.parametrize("word", ["false", "False", "no", "0", " 0 ", ""])

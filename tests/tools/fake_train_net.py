@@ -16,7 +16,7 @@ from pathlib import Path
 
 arguments = sys.argv[1:]
 assert arguments[0] == "--config-file" and "--resume" in arguments
-assert not {"LOCAL_RANK", "MASTER_ADDR"} & set(os.environ)
+assert not [x for x in os.environ if x.startswith(("LOCAL_RANK", "MASTER_ADDR", "SLURM_"))]
 options = arguments[arguments.index("--resume") + 1 :]
 assert options[:2] == ["--dist-url", "auto"]
 options = dict(zip(options[::2], options[1::2]))

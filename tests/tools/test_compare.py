@@ -69,9 +69,19 @@ def test_files_hold_the_same_table(finished):
 def test_a_comparison_can_grow(run, tmp_path, monkeypatch):
     """Also under torchrun, and with other settings that do not change the results."""
     monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("SLURM_PROCID", "1")
     run("--backbones", "random", seeds=(1,))
     names = ("--backbones", "random", backbone(tmp_path, "good", "12"))
-    options = ["DATALOADER.NUM_WORKERS", "3", "SOLVER.CHECKPOINT_PERIOD", "77"]
+    options = [
+        "DATALOADER.NUM_WORKERS",
+        "3",
+        "SOLVER.CHECKPOINT_PERIOD",
+        "77",
+        "SOLVER.KEEP_CHECKPOINTS",
+        "1",
+        "LOG.REPORT",
+        "False",
+    ]
     assert run(*names, options=options)[0] == 0
     assert set(starts(tmp_path).values()) == {1} and len(starts(tmp_path)) == 4
 

@@ -12,6 +12,7 @@ from helpers import recorded_log
 from PIL import ExifTags, Image
 
 from dense_ssl.data.finetune.label_space import resolve_labels
+from dense_ssl.data.finetune.region_mapper import boxes_of, counted
 from dense_ssl.data.sources.entries import resolve_dataset
 
 ROOT = os.environ.get("DETECTRON2_DATASETS", "")
@@ -178,3 +179,20 @@ def test_voc_without_sizes_takes_that_of_the_turned_photo(tmp_path):
     (item,) = DatasetCatalog.get(resolve_dataset(f"voc:{root}:train"))
     assert (item["width"], item["height"]) == (40, 30)
     check_image_size(item, read_image(item["file_name"], "RGB"))
+
+
+def test_objects_marked_difficult_do_not_count(tmp_path):
+    """SCRL's protocol and the probes leave them out; detectors learn them, as detectron2's do."""
+    root = make_voc(
+        tmp_path,
+        {
+            "1": [
+                ("cat", "<difficult>1</difficult>", 1, 2, 30, 20),
+                ("dog", "<difficult>0</difficult>", 5, 5, 9, 9),
+            ]
+        },
+    )
+    (item,) = DatasetCatalog.get(resolve_dataset(f"voc:{root}:train"))
+    assert len(item["annotations"]) == 2
+    assert [CLASS_NAMES[x["category_id"]] for x in counted(item)] == ["dog"]
+    assert boxes_of(item) == [[4, 4, 9, 9]]

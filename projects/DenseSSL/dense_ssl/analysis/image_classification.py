@@ -47,7 +47,7 @@ class ImageClassification(BackboneAnalysis):
         options = self.options
         train = job.samples(options.images, self.needs)
         self.classes, self.seed = class_names(train.metadata), job.seed
-        test = self._test_samples(train) if self.has_test else None
+        test = self._test_samples() if self.has_test else None
         results = {}
         for name, maps in job.backbones(train, self.size):
             levels = choose_levels(maps, options.levels)
@@ -62,7 +62,7 @@ class ImageClassification(BackboneAnalysis):
                 del sets  # before their files
         return results, {"": draw_scores(results, self.panels)}
 
-    def _test_samples(self, train):
+    def _test_samples(self):
         if not self.options.test:
             raise ValueError("give the test images by --test ENTRY.")
         test = Samples(self.options.test, self.options.images, self.seed, self.needs, "--test")

@@ -166,7 +166,7 @@ def random_backbone(cfg, seed):
     key = norm_key(cfg)
     if key and value_of(cfg, key) == "FrozenBN":
         cfg.merge_from_list([key, "BN"])
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU
         torch.manual_seed(seed)
         backbone = build_backbone(cfg)
     if cfg.MODEL.RESNETS.ZERO_INIT_RESIDUAL:

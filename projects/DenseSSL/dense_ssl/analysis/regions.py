@@ -39,6 +39,8 @@ class Regions(BackboneAnalysis):
         options = self.options
         if not options.test:
             raise ValueError("give the test images by --test ENTRY.")
+        if options.side % options.cell:
+            raise ValueError(f"--cell {options.cell} does not divide --side {options.side}.")
         samples = job.samples(options.images, self.needs)
         levels = tuple(x.strip() for x in options.levels.split(",") if x.strip())
         node = probe_defaults(

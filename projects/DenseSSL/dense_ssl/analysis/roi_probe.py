@@ -22,7 +22,12 @@ from ..config.probe import probe_defaults
 from ..data.finetune.region_mapper import boxes_of, counted
 from ..data.image_io import read_image
 from ..data.sources.label_maps import LabelReader
-from ..modeling.backbones import extract_features, feature_shapes, require_feature
+from ..modeling.backbones import (
+    extract_features,
+    feature_shapes,
+    pixel_values,
+    require_feature,
+)
 from ..modeling.geometry.boxes import pool_boxes
 from ..utils.progress import progress
 from .classifiers import class_accuracy, logistic_regression, neighbour_scores, standardise
@@ -56,8 +61,8 @@ class BoxFeatures(nn.Module):
         self.side = side
         self.cells = side // shape.stride
         self.input_format = input_format
-        self.register_buffer("mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+        self.register_buffer("mean", pixel_values(pixel_mean), False)
+        self.register_buffer("std", pixel_values(pixel_std), False)
 
     def forward(self, dataset_dict):
         """Return the features (K, C) of the boxes of one image, a dict of detectron2."""

@@ -36,7 +36,7 @@ def to_8_bits(values):
     low, high = values.min(), values.max()
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError("some values are NaN or infinite; give every pixel a value")
-    if low < 0 or high >= 2 ** DEPTHS[-1]:
+    if low < 0 or high > 2 ** DEPTHS[-1] - 1:
         raise ValueError(
             f"its values go from {low:g} to {high:g}, which is neither 0 to 1 nor 0 to 65535; "
             "rescale them to 8 or 16 bits"

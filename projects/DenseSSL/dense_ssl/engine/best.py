@@ -8,8 +8,6 @@ from detectron2.engine import hooks
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 
-from .interrupts import Stopped
-
 logger = logging.getLogger(__name__)
 
 
@@ -90,6 +88,7 @@ class EvaluateAndChoose(KeepsBest, hooks.EvalHook):
         self.patience = patience
         self.evaluated = 0  # iterations that were done at the last evaluation
         self._stopped = False
+        self._outer = None
 
     def _keep_results(self):
         self._checkpointer.writer.wait()  # the loader forks, best with no other thread at work
@@ -97,6 +96,7 @@ class EvaluateAndChoose(KeepsBest, hooks.EvalHook):
         return self._results
 
     def before_train(self):
+        self._outer = sys.exc_info()[1]  # that of a caller which trains in an except block
         start = self.trainer.start_iter
         missed = self._period > 0 and start % self._period == 0 and self.evaluated < start
         if self.metric and missed and start < self.trainer.max_iter:
@@ -118,8 +118,10 @@ class EvaluateAndChoose(KeepsBest, hooks.EvalHook):
             raise EarlyStop
 
     def after_train(self):
-        if not self._stopped and not isinstance(sys.exc_info()[1], Stopped):
+        # an error, or a signal, is no end to evaluate
+        if not self._stopped and sys.exc_info()[1] is self._outer:
             super().after_train()
+        self._outer = None
         self._evaluate = None  # it refers to the trainer
 
     def _do_eval(self):

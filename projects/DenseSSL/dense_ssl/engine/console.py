@@ -58,8 +58,13 @@ def setup_console(output_dir):
             handler.setFormatter(_ConsoleFormatter("[%(asctime)s]", datefmt="%H:%M:%S"))
 
 
-def announce(cfg, config_file):
-    """Log one line on the environment and one on the config."""
+def announce(cfg, config_file, is_kept=False):
+    """Log one line on the environment and one on the config.
+
+    Args:
+        cfg: config. config_file: path of the yaml, or "".
+        is_kept: config.yaml is that of another run, whose detector is evaluated.
+    """
     log = f"; details in {os.path.join(cfg.OUTPUT_DIR, 'log.txt')}" if cfg.OUTPUT_DIR else ""
     logger.info(
         "torch %s, detectron2 %s, Python %s on %s%s",
@@ -69,7 +74,8 @@ def announce(cfg, config_file):
     if cfg.OUTPUT_DIR:
         logger.info(
             "Config: %s and the command line; all values in %s",
-            config_file or "defaults", os.path.join(cfg.OUTPUT_DIR, "config.yaml"),
+            config_file or "defaults",
+            os.path.join(cfg.OUTPUT_DIR, "log.txt" if is_kept else "config.yaml"),
         )  # fmt: skip
 
 

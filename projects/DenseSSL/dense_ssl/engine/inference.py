@@ -13,7 +13,7 @@ from ..data.finetune.images import ResizeShortestEdge
 from ..data.finetune.labels import training_labels
 from ..data.image_io import read_image
 from ..data.sources.entries import resolve_dataset
-from ..modeling.backbones import extract_features
+from ..modeling.backbones import extract_features, pixel_values
 
 
 class FeatureMaps(nn.Module):
@@ -29,7 +29,7 @@ class FeatureMaps(nn.Module):
         self.backbone, self.cfg = backbone, cfg
         for name in ("mean", "std"):
             value = cfg.MODEL[f"PIXEL_{name.upper()}"]
-            self.register_buffer(name, torch.tensor(value).view(3, 1, 1), False)
+            self.register_buffer(name, pixel_values(value), False)
         self.eval().to(cfg.MODEL.DEVICE)
 
     @torch.no_grad()

@@ -157,6 +157,23 @@ def ctrl_c_ends():
 
 
 @contextlib.contextmanager
+def handlers_restored():
+    """Restore the handlers of signals at the end of a run, however it ends.
+
+    :class:`StopOnSignal` does so too; but if a hook before it fails, its turn never comes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {x: signal.getsignal(x) for x in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+@contextlib.contextmanager
 def passed_to_children(is_finished):
     """Within it this process passes signals on to those that it started, and waits for them.
 

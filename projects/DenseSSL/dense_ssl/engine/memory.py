@@ -58,15 +58,15 @@ def estimate_memory(model, batch, images, optimizer="SGD", precision=None):
     copies = 1 + _OPTIMIZER_STATES[optimizer]
     fixed = sum(x.nbytes for x in (*model.parameters(), *model.buffers()))
     fixed += copies * sum(x.nbytes for x in trained)
-    model, device = copy.deepcopy(model), next(model.parameters()).device.type
+    model, device = copy.deepcopy(model), next(model.parameters()).device
     kept = _Kept(model)
     for block in filter(is_checkpointed, model.modules()):  # autograd's hooks do not see these
         block.register_forward_pre_hook(kept.add_inputs)
     with (
-        torch.random.fork_rng(),
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         EventStorage(),
         _ShapesOnly(),
-        torch.autocast(device, precision, enabled=precision is not None),
+        torch.autocast(device.type, precision, enabled=precision is not None),
         torch.autograd.graph.saved_tensors_hooks(kept.add, lambda x: x),
     ):
         losses = model(batch)

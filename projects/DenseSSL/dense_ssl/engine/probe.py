@@ -69,7 +69,7 @@ class OnlineProbe(KeepsBest, HookBase):
     It comes before the checkpointer, so that a checkpoint knows the probe of its iteration.
     """
 
-    kept = (*KeepsBest.kept, "start", "chosen_period", "settings")
+    kept = (*KeepsBest.kept, "start", "chosen_period", "settings", "seconds")
 
     def __init__(self, cfg, model, checkpointer):
         """
@@ -87,7 +87,7 @@ class OnlineProbe(KeepsBest, HookBase):
         self.chosen_period = 0
         self._input_format = cfg.INPUT.FORMAT
         self._clock = _Clock()
-        self._has_warned = False
+        self.seconds = 0.0  # of the last probe, if need be of the run before it was resumed
 
     @property
     def period(self):
@@ -104,7 +104,7 @@ class OnlineProbe(KeepsBest, HookBase):
             self.start = results.get("linear")
             if results:
                 logger.info("Probe before the first step: linear %.1f, knn %.1f (%.1f s)",
-                            results["linear"], results["knn"], self._clock.last)  # fmt: skip
+                            results["linear"], results["knn"], self.seconds)  # fmt: skip
 
     def after_step(self):
         self._clock.count_step()
@@ -141,9 +141,9 @@ class OnlineProbe(KeepsBest, HookBase):
         """Probe and log; return the results in the main process, {} elsewhere."""
         with self._clock:
             results = self.probe(self.model.backbone)
-        self._clock.last = self._clock.seconds
+        self.seconds = self._clock.seconds
         if results:
-            values = {**results, "seconds": self._clock.last, "share": self._clock.share()}
+            values = {**results, "seconds": self.seconds, "share": self._clock.share()}
             for name, value in values.items():
                 get_event_storage().put_scalar(f"probe/{name}", value, smoothing_hint=False)
             report_now()
@@ -155,19 +155,19 @@ class OnlineProbe(KeepsBest, HookBase):
         The times are those of the main process. A resumed run keeps what was chosen.
         """
         clock, steps = self._clock, self.trainer.max_iter
-        times = steps, clock.step_seconds, clock.last
+        times = steps, clock.step_seconds, self.seconds
         affordable = comm.all_gather(affordable_period(*times, self.node.SHARE))[0]
         if not self.period:
             self.chosen_period = affordable
             logger.info(
                 "Probe every %d iterations (TEST.PROBE.PERIOD 0): %.2g s each, %.2g s per step",
-                affordable, clock.last, clock.step_seconds
+                affordable, self.seconds, clock.step_seconds
             )  # fmt: skip
         share = expected_share(*times, self.period)
         if share > self.node.SHARE and comm.is_main_process():
             period = f"TEST.PROBE.PERIOD {affordable}, or " if affordable > self.period else ""
             logger.warning(
-                f"Probes will take {100 * share:.0f} % of the time, {clock.last:.1f} s each "
+                f"Probes will take {100 * share:.0f} % of the time, {self.seconds:.1f} s each "
                 f"(TEST.PROBE.SHARE is {100 * self.node.SHARE:g} %). Set {period}a smaller "
                 "TEST.PROBE.IMAGES or SIDE."
             )
@@ -201,12 +201,12 @@ class _Clock:
     """Measures the steps and, as a context, the probes of this process.
 
     Attributes:
-        seconds: in the context, the last time. last: those of the last probe, 0 before.
+        seconds: in the context, the last time.
         steps: that are done.
     """
 
     def __init__(self):
-        self.last, self.seconds, self.steps = 0.0, 0.0, 0
+        self.seconds, self.steps = 0.0, 0
         self._begin = self._entered = time.perf_counter()
         self._probes = 0.0
         self._first = None  # end of the first step, which takes longer, and the probes until then

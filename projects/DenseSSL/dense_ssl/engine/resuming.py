@@ -10,8 +10,11 @@ import logging
 import os
 
 import yaml
+from detectron2.utils.file_io import PathManager
 
-from ..config.flat import flatten
+from ..checkpoint.formats import read_checkpoint
+from ..checkpoint.recovery import last_intact
+from ..config.flat import FREE_KEYS, flatten, is_among
 from ..config.lengths import EPOCH_KEYS
 
 logger = logging.getLogger(__name__)
@@ -25,14 +28,11 @@ _REFUSED = {
     "SOLVER.OPTIMIZER": "the checkpoint has the state of the other optimizer",
     "SEED": "the order of the images follows from it",
 }
-# Where a run stands, what it shows, and how fast it is: nothing that it learns.
+# Of no consequence for a run that goes on.
 _SILENT = (
-    "CUDNN_BENCHMARK", "DATALOADER.NUM_WORKERS", "DATALOADER.PREFETCH_FACTOR", "DATASETS.TEST",
-    "GUARDS", "LOG", "MODEL.CHECK_WEIGHTS", "MODEL.DEVICE", "MODEL.TRUST_WEIGHTS", "MODEL.WEIGHTS",
+    *FREE_KEYS, "DATASETS.TEST", "MODEL.CHECK_WEIGHTS", "MODEL.WEIGHTS",
     "DATASETS.TRAIN",  # its images are compared instead
-    "OUTPUT_DIR", "SOLVER.CHECKPOINT_IN_BACKGROUND", "SOLVER.CHECKPOINT_PERIOD",
-    "SOLVER.KEEP_CHECKPOINTS", "SOLVER.KEEP_EVERY", "SOLVER.RECIPE_BATCH",
-    "SOLVER.REFERENCE_WORLD_SIZE", "TEST", "TUNE_ALLOCATOR", "VERSION", "VIS_PERIOD",
+    "SOLVER.RECIPE_BATCH", "SOLVER.REFERENCE_WORLD_SIZE", "TEST",
     *(epochs for epochs, _ in EPOCH_KEYS),  # the iterations that they give are compared
 )  # fmt: skip
 # Batch norms that differ by the number of processes alone.
@@ -69,6 +69,22 @@ def resume_run(trainer):
     check_length(trainer.start_iter, cfg, can_evaluate=not trainer.is_pretraining)
 
 
+def seed_of_run(cfg):
+    """Return the SEED of the run in OUTPUT_DIR, -1 if nothing there states it.
+
+    Args:
+        cfg: config of the run that goes on from it.
+    """
+    path, text = os.path.join(cfg.OUTPUT_DIR, "config.yaml"), ""
+    if PathManager.isfile(path):
+        with PathManager.open(path) as file:
+            text = file.read()
+    elif last_intact(cfg.OUTPUT_DIR):
+        checkpoint = read_checkpoint(last_intact(cfg.OUTPUT_DIR), cfg.MODEL.TRUST_WEIGHTS)
+        text = checkpoint.get("trainer", {}).get("config", "")
+    return (yaml.safe_load(text) or {}).get("SEED", -1)
+
+
 def changed_keys(saved, cfg):
     """Return what differs between the config of a checkpoint and that of the run that goes on.
 
@@ -83,7 +99,7 @@ def changed_keys(saved, cfg):
     return {
         key: (old.get(key), new.get(key))
         for key in sorted({*old, *new})
-        if old.get(key) != new.get(key) and not _within(key, _SILENT)
+        if old.get(key) != new.get(key) and not is_among(key, _SILENT)
     }
 
 
@@ -107,7 +123,7 @@ def check_changes(saved, cfg, path):
         return 0
     changed = changed_keys(saved, cfg)
     for key, (old, new) in changed.items():
-        reason = next((why for x, why in _REFUSED.items() if _within(key, (x,))), "")
+        reason = next((why for x, why in _REFUSED.items() if is_among(key, (x,))), "")
         if reason:
             raise ValueError(
                 f"--resume with {key} {new!r}, but {path} was trained with {old!r}: {reason}. "
@@ -191,7 +207,3 @@ def _comparable(values):
         key: _SAME_NORMS.get(x, x) if key.rpartition(".")[2] in ("NORM", "HEAD_NORM") else x
         for key, x in flatten(values)
     }
-
-
-def _within(key, prefixes):
-    return any(f"{key}.".startswith(f"{x}.") for x in prefixes)

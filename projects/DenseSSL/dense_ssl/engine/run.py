@@ -8,11 +8,11 @@ import time
 
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
+from detectron2.utils import logger as detectron2_logger
 
 from ..utils.exit_codes import FAILED
 from ..utils.plain_errors import message_of
-from .interrupts import ctrl_c_ends
+from .interrupts import ctrl_c_ends, handlers_restored
 from .setup import setup
 from .trainer import Trainer
 
@@ -35,7 +35,7 @@ def run(args):
     """
     with _own_log(), contextlib.ExitStack() as hold:
         try:
-            with _full_disk(), ctrl_c_ends():
+            with _full_disk(), handlers_restored(), ctrl_c_ends():
                 cfg = setup(args, hold)
                 return evaluate(cfg, args.resume) if args.eval_only else train(cfg, args.resume)
         except Exception:
@@ -109,9 +109,17 @@ def _own_log():
     try:
         yield
     finally:
+        streams = set()
         for logger, handlers in zip(loggers, before):
             for handler in set(logger.handlers) - set(handlers):
                 with contextlib.suppress(OSError):  # of a full disk; logging has said it
                     handler.flush()
                 logger.removeHandler(handler)
-        setup_logger.cache_clear()  # else a second run with the same folder would not log
+                streams.add(getattr(handler, "stream", None))
+        for stream in streams:  # that of log.txt is the loggers' in common; the console stays open
+            if "log.txt" in str(getattr(stream, "name", "")):
+                with contextlib.suppress(OSError):
+                    stream.close()
+        # else a second run with the same folder would not log, or log to a file that is gone
+        detectron2_logger.setup_logger.cache_clear()
+        detectron2_logger._cached_log_stream.cache_clear()

@@ -1,10 +1,10 @@
 """From the command line to a frozen config that suits the machine."""
 
+import contextlib
 import logging
 import os
 
 import torch
-import yaml
 from detectron2.config import get_cfg
 from detectron2.engine import default_setup
 from detectron2.modeling import META_ARCH_REGISTRY
@@ -17,8 +17,8 @@ from ..config.packages import check_packages
 from ..config.recipe import recipe_batch
 from ..config.values import AUTO, check_values
 from ..data.finetune.label_space import resolve_labels
-from ..data.finetune.loader import count_training_images
-from ..data.sources.entries import register_datasets
+from ..data.finetune.loader import count_training_images, forget_training_images
+from ..data.sources.entries import forget_datasets, register_datasets
 from ..data.views.loader import pretrain_dataset_dicts
 from ..evaluation import check_best_metric, check_evaluators
 from ..modeling import Pretrainer
@@ -27,10 +27,12 @@ from ..modeling.detectors.window_segmentor import WindowSegmentor
 from ..solver import resolve_epochs
 from ..utils.allocator import tune_allocator
 from ..utils.checks import nearest, require_positive, value_of
+from ..utils.cores import available_cores
 from .console import announce, setup_console
 from .data_check import announce_data, check_data
 from .output_folder import claim
 from .probe import check_probe
+from .resuming import seed_of_run
 from .trackers import check_trackers
 
 logger = logging.getLogger(__name__)
@@ -60,6 +62,8 @@ def setup(args, hold=None):
     Returns:
         frozen config.
     """
+    forget_datasets()  # of an earlier run of this process: files may have changed
+    forget_training_images()
     cfg = _config_of(args)
     check_values(cfg)
     check_trackers(cfg)
@@ -95,10 +99,11 @@ def setup(args, hold=None):
     resolve_seed(cfg, args)
     require_positive(cfg, "SOLVER.MAX_ITER")
     cfg.freeze()
-    default_setup(cfg, args)
-    announce(cfg, getattr(args, "config_file", ""))
+    with _config_kept(cfg, args.eval_only) as is_kept:
+        default_setup(cfg, args)
+    announce(cfg, getattr(args, "config_file", ""), is_kept)
     announce_data(check_data(cfg, is_pretraining(cfg), args.eval_only))
-    if detected:
+    if detected and not is_kept:
         _leave_out_device(cfg)
     if cfg.TUNE_ALLOCATOR and cfg.MODEL.DEVICE == "cpu":
         tune_allocator()
@@ -153,8 +158,30 @@ def resolve_device(cfg, logger):
     local = comm.get_local_size()
     if cfg.MODEL.DEVICE == "cpu" and local > 1 and "OMP_NUM_THREADS" not in os.environ:
         # more threads than cores is a cliff, not a slope
-        torch.set_num_threads(max((os.cpu_count() or 1) // local, 1))
+        torch.set_num_threads(max(available_cores() // local, 1))
     return detected
+
+
+@contextlib.contextmanager
+def _config_kept(cfg, eval_only):
+    """Within it detectron2 writes config.yaml; that of a run is not lost to an evaluation.
+
+    It is what a resumed run, a comparison and the report read. Yields whether there was one.
+    """
+    path = _config_file(cfg)
+    is_kept = eval_only and bool(cfg.OUTPUT_DIR) and PathManager.isfile(path)
+    comm.synchronize()  # before the main process writes
+    if is_kept and comm.is_main_process():
+        with PathManager.open(path) as file:
+            text = file.read()
+    yield is_kept
+    if is_kept and comm.is_main_process():
+        with PathManager.open(path, "w") as file:
+            file.write(text)
+
+
+def _config_file(cfg):
+    return os.path.join(cfg.OUTPUT_DIR, "config.yaml")
 
 
 def _leave_out_device(cfg):
@@ -163,22 +190,20 @@ def _leave_out_device(cfg):
         cfg = cfg.clone()
         cfg.defrost()
         del cfg.MODEL["DEVICE"]
-        with PathManager.open(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), "w") as file:
+        with PathManager.open(_config_file(cfg), "w") as file:
             file.write(cfg.dump())
 
 
 def resolve_seed(cfg, args):
     """Draw SEED where it is negative: one for all processes, which config.yaml then states.
 
-    A resumed run takes that of its config.yaml; what its checkpoint needs is in the checkpoint.
+    A resumed run takes that of its checkpoint, or of its config.yaml if it has none yet.
     """
     if cfg.SEED >= 0:
         return
     seed = comm.shared_random_seed()
-    path = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
-    if args.resume and cfg.OUTPUT_DIR and PathManager.isfile(path):
-        with PathManager.open(path) as file:
-            stated = (yaml.safe_load(file) or {}).get("SEED", -1)
+    if args.resume and cfg.OUTPUT_DIR:
+        stated = seed_of_run(cfg)
         seed = stated if stated >= 0 else seed
     cfg.SEED = comm.all_gather(seed)[0]  # the folder need not be on all machines
     if not args.eval_only:

@@ -127,7 +127,7 @@ class Trainer(DefaultTrainer):
 
     def resume_or_load(self, resume=True):
         """Go on from the last checkpoint of the output folder, or start from MODEL.WEIGHTS."""
-        if resume and self.checkpointer.has_checkpoint():
+        if resume and _all_alike(self.checkpointer.has_checkpoint(), self.cfg.OUTPUT_DIR):
             resume_run(self)
         else:
             self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=False)
@@ -290,6 +290,17 @@ def _parallel(model):
         # objectives on some of several maps leave layers of the others without gradient
         arguments["find_unused_parameters"] = len(feature_shapes(model.backbone)) > 1
     return create_ddp_model(model, **arguments)
+
+
+def _all_alike(has_checkpoint, folder):
+    """Return whether there is a checkpoint; raise unless all processes see the same."""
+    found = comm.all_gather(has_checkpoint)
+    if len(set(found)) > 1:
+        raise ValueError(
+            f"--resume: {sum(found)} of {len(found)} processes see a checkpoint in OUTPUT_DIR "
+            f"{folder}. Set it to a folder that all machines share, or copy it to all of them."
+        )
+    return has_checkpoint
 
 
 def _unwrap(model):

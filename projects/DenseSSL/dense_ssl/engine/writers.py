@@ -5,12 +5,12 @@ import os
 import time
 from datetime import timedelta
 
-import cv2
 import numpy as np
 import torch
 from detectron2.utils.events import EventWriter, get_event_storage
 
 from ..utils.events import watched_names
+from ..utils.picture_files import write_picture
 
 logger = logging.getLogger(__name__)
 
@@ -194,12 +194,9 @@ class PictureWriter(EventWriter):
 
     def write(self):
         for name, image, step in get_event_storage()._vis_data:
-            os.makedirs(self.folder, exist_ok=True)
             pixels = np.asarray(image)
             if pixels.dtype != np.uint8:
                 pixels = (pixels.clip(0, 1) * 255).astype(np.uint8)
-            pixels = np.ascontiguousarray(
-                pixels.transpose(1, 2, 0)[:, :, ::-1]
-            )  # CHW RGB -> HWC BGR
+            pixels = pixels.transpose(1, 2, 0)[:, :, ::-1]  # CHW RGB -> HWC BGR
             path = os.path.join(self.folder, f"{name.replace('/', '_')}_{step + 1:07d}.png")
-            cv2.imwrite(path, pixels)
+            write_picture(path, pixels)

@@ -107,13 +107,13 @@ class VOCEvaluator(PascalVOCDetectionEvaluator):
         Args:
             name: of the class.
             lines: its predictions, as ``process`` of detectron2 writes them.
-            annotations, image_set: result of :meth:`_prepare_files`.
+            annotations, image_set: result of :meth:`_write_labels`.
         """
         with tempfile.TemporaryDirectory(prefix="voc_evaluation_") as folder:
             path = os.path.join(folder, "predictions.txt")
             with open(path, "w", encoding="utf-8") as file:
                 file.write("\n".join(lines))
-            arguments = path, annotations, image_set, name
+            arguments = _pattern(path), annotations, image_set, name
             return [100 * voc_eval(*arguments, x / 100, self._is_2007)[2] for x in _OVERLAPS]
 
     def _log_table(self, aps, counts):
@@ -133,7 +133,7 @@ class VOCEvaluator(PascalVOCDetectionEvaluator):
         Returns:
             (path of annotation files with "{}" for the image id, path of the list of images).
         """
-        annotations = os.path.join(self._output_folder, "annotations", "{}.xml")
+        annotations = os.path.join(_pattern(self._output_folder), "annotations", "{}.xml")
         for image_id, objects in files.items():
             path = annotations.format(image_id)
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -142,6 +142,11 @@ class VOCEvaluator(PascalVOCDetectionEvaluator):
         with open(image_set, "w", encoding="utf-8") as file:
             file.write("\n".join(files))
         return annotations, image_set
+
+
+def _pattern(path):
+    """Return a path as detectron2's voc_eval needs it, which calls its ``format``."""
+    return path.replace("{", "{{").replace("}", "}}")
 
 
 def _means(aps):

@@ -38,9 +38,9 @@ def info_nce(query, positive, negatives, temperature, weights=None, max_entries=
     lengths = negatives.to(query.dtype).norm(dim=1).clamp(min=1e-12)  # (K,)
     # a queue is read in place if the products are divided by the lengths; with many queries there
     # are more of them than numbers in a normalised copy
-    many = len(query) > query.shape[1] or negatives.requires_grad
+    copied = len(query) > query.shape[1] or negatives.requires_grad
     negatives = negatives.to(query.dtype)
-    if many:
+    if copied:
         negatives, lengths = negatives / lengths[:, None], None
     query = query / temperature
     first = (query * positive).sum(dim=1)  # (N,)

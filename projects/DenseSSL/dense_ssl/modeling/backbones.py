@@ -1,4 +1,6 @@
-"""Feature maps of detectron2's backbones, including those below a pyramid."""
+"""Feature maps of detectron2's backbones, including those below a pyramid, and their pixels."""
+
+import torch
 
 
 def bottom_up_of(backbone):
@@ -54,3 +56,8 @@ def extract_features(backbone, images):
     finally:
         handle.remove()
     return {**below, **features}
+
+
+def pixel_values(values):
+    """Return MODEL.PIXEL_MEAN or PIXEL_STD as floats (C, 1, 1), whatever numbers the config has."""
+    return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)

@@ -10,7 +10,7 @@ from torch import nn
 from ..utils.events import is_drawn, iteration_or_none
 from .activation_checkpoints import checkpoint_activations
 from .architectures.zero_init import zero_init_residual
-from .backbones import extract_features, feature_shapes
+from .backbones import extract_features, feature_shapes, pixel_values
 from .composition import (
     build_objectives,
     check_divisibility,
@@ -93,8 +93,8 @@ class Pretrainer(nn.Module):
         self._first_version = None  # of the weights, at the first step
         self.register_load_state_dict_post_hook(_forget_version)
         self.input_format = input_format
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+        self.register_buffer("pixel_mean", pixel_values(pixel_mean), False)
+        self.register_buffer("pixel_std", pixel_values(pixel_std), False)
         if channels_last:
             self.to(memory_format=torch.channels_last)
 

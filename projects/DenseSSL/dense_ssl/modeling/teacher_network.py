@@ -91,7 +91,7 @@ def _fill(network, name, path):
     file = PathManager.get_local_path(path)
     if not os.path.isfile(file):
         raise FileNotFoundError(f"There is no file {path!r}: fix {KEY}.WEIGHTS.")
-    weights = load_state_dict(file)
+    weights = load_state_dict(file, weights_only=True)  # its code is never run
     # from the names of the authors' files, and to positions of another image size
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     wrong = f"{KEY}.WEIGHTS {path!r} does not fit {KEY}.NAME {name!r}"

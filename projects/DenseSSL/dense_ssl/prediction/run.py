@@ -4,9 +4,9 @@ import itertools
 import os
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 
+from ..utils.picture_files import write_picture
 from ..visualization.objects import draw_instances, draw_segments
 from .classes import ClassTable
 from .images import read_images
@@ -88,6 +88,4 @@ def _write(folder, name, pixels):
     path = os.path.join(folder, name)
     if not path.lower().endswith(_WRITABLE):
         path += ".png"
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    if not cv2.imwrite(path, np.ascontiguousarray(pixels)):
-        raise OSError(f"{path} cannot be written.")
+    write_picture(path, pixels)

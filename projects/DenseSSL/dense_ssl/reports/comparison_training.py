@@ -2,7 +2,6 @@
 
 import fcntl
 import math
-import os
 import shlex
 import time
 from contextlib import contextmanager
@@ -103,6 +102,8 @@ def locked(run):
         except BlockingIOError:
             yield None
             return
+        except OSError:  # a file system without locks
+            pass
         yield file.fileno()
 
 
@@ -121,9 +122,7 @@ def train(run, command, lock):
             printed = time.monotonic()
             print(f"    {text}", flush=True)
 
-    # the run must not join a job of torchrun or SLURM that this process belongs to
-    env = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "MASTER_ADDR")}
-    status, tail = run_training(command, report, log, pass_fds=(lock,), env=env)
+    status, tail = run_training(command, report, log, pass_fds=(lock,))
     if status == 0 and run.is_done():
         print(f"    done in {time.monotonic() - begin:.0f} s: {run.summary()}", flush=True)
         return True

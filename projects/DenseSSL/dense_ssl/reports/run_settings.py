@@ -11,21 +11,12 @@ from detectron2.engine import DefaultTrainer
 from detectron2.utils.file_io import PathManager
 
 from ..config import default_config, load_config
-from ..config.flat import flatten
+from ..config.flat import FREE_KEYS, flatten, is_among
 from ..engine.setup import is_pretraining
 
 WEIGHTS = "MODEL.WEIGHTS"
 # Set for each run by the comparison.
 OWN_KEYS = (WEIGHTS, "SEED", "OUTPUT_DIR")
-# These change no result, so they may differ between runs, and when a run is resumed.
-FREE_KEYS = (
-    "DATALOADER.NUM_WORKERS",
-    "MODEL.DEVICE",  # detected on each machine; numbers differ by their rounding
-    "OUTPUT_DIR",
-    "SOLVER.CHECKPOINT_PERIOD",
-    "TUNE_ALLOCATOR",
-    "VIS_PERIOD",
-)
 
 
 def read_config(config_file, options, num_gpus=1):
@@ -79,7 +70,7 @@ def run_settings(cfg):
     Returns:
         {"SOLVER.MAX_ITER": 90000, ...}, as json reads them; MODEL.WEIGHTS is the fingerprint.
     """
-    settings = {key: value for key, value in flatten(cfg) if key not in FREE_KEYS}
+    settings = {key: value for key, value in flatten(cfg) if not is_among(key, FREE_KEYS)}
     settings[WEIGHTS] = fingerprint(cfg.MODEL.WEIGHTS)
     return json.loads(json.dumps(settings))
 
@@ -117,7 +108,7 @@ def differences(old, new, ignore=()):
     """
     defaults = flat_defaults()
     lines = []
-    for key in sorted({*old, *new} - {*ignore, *FREE_KEYS}):
+    for key in sorted(x for x in {*old, *new} if x not in ignore and not is_among(x, FREE_KEYS)):
         before, after = (x.get(key, defaults.get(key)) for x in (old, new))
         # as json, because NaN != NaN
         if before != after and json.dumps(before) != json.dumps(after):

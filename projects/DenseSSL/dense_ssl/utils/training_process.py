@@ -1,6 +1,7 @@
 """Training in a process of its own, watched through what it prints."""
 
 import contextlib
+import os
 import re
 import subprocess
 from collections import deque
@@ -9,6 +10,9 @@ from collections import deque
 _TRAINING = re.compile(r"iter (\d+/\d+)  loss (\S+)(?:.*?  (eta \S.*?)(?:  |$))?")
 _EVALUATION = re.compile(r"Evaluating on .*: (\d+) of (\d+) .*?\beta (\S.*)")
 TAIL_LINES = 60
+# What torchrun and SLURM tell the processes of a job.
+_OF_A_JOB = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_", "GROUP_RANK",
+             "TORCHELASTIC_", "SLURM_")  # fmt: skip
 
 
 def parse_progress(line):
@@ -30,18 +34,20 @@ def parse_progress(line):
 def run_training(command, report, log=None, **options):
     """Run a command, and report the progress that it prints.
 
-    The process is ended where this one is interrupted while it waits.
+    The process is ended where this one is interrupted while it waits. It does not join a job of
+    torchrun or SLURM that this one belongs to.
 
     Args:
         command: list of words.
         report: function called with each result of :func:`parse_progress`.
         log: file that everything printed is appended to.
-        options: of ``subprocess.Popen``.
+        options: of ``subprocess.Popen``, except ``env``.
 
     Returns:
         (exit status, the last lines that were printed).
     """
     tail = deque(maxlen=TAIL_LINES)
+    env = {k: x for k, x in os.environ.items() if not k.startswith(_OF_A_JOB)}
     with contextlib.ExitStack() as stack:
         copy = stack.enter_context(open(log, "a", encoding="utf-8")) if log else None
         process = stack.enter_context(
@@ -51,6 +57,7 @@ def run_training(command, report, log=None, **options):
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
+                env=env,
                 **options,
             )
         )

@@ -8,6 +8,7 @@ from detectron2.structures import BoxMode, Instances
 from matplotlib.figure import Figure
 
 from ..data.image_io import read_image
+from ..utils.picture_files import write_picture
 from .objects import draw_instances
 
 
@@ -31,7 +32,7 @@ def draw_detections(dataset_name, dataset_dicts, columns, path, scale=2):
     width = max(x.shape[1] for x in rows)
     rows = [np.pad(x, ((0, 0), (0, width - x.shape[1]), (0, 0)), constant_values=255) for x in rows]
     sheet = np.concatenate([_titles(["labels", *columns], width), *rows], axis=0)
-    cv2.imwrite(str(path), np.ascontiguousarray(sheet[:, :, ::-1]))
+    write_picture(path, sheet[:, :, ::-1])
 
 
 def draw_detection_grid(labels, dataset_dicts, columns):

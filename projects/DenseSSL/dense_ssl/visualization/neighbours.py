@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from ..data.image_io import read_image
+from ..utils.picture_files import write_picture
 from .captions import draw_captions
 from .colours import class_colours
 
@@ -41,7 +42,7 @@ def draw_neighbours(embedding, queries, neighbours, cosines, path):
             cell = _cell(embedding, index, text, colour)
             y, x = _GAP + row * step, _GAP + column * step + (_GAP if column else 0)
             sheet[y : y + _CELL, x : x + _CELL] = cell
-    cv2.imwrite(str(path), np.ascontiguousarray(sheet[:, :, ::-1]))
+    write_picture(path, sheet[:, :, ::-1])
 
 
 def _cell(embedding, index, text, colour):

@@ -20,6 +20,7 @@ from .paths import builtin_root
 from .semantic import semseg_source, vocseg_source
 from .shards import shards_source
 from .subsets import parse_subset, subset_source
+from .voc import names_by_image
 from .voc_source import voc_source
 
 logger = logging.getLogger(__name__)
@@ -152,6 +153,19 @@ def _opened(entry, key):
         return subset_source(
             *subset, entry, functools.partial(resolve_dataset, subset[0], key)
         ), where
+
+
+def forget_datasets():
+    """Unregister every entry, so that it is read as its files are now.
+
+    A notebook changes labels between two runs. Built-in data sets are registered anew.
+    """
+    for name, reader in list(DatasetCatalog.data.items()):
+        if isinstance(reader, _Reader):
+            DatasetCatalog.remove(name)
+            MetadataCatalog.pop(name, None)
+    names_by_image.cache_clear()
+    register_builtin()
 
 
 def register_builtin():

@@ -80,7 +80,7 @@ def classes_of_annotations(root, ids, split):
         ids: image ids of the split, for the message about classes that it does not have.
         split: its name.
     """
-    by_image = _names_by_image(os.path.abspath(root))
+    by_image = names_by_image(os.path.abspath(root))
     found = set().union(*by_image.values())
     if is_flat(root) and not found:
         raise ValueError(f"no annotation file in the folders of {root!r} has an object.")
@@ -103,7 +103,7 @@ def classes_of_annotations(root, ids, split):
 
 
 @functools.lru_cache(maxsize=8)
-def _names_by_image(root):
+def names_by_image(root):
     """Return {image id: names of its objects} of all annotation files that can be read.
 
     Files with faults are left out here; loading a split that has one names the fault.
@@ -186,6 +186,7 @@ def read_item(root, image_id, classes):
                 # VOC counts pixels from 1 and includes the last one
                 "bbox": [left - 1, top - 1, right, bottom],
                 "bbox_mode": BoxMode.XYXY_ABS,
+                **({"difficult": 1} if item["difficult"] else {}),
             }
         )
     return {

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ..backbones import extract_features
+from ..backbones import extract_features, pixel_values
 from ..dropout import remove_dropout
 
 
@@ -23,8 +23,8 @@ class FrozenFeatures(nn.Module):
         super().__init__()
         self.backbone = backbone.requires_grad_(False)
         remove_dropout(backbone)
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+        self.register_buffer("pixel_mean", pixel_values(pixel_mean), False)
+        self.register_buffer("pixel_std", pixel_values(pixel_std), False)
 
     @property
     def device(self):
