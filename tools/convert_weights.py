@@ -30,8 +30,10 @@ from dense_ssl.checkpoint.formats import (
 from dense_ssl.checkpoint.formats.architecture import build
 from dense_ssl.checkpoint.formats.settings import STATED_KEYS
 from dense_ssl.checkpoint.stock import stock_yaml, write_stock_yaml
+from dense_ssl.utils.plain_errors import plain_errors
 
 
+@plain_errors
 def main(argv=None):
     """Convert, and print what was found, taken and left out."""
     arguments = parse(argv)

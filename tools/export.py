@@ -14,7 +14,7 @@ import sys
 
 from dense_ssl.export import export_model, load_source
 from dense_ssl.export.verify import limit_of
-from dense_ssl.utils.command_line import parse_with_config
+from dense_ssl.utils.command_line import parse_with_config, positive
 from dense_ssl.utils.plain_errors import plain_errors
 
 
@@ -43,7 +43,7 @@ def parse_arguments(arguments):
     parser.add_argument("--output", required=True, help="folder to write to")
     parser.add_argument("--images", default="", metavar="FOLDER",
                         help="images to compare on; default: generated scenes")  # fmt: skip
-    parser.add_argument("--image-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"),
+    parser.add_argument("--image-size", type=positive, nargs=2, metavar=("HEIGHT", "WIDTH"),
                         help="the only size that the file takes; default: any size")  # fmt: skip
     return parse_with_config(parser, arguments)
 

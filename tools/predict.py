@@ -15,8 +15,9 @@ import sys
 from dense_ssl.api import load_detector
 from dense_ssl.data.finetune.semantic_mapper import is_semantic
 from dense_ssl.prediction import find_images, predict_images
-from dense_ssl.utils.command_line import parse_with_config
+from dense_ssl.utils.command_line import parse_with_config, positive, share
 from dense_ssl.utils.plain_errors import plain_errors
+from dense_ssl.utils.printable import printable
 
 # Below it a detector of detectron2 finds nothing (the default of its SCORE_THRESH_TEST).
 _SCORE_KEYS = ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "MODEL.RETINANET.SCORE_THRESH_TEST")
@@ -52,19 +53,12 @@ def parse_arguments(arguments):
     parser.add_argument("--input", required=True, nargs="+", metavar="IMAGES",
                         help="files, folders (with sub-folders) or quoted patterns")  # fmt: skip
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
-    parser.add_argument("--threshold", type=float, default=0.5,
+    parser.add_argument("--threshold", type=share, default=0.5,
                         help="lowest score that a detection may have; default 0.5")  # fmt: skip
     parser.add_argument("--batch-size", type=positive, default=1,
                         help="images at a time; default 1, as in the evaluation")  # fmt: skip
     parser.add_argument("--no-pictures", action="store_true", help="write the json and csv only")
     return parse_with_config(parser, arguments)
-
-
-def positive(text):
-    """A whole number above 0."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number above 0")
-    return int(text)
 
 
 def report(summary, args, cfg):
@@ -84,7 +78,9 @@ def report(summary, args, cfg):
             f"missing: raise it, such as TEST.DETECTIONS_PER_IMAGE {4 * limit}."
         )
     if summary.broken:
-        names = ", ".join(summary.broken[:5]) + (", ..." if len(summary.broken) > 5 else "")
+        names = ", ".join(map(printable, summary.broken[:5])) + (
+            ", ..." if len(summary.broken) > 5 else ""
+        )
         lines.append(
             f"{len(summary.broken)} of {summary.images + len(summary.broken)} files could not be "
             f"read (exit status {STATUS_SKIPPED}): {names}"

@@ -22,7 +22,7 @@ from dense_ssl.checkpoint import Checkpointer, backbone_settings
 from dense_ssl.config import load_config
 from dense_ssl.data.sources.entries import register_datasets
 from dense_ssl.engine.setup import resolve_device, resolve_norms
-from dense_ssl.utils.command_line import parse_options
+from dense_ssl.utils.command_line import parse_options, positive
 from dense_ssl.utils.plain_errors import plain_errors
 
 logger = logging.getLogger("roi_probe")
@@ -48,7 +48,7 @@ def main(arguments=None):
             model, settings=backbone_settings(cfg), check=cfg.MODEL.CHECK_WEIGHTS,
             trust=cfg.MODEL.TRUST_WEIGHTS, needed="backbone",
         ).load(cfg.MODEL.WEIGHTS)  # fmt: skip
-    (train,), (test,) = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST
+    train, test = (one_entry(cfg, x) for x in ("TRAIN", "TEST"))
     result = roi_linear(model, train, test, max_boxes=args.max_boxes)
     print(json.dumps({key: round(float(x), 2) for key, x in result.items()}))
     if args.write:
@@ -59,6 +59,15 @@ def main(arguments=None):
             file.write(json.dumps(record) + "\n")
 
 
+def one_entry(cfg, key):
+    """Return the only entry of DATASETS.TRAIN or DATASETS.TEST."""
+    if len(cfg.DATASETS[key]) != 1:
+        raise ValueError(
+            f"DATASETS.{key} is {tuple(cfg.DATASETS[key])}: name one labelled data set."
+        )
+    return cfg.DATASETS[key][0]
+
+
 def parse_arguments(arguments):
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -66,8 +75,8 @@ def parse_arguments(arguments):
     )
     parser.add_argument("--config-file", required=True, help="of a pre-training or a detector")
     parser.add_argument("--feature", default="res5", help="feature map to pool from")
-    parser.add_argument("--side", type=int, default=224, help="size of the resized images")
-    parser.add_argument("--max-boxes", type=int, default=MAX_BOXES, metavar="N",
+    parser.add_argument("--side", type=positive, default=224, help="size of the resized images")
+    parser.add_argument("--max-boxes", type=positive, default=MAX_BOXES, metavar="N",
                         help="boxes of each data set, at most; default 50000")  # fmt: skip
     parser.add_argument("--write", action="store_true", help="also to OUTPUT_DIR/metrics.json")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="config keys and values")

@@ -323,7 +323,7 @@ def test_other_classes_in_the_test_are_refused(tmp_path, restore_catalogs):
     analysis = with_classes(Classify(test=f"classes:{tmp_path / 'two'}"))
     analysis.classes = class_names(train.metadata)
     with pytest.raises(ValueError, match=r"classes \['a', 'b'\], but --test \['a', 'c'\]"):
-        analysis._test_samples(train)
+        analysis._test_samples()
 
 
 @pytest.mark.parametrize("kind, options, message", [

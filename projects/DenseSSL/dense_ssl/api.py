@@ -15,6 +15,7 @@ from torch import nn
 
 from .checkpoint import Checkpointer, backbone_settings
 from .config import read_config
+from .config.values import check_values
 from .engine import launch, run
 from .engine.inference import Detector, FeatureMaps, known_labels
 from .engine.setup import is_pretraining, meta_architecture, resolve_device, resolve_norms
@@ -204,6 +205,7 @@ def _located(weights, config, overrides):
             'second argument, such as "pretrain/scrl_R_50_coco".'
         )
     cfg = get_config(config or beside, overrides)
+    check_values(cfg)
     resolve_device(cfg, logger)
     resolve_norms(cfg, logger)
     return weights, cfg

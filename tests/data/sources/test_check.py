@@ -93,7 +93,7 @@ CASES = {
     "16-bit label maps": (label_maps(0, 900, classes="0 a\n900 b\n"), "", ""),
     # COCO
     "ids from 0": (boxes({"id": 0}), "", "counted anew"),
-    "no area": (boxes({"area": None}), "", ""),
+    "no area": (boxes({"area": None}), "", "1 annotations have no area"),
     "images with one id": (lambda f: make_coco(f, images=[IMAGES[0]] * 2), "ids of images occur",
                            ""),
     "classes with one id": (boxes({}, categories=[{"id": 7, "name": x} for x in "ab"]),

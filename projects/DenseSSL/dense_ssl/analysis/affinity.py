@@ -11,7 +11,16 @@ from ..losses.precision import full_precision
 from ..modeling.backbones import feature_shapes
 from ..modeling.geometry.boxes import pool_boxes
 from ..visualization.affinity import draw_affinity_matrices
-from .registry import ANALYSES, BackboneAnalysis, Outcome, choose_level, option
+from .registry import (
+    ANALYSES,
+    ANY_COUNT,
+    POSITIVE,
+    SHARE,
+    BackboneAnalysis,
+    Outcome,
+    choose_level,
+    option,
+)
 from .sensitivity import choose_box
 from .views import COLOURS, random_pair
 
@@ -34,12 +43,16 @@ class Affinity(BackboneAnalysis):
         level: str = option("", "feature map; default: that of stride 32, conv5_x")
         side: int = option(448, "side of the views in pixels")
         cells: int = option(14, "S, cells of the box along each side")
-        temperature: float = option(0.001, "of the softmax, tau")
-        crop_scale: float = option(0.2, "smallest share of the image's area in a view")
+        temperature: float = option(0.001, "of the softmax, tau", limits=POSITIVE)
+        crop_scale: float = option(
+            0.2, "smallest share of the image's area in a view", limits=SHARE
+        )
         flip_prob: float = option(0.0, "chance that a view is mirrored; its cells are put back")
         colours: str = option("moco", "changes of colour", COLOURS)
-        min_side: int = option(64, "least side of an object, in pixels of the resized image")
-        pictures: int = option(2, "objects in the figure")
+        min_side: int = option(
+            64, "least side of an object, in pixels of the resized image", limits=ANY_COUNT
+        )
+        pictures: int = option(2, "objects in the figure", limits=ANY_COUNT)
 
     def measure(self, maps, samples):
         options = self.options

@@ -12,7 +12,7 @@ from ..engine.setup import meta_architecture
 from ..modeling.geometry.boxes import pairwise_iou
 from ..modeling.passes import ObjectivePasses, Passes
 from ..visualization.canvas import as_figure
-from .registry import ANALYSES, Analysis, option
+from .registry import ANALYSES, ANY_COUNT, Analysis, option
 
 
 @ANALYSES.register()
@@ -30,7 +30,7 @@ class Boxes(Analysis):
         """Options of the command line."""
 
         images: int = option(64, "images that are drawn from the data")
-        pictures: int = option(4, "images in the figure")
+        pictures: int = option(4, "images in the figure", limits=ANY_COUNT)
 
     def run(self, job):
         cfg, samples = job.config(), job.samples(self.options.images, self.needs)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..visualization.correspondence import draw_lines
 from .matching import accuracies, drawable, match_views
-from .registry import ANALYSES, BackboneAnalysis, Outcome, choose_level, option
+from .registry import ANALYSES, ANY_COUNT, SHARE, BackboneAnalysis, Outcome, choose_level, option
 from .views import COLOURS, make_view, random_view, whole
 
 
@@ -26,9 +26,11 @@ class Correspondence(BackboneAnalysis):
         side: int = option(224, "images are resized to squares of this side")
         transform: str = option("flip", "of the second view: 'flip' (Fig. 5), or 'crop' with a "
                                 "random flip (Fig. 4)", ("flip", "crop"))  # fmt: skip
-        crop_scale: float = option(0.2, "smallest share of the image's area, for 'crop'")
+        crop_scale: float = option(
+            0.2, "smallest share of the image's area, for 'crop'", limits=SHARE
+        )
         colours: str = option("byol", "changes of colour", COLOURS)
-        pictures: int = option(3, "images in the figure")
+        pictures: int = option(3, "images in the figure", limits=ANY_COUNT)
 
     def measure(self, maps, samples):
         level = choose_level(maps, self.options.level, stride=32)

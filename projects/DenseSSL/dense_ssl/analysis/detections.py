@@ -8,7 +8,7 @@ import torch
 from .. import api
 from ..modeling.geometry.boxes import pairwise_iou
 from ..visualization.detections import as_instances, draw_detection_grid
-from .registry import ANALYSES, Analysis, option
+from .registry import ANALYSES, ANY_COUNT, Analysis, option
 
 
 @ANALYSES.register()
@@ -30,7 +30,7 @@ class Detections(Analysis):
         threshold: float = option(0.5, "lowest score of a detection")
         right_class: bool = option(False, "draw detections of the right class only, as the paper: "
                                    "that of the object which the box overlaps most")  # fmt: skip
-        pictures: int = option(4, "images in the figure")
+        pictures: int = option(4, "images in the figure", limits=ANY_COUNT)
 
     def run(self, job):
         if not job.weights:

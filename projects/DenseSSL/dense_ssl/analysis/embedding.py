@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..checkpoint.files import atomic_file
 from ..data.finetune.region_mapper import boxes_of, counted
 from ..data.sources.entries import resolve_dataset
 
@@ -36,7 +37,8 @@ class Embedding:
 
     def save(self, path):
         """Write everything as a ``.npz`` that numpy reads without pickle."""
-        np.savez_compressed(path, **vars(self))
+        with atomic_file(path) as file:
+            np.savez_compressed(file, **vars(self))
 
 
 @dataclass

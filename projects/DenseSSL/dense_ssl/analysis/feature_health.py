@@ -10,7 +10,7 @@ from ..modeling.backbones import feature_shapes, require_feature
 from ..utils.metrics_file import read_records
 from ..visualization.health import draw_health
 from .health import alignment, effective_rank, singular_values, spread, uniformity
-from .registry import ANALYSES, BackboneAnalysis, Outcome, option
+from .registry import ANALYSES, SHARE, BackboneAnalysis, Outcome, option
 from .views import COLOURS, random_view
 
 
@@ -32,7 +32,9 @@ class FeatureHealth(BackboneAnalysis):
         levels: str = option("", "feature maps, such as res4,res5; default: all")
         side: int = option(224, "side of the views in pixels")
         cells: int = option(4, "cells of each map, drawn by the seed")
-        crop_scale: float = option(0.2, "smallest share of the image's area in a view")
+        crop_scale: float = option(
+            0.2, "smallest share of the image's area in a view", limits=SHARE
+        )
         colours: str = option("byol", "changes of colour", COLOURS)
 
     def measure(self, maps, samples):

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from ..losses.precision import full_precision
 from ..modeling.geometry.correspondence import corresponding_points, nearest_cells
 from ..visualization.correspondence import draw_places
-from .registry import ANALYSES, BackboneAnalysis, Outcome, choose_level, option
+from .registry import ANALYSES, ANY_COUNT, SHARE, BackboneAnalysis, Outcome, choose_level, option
 from .views import COLOURS, random_pair
 
 
@@ -52,10 +52,12 @@ class Matching(BackboneAnalysis):
         images: int = option(200, "images that are drawn from the data")
         level: str = option("", "feature map; default: that of stride 16, conv4_x")
         side: int = option(448, "side of the views in pixels")
-        crop_scale: float = option(0.2, "smallest share of the image's area in a view")
+        crop_scale: float = option(
+            0.2, "smallest share of the image's area in a view", limits=SHARE
+        )
         flip_prob: float = option(0.5, "chance that a view is mirrored")
         colours: str = option("moco", "changes of colour", COLOURS)
-        pictures: int = option(2, "images in the figure")
+        pictures: int = option(2, "images in the figure", limits=ANY_COUNT)
 
     def measure(self, maps, samples):
         options = self.options

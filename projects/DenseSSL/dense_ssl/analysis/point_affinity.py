@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ..losses.precision import full_precision
 from ..visualization.point_affinity import draw_point_affinity
 from .masks import object_masks
-from .registry import ANALYSES, BackboneAnalysis, Outcome, choose_level, option
+from .registry import ANALYSES, ANY_COUNT, SHARE, BackboneAnalysis, Outcome, choose_level, option
 
 KEEP, CENTRES = ("mass", "area"), ("box", "mask")
 
@@ -36,11 +36,11 @@ class PointAffinity(BackboneAnalysis):
         upsample: int = option(2, "the map is enlarged by this factor before it is read")
         keep: str = option("mass", "a threshold keeps this share of the sum of the affinities "
                            "('mass') or of the cells ('area')", KEEP)  # fmt: skip
-        share: float = option(0.8, "share that is kept")
+        share: float = option(0.8, "share that is kept", limits=SHARE)
         centre: str = option("box", "point of an object: the centre of its 'box', or the pixel of "
                              "its 'mask' that is closest to the mask's mean", CENTRES)  # fmt: skip
         min_area: float = option(0.0, "least share of the image that an object covers")
-        pictures: int = option(4, "images in the figure")
+        pictures: int = option(4, "images in the figure", limits=ANY_COUNT)
         points: str = option("", "points as shares of width and height, such as '0.5,0.5 0.2,0.8', "
                              "on any images; default: centres of objects")  # fmt: skip
 

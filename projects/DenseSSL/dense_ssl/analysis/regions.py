@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ..config.probe import probe_defaults
 from ..visualization.classification import draw_scores
 from .region_probe import RegionProbe, probed_levels
-from .registry import ANALYSES, BackboneAnalysis, option
+from .registry import ANALYSES, POSITIVE, BackboneAnalysis, option
 
 _PANELS = {"linear": "class accuracy (%), ridge regression", "knn": "class accuracy (%), k-NN"}
 _DEFAULT = probe_defaults()
@@ -33,7 +33,7 @@ class Regions(BackboneAnalysis):
         regions: int = option(_DEFAULT.REGIONS, "at most so many boxes or cells of each")
         cell: int = option(_DEFAULT.CELL, "label maps: side of a cell in pixels")
         neighbours: int = option(_DEFAULT.NEIGHBOURS, "that vote for a class")
-        ridge: float = option(_DEFAULT.RIDGE, "strength of the regression")
+        ridge: float = option(_DEFAULT.RIDGE, "strength of the regression", limits=POSITIVE)
 
     def run(self, job):
         options = self.options

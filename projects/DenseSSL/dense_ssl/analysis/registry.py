@@ -24,6 +24,7 @@ A file defines a class with its name, its options and what it computes::
 """
 
 import importlib
+import math
 import pkgutil
 from dataclasses import dataclass, field, fields
 
@@ -31,10 +32,21 @@ from fvcore.common.registry import Registry
 
 from ..modeling.backbones import bottom_up_of, feature_shapes, require_feature
 
+# Allowed values of an option: from, to.
+SHARE, POSITIVE, ANY_COUNT = (1e-9, 1), (1e-9, math.inf), (0, math.inf)
 
-def option(default, text, choices=None):
-    """Return a field of an analysis' Options: its default, what it means, its allowed values."""
-    return field(default=default, metadata={"help": text, "choices": choices})
+
+def option(default, text, choices=None, limits=None):
+    """Return a field of an analysis' Options.
+
+    Args:
+        default: its default, which also gives the type. text: what it means.
+        choices: its allowed values; None: all.
+        limits: (least, largest) of a number; None: whole numbers from 1, others from 0 to 1.
+    """
+    if limits is None and type(default) in (int, float):
+        limits = (1, math.inf) if type(default) is int else (0, 1)
+    return field(default=default, metadata={"help": text, "choices": choices, "limits": limits})
 
 
 @dataclass
@@ -79,8 +91,13 @@ class Analysis:
             value, choices = getattr(self.options, item.name), item.metadata["choices"]
             if choices and value not in choices:
                 raise ValueError(f"--{flag(item.name)} is {value!r}; it must be one of {choices}.")
-        if getattr(self.options, "images", 1) < 1:
-            raise ValueError(f"--images is {self.options.images}; it must be at least 1.")
+            least, largest = item.metadata["limits"] or (-math.inf, math.inf)
+            if item.metadata["limits"] and not least <= value <= largest:
+                words = f"at least {least}" if least else "not negative"
+                words = words if largest == math.inf else f"from {least:g} to {largest}"
+                words = "above 0" if (least, largest) == POSITIVE else words
+                words = "above 0, and at most 1" if (least, largest) == SHARE else words
+                raise ValueError(f"--{flag(item.name)} is {value}; it must be {words}.")
 
     def run(self, job):
         """Run on what the user named.

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ..visualization.retrieval import draw_retrieval
 from .embedding import Embedding, nearest, same_class_share
-from .registry import ANALYSES, BackboneAnalysis, Outcome, choose_level, option
+from .registry import ANALYSES, ANY_COUNT, BackboneAnalysis, Outcome, choose_level, option
 
 FEATURES = ("map", "cells", "pooled")
 
@@ -31,7 +31,7 @@ class Retrieval(BackboneAnalysis):
         level: str = option("", "feature map; default: that of stride 32, conv5_x")
         side: int = option(224, "images are resized to squares of this side")
         neighbours: int = option(4, "of each query")
-        queries: int = option(6, "in the figure")
+        queries: int = option(6, "in the figure", limits=ANY_COUNT)
         features: str = option("map", "the whole map, normalised ('map'), each cell normalised "
                                "('cells'), or the map's mean ('pooled')", FEATURES)  # fmt: skip
 

@@ -12,7 +12,7 @@ import logging
 import cv2
 import numpy as np
 import torch
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.layers import ROIAlign
 from detectron2.structures import BoxMode
 from fvcore.nn.precise_bn import update_bn_stats
@@ -132,7 +132,7 @@ def labelled_dicts(name, cells):
     Args:
         name: of the data set. cells: a label map is divided into ``cells`` x ``cells`` of them.
     """
-    dicts = DatasetCatalog.get(name)
+    dicts = [{"annotations": [], **x} for x in DatasetCatalog.get(name)]
     if any(x.get("annotations") for x in dicts) or "sem_seg_file_name" not in dicts[0]:
         return dicts
     reader, found = LabelReader(name), []
@@ -142,6 +142,25 @@ def labelled_dicts(name, cells):
                        for box, c in zip(boxes.tolist(), classes.tolist())]  # fmt: skip
         found.append({**item, "annotations": annotations})
     return found
+
+
+def _with_boxes(name, cells):
+    """Return the dicts of a data set that have objects which count; raise if there are none."""
+    dicts = [x for x in labelled_dicts(name, cells) if counted(x)]
+    if not dicts:
+        raise ValueError(f"{name!r} has no labelled object: name data with boxes or label maps.")
+    return dicts
+
+
+def _refuse_other_classes(train, test):
+    """Raise where a number means one class in one data set and another one in the other."""
+    metadata = [MetadataCatalog.get(x) for x in (train, test)]
+    names = [list(x.get("thing_classes") or x.get("stuff_classes") or ()) for x in metadata]
+    if all(names) and names[0] != names[1]:
+        raise ValueError(
+            f"{train!r} has the classes {names[0]}, but {test!r} {names[1]}: the same ones, in the "
+            "same order, are needed. classes.txt states them for a VOC folder."
+        )
 
 
 def roi_linear(model, train, test, norm_images=200, max_boxes=MAX_BOXES):
@@ -161,15 +180,21 @@ def roi_linear(model, train, test, norm_images=200, max_boxes=MAX_BOXES):
         as in TEST.PROBE; ``majority``: the percentage of the most frequent class in the test data;
         ``train_boxes`` and ``test_boxes``: how many.
     """
-    dicts, test_dicts = (labelled_dicts(x, model.cells) for x in (train, test))
-    dicts = [x for x in dicts if counted(x)]
+    _refuse_other_classes(train, test)
+    dicts, test_dicts = (_with_boxes(x, model.cells) for x in (train, test))
     model.train()
     count = min(norm_images, len(dicts))
     images = progress(dicts[:count], "Estimating batch norm statistics")
     update_bn_stats(model, images, count)
     x, y = collect(model, choose_images(dicts, max_boxes))
     x_test, y_test = collect(model, choose_images(test_dicts, max_boxes))
+    if len(set(y)) < 2:
+        raise ValueError(
+            f"{train!r} has objects of one class alone: there is nothing to tell apart."
+        )
     known = np.isin(y_test, y)
+    if not known.any():
+        raise ValueError(f"{test!r} has no object of a class that {train!r} has.")
     x_test, y_test = x_test[known], y_test[known]
     predicted = logistic_regression(x, y, 0.01).predict(x_test)
     x, x_test = standardise(x, x_test)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ..modeling.backbones import feature_shapes
 from ..modeling.geometry.boxes import pairwise_iou, pool_boxes
 from ..visualization.sensitivity import draw_sensitivity
-from .registry import ANALYSES, BackboneAnalysis, Outcome, choose_level, option
+from .registry import ANALYSES, ANY_COUNT, BackboneAnalysis, Outcome, choose_level, option
 
 _CANDIDATES = 4000  # boxes that those of the desired IoUs are taken from
 
@@ -36,7 +36,9 @@ class Sensitivity(BackboneAnalysis):
         rois: int = option(20, "boxes of each image beside its object")
         cells: int = option(14, "S, cells of a box along each side")
         bins: int = option(10, "bins of the IoU in the curve")
-        min_side: int = option(32, "least side of an object, in pixels of the resized image")
+        min_side: int = option(
+            32, "least side of an object, in pixels of the resized image", limits=ANY_COUNT
+        )
 
     def measure(self, maps, samples):
         options = self.options

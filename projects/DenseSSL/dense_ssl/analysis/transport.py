@@ -14,7 +14,16 @@ from ..modeling.geometry.correspondence import corresponding_points, share_trans
 from ..modeling.map_transport import MapTransport
 from ..modeling.methods.self_emd import SelfEMDObjective
 from ..visualization.transport import draw_flows
-from .registry import ANALYSES, BackboneAnalysis, Outcome, choose_level, option
+from .registry import (
+    ANALYSES,
+    ANY_COUNT,
+    POSITIVE,
+    SHARE,
+    BackboneAnalysis,
+    Outcome,
+    choose_level,
+    option,
+)
 from .views import COLOURS, random_pair
 
 
@@ -55,15 +64,19 @@ class Transport(BackboneAnalysis):
         images: int = option(100, "images that are drawn from the data")
         level: str = option("", "feature map; default: that of stride 32, conv5_x")
         side: int = option(224, "side of the views in pixels")
-        crop_scale: float = option(0.2, "smallest share of the image's area in a view")
+        crop_scale: float = option(
+            0.2, "smallest share of the image's area in a view", limits=SHARE
+        )
         flip_prob: float = option(0.5, "chance that a view is mirrored")
         colours: str = option("byol", "changes of colour; the figure is without them", COLOURS)
         heads: bool = option(True, "use the heads of Self-EMD where the file has them")
         marginals: str = option("mean", "mass of the cells without heads: by the mean of the other "
                                 "view's (Eq. 14), or 'uniform'", ("mean", "uniform"))  # fmt: skip
-        regularization: float = option(0.05, "of the transport without heads, gamma")
+        regularization: float = option(
+            0.05, "of the transport without heads, gamma", limits=POSITIVE
+        )
         iterations: int = option(50, "of Sinkhorn without heads")
-        pictures: int = option(3, "images in the figure")
+        pictures: int = option(3, "images in the figure", limits=ANY_COUNT)
 
     def measure(self, maps, samples):
         options = self.options

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
+from detectron2.utils.file_io import PathManager
 
 from ..utils.checks import non_finite, refuse_non_finite
 from .background import Writer
@@ -28,6 +29,11 @@ from .recovery import last_intact, remove_old
 from .stock import write_stock_yaml
 
 logger = logging.getLogger(__name__)
+
+_ADVICE = (
+    "Free some space (SOLVER.KEEP_CHECKPOINTS keeps fewer checkpoints) or make the folder "
+    "writable; then --resume goes on from the last checkpoint."
+)
 
 # A buffer of batch norms; other projects' files lack it, and nothing depends on it.
 _COUNTER = "num_batches_tracked"
@@ -124,7 +130,7 @@ class Checkpointer(DetectionCheckpointer):
 
     def _write(self, name, data, is_last, extra):
         path = self._file(f"{name}.pth")
-        with atomic_file(path) as file:
+        with atomic_file(path, _ADVICE) as file:
             torch.save(data, file)
         if self._is_pretraining():
             self._write_backbone("backbone", strip_backbone(data["model"]), extra)
@@ -154,7 +160,7 @@ class Checkpointer(DetectionCheckpointer):
         return self._intact
 
     def tag_last_checkpoint(self, last_filename_basename):
-        with atomic_file(os.path.join(self.save_dir, "last_checkpoint")) as file:
+        with atomic_file(os.path.join(self.save_dir, "last_checkpoint"), _ADVICE) as file:
             file.write(last_filename_basename.encode())
 
     def load(self, path, *args, **kwargs):
@@ -165,9 +171,9 @@ class Checkpointer(DetectionCheckpointer):
         """
         self._path = path
         if path and "://" not in path and not os.path.isfile(path.partition("?")[0]):
-            raise FileNotFoundError(
-                f"There is no file {path!r}: set MODEL.WEIGHTS to the file of the weights."
-            )
+            raise FileNotFoundError(_no_file(path))
+        if "://" in path:
+            _fetch(path)
         self._filled_otherwise = (_COUNTER,)
         try:
             return super().load(path, *args, **kwargs)
@@ -244,6 +250,28 @@ class Checkpointer(DetectionCheckpointer):
 
     def _is_pretraining(self):
         return hasattr(self.model, "target_backbone")
+
+
+def _no_file(path):
+    """Say that there is no such file of weights, and which one a folder has."""
+    if os.path.isdir(path):
+        names = ("backbone.pkl", "model_final.pth", "model_best.pth")
+        there = next((os.path.join(path, x) for x in names
+                      if os.path.isfile(os.path.join(path, x))), "")  # fmt: skip
+        return (f"MODEL.WEIGHTS is {path!r}, a folder: set it to the file of the weights"
+                + (f", such as {there}." if there else "."))  # fmt: skip
+    return f"There is no file {path!r}: set MODEL.WEIGHTS to the file of the weights."
+
+
+def _fetch(path):
+    """Download weights into iopath's cache, where they are read from."""
+    try:
+        PathManager.get_local_path(path.partition("?")[0])
+    except Exception as error:  # each handler has its own
+        raise ValueError(
+            f"MODEL.WEIGHTS {path!r} cannot be fetched ({type(error).__name__}: {error}). Check "
+            "its spelling and the network; or copy the file to this machine, and name it instead."
+        ) from error
 
 
 def _refuse_non_finite(state, name):

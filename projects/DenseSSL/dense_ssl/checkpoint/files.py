@@ -5,11 +5,15 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def atomic_file(path):
+def atomic_file(path, advice="Free some space, or name a folder that can be written to."):
     """Open ``path`` for binary writing; it appears only after the block has succeeded.
 
     The data go to a temporary file, which then replaces ``path``; a process that is killed before
     that leaves the old file unchanged.
+
+    Args:
+        path: of the file; its folder must exist.
+        advice: the end of the error where the system refuses to write it.
     """
     temporary = f"{path}.tmp{os.getpid()}"
     try:
@@ -23,9 +27,7 @@ def atomic_file(path):
         if not isinstance(cause, OSError) or cause.strerror is None:
             raise
         raise OSError(
-            f"{path} is not written: {cause.strerror}. What was there before is intact. Free some "
-            "space (SOLVER.KEEP_CHECKPOINTS keeps fewer checkpoints) or make the folder writable; "
-            "then --resume goes on from the last checkpoint."
+            f"{path} is not written: {cause.strerror}. What was there before is intact. {advice}"
         ) from error
     finally:
         if os.path.exists(temporary):

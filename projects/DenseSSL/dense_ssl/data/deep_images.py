@@ -10,6 +10,8 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_START = b"\x89PNG\r\n\x1a\n"
+# PGM, PFM and JPEG 2000: of colours they give 8 bits
+_DEEP_GREY = (b"P2", b"P5", b"Pf", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 _PNG_DEPTH = 24  # position of the bit depth in the header
 # What cameras, microscopes and scanners record.
 DEPTHS = (8, 10, 12, 14, 16)
@@ -49,9 +51,11 @@ def to_8_bits(values):
 
 
 def is_deep(data):
-    """Return True if a PNG or TIFF file has more than 8 bits per value."""
+    """Return True if a file has more than 8 bits per value that Pillow or OpenCV read as such."""
     if data.startswith(_PNG_START):
         return data[_PNG_DEPTH : _PNG_DEPTH + 1] == b"\x10"
+    if data.startswith(_DEEP_GREY):
+        return _mode(data)[0] in "IF"
     if not data.startswith(TIFF_STARTS):
         return False
     tags = _tiff_tags(data)
@@ -78,6 +82,15 @@ def read_deep(data):
     if data.startswith(TIFF_STARTS) and _tiff_tags(data).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         pixels = 255 - pixels
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+def _mode(data):
+    """Return Pillow's mode of an image, such as "L" or "I;16"; "?" if it cannot read it."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.mode
+    except (OSError, SyntaxError, ValueError):
+        return "?"
 
 
 def _grey_values(data):

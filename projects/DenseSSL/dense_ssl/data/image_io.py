@@ -22,6 +22,7 @@ from .deep_images import TIFF_STARTS, is_deep, read_deep, upright
 _DECODE_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
 # Values of EXIF's orientation of a picture that is shown with its sides exchanged.
 QUARTER_TURNS = (5, 6, 7, 8)
+_TIFF_SIZE = (256, 257)  # tags of the width and the height
 # A JPEG stream ends with this marker; cameras may append a few bytes.
 _JPEG_START, _JPEG_END, _TAIL = b"\xff\xd8", b"\xff\xd9", 64
 # What libjpeg reports when it fills pixels up with grey. It also counts "extraneous bytes", which
@@ -100,7 +101,8 @@ def read_header(path):
                 # of a PNG without EXIF at its beginning, Pillow would read all pixels
                 has_exif = image.format != "PNG" or "exif" in image.info
                 turn = image.getexif().get(ExifTags.Base.Orientation, 1) if has_exif else 1
-                size = image.size[::-1] if turn in QUARTER_TURNS else image.size
+                size = _stored_size(image)
+                size = size[::-1] if turn in QUARTER_TURNS else size
                 header = Header(image.format, *size, turn in range(2, 9), image.mode)
                 if header.format == "JPEG" and _is_cut_off(file):
                     image.load()  # says so, if libjpeg finds no end either
@@ -110,6 +112,12 @@ def read_header(path):
     # Pillow does not know some images that OpenCV reads
     height, width = read_image(path).shape[:2]
     return Header(str(path).rpartition(".")[2].upper(), width, height)
+
+
+def _stored_size(image):
+    """Return (width, height) as in the file; Pillow may have turned that of a TIFF already."""
+    tags = getattr(image, "tag_v2", {})
+    return tuple(tags.get(tag, side) for tag, side in zip(_TIFF_SIZE, image.size))
 
 
 def _is_cut_off(file):

@@ -37,10 +37,29 @@ def check_data(cfg, is_pretraining, eval_only=False):
     return checks
 
 
-def announce_data(checks):
-    """Log one line on each data set, and warn of its images; faults of labels were said before."""
+def announce_data(checks, is_pretraining=True, tests=()):
+    """Log one line on each data set, and warn of its images; faults of labels were said before.
+
+    Args:
+        checks: result of :func:`check_data`.
+        is_pretraining: broken images are replaced; else they would end the run when their turn
+            comes.
+        tests: DATASETS.TEST of a detector.
+
+    Raises:
+        ValueError: a detector cannot learn from these data, or be evaluated on them.
+    """
     for check in checks:
         logger.info("Data: %s: %s", check.entry, summary(check) or check.error)
-        images = check.images
-        for text in images.errors if images else ():
+        key = "DATASETS.TEST" if check.entry in tests else "DATASETS.TRAIN"
+        for text in check.images.errors if check.images else ():
+            if not is_pretraining:
+                raise ValueError(
+                    f"{key}: {check.entry!r}: {text}. Repair or replace these files, or take them "
+                    "out of the data set; tools/check_data.py names all of them."
+                )
             logger.warning("Data: %s: %s. tools/check_data.py looks at all.", check.entry, text)
+        counts = check.labels.counts if check.labels else {}
+        if check.entry in tests and counts.get("objects") == 0:
+            raise ValueError(f"{key}: {check.entry!r} has no object to find: label some, or name "
+                             "other data.")  # fmt: skip

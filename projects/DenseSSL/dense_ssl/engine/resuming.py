@@ -10,8 +10,10 @@ import logging
 import os
 
 import yaml
+from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
+from ..checkpoint.files import atomic_file
 from ..checkpoint.formats import read_checkpoint
 from ..checkpoint.recovery import last_intact
 from ..config.flat import FREE_KEYS, flatten, is_among
@@ -56,6 +58,7 @@ def resume_run(trainer):
     checkpointer.before_loading, checkpointer.needed = compare, "model"
     checkpointer.resume_or_load("", resume=True)
     checkpointer.before_loading, checkpointer.needed = None, ""
+    update_config_file(cfg)
     batch = cfg.SOLVER.IMS_PER_BATCH
     # a step of another batch is another number of images
     trainer.start_iter = (trainer.iter + 1) * (batches[0] or batch) // batch
@@ -67,6 +70,24 @@ def resume_run(trainer):
         checkpointer.save("model_final", iteration=trainer.iter)
         return
     check_length(trainer.start_iter, cfg, can_evaluate=not trainer.is_pretraining)
+
+
+def update_config_file(cfg):
+    """Write the config of a run that goes on over config.yaml, if there is one.
+
+    A device that the file does not state was detected, and stays out of it.
+    """
+    path = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
+    if not comm.is_main_process() or not os.path.isfile(path):
+        return
+    with open(path, encoding="utf-8") as file:
+        stated = "DEVICE" in (yaml.safe_load(file) or {}).get("MODEL", {})
+    cfg = cfg.clone()
+    cfg.defrost()
+    if not stated:
+        del cfg.MODEL["DEVICE"]
+    with atomic_file(path) as file:
+        file.write(cfg.dump().encode())
 
 
 def seed_of_run(cfg):

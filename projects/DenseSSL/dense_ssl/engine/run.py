@@ -1,7 +1,6 @@
 """One run from its config to its end: what train_net.py and the Python API start."""
 
 import contextlib
-import errno
 import logging
 import sys
 import time
@@ -11,7 +10,7 @@ from detectron2.utils import comm
 from detectron2.utils import logger as detectron2_logger
 
 from ..utils.exit_codes import FAILED
-from ..utils.plain_errors import message_of
+from ..utils.plain_errors import FULL, message_of
 from .interrupts import ctrl_c_ends, handlers_restored
 from .setup import setup
 from .trainer import Trainer
@@ -19,7 +18,6 @@ from .trainer import Trainer
 logger = logging.getLogger(__name__)
 
 _LOGGERS = ("dense_ssl", "detectron2", "fvcore")
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _PATIENCE = 10  # seconds in which the end of one process ends the others
 
 
@@ -88,7 +86,7 @@ def _full_disk():
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise
         raise OSError(
             f"{error.filename or 'A file in OUTPUT_DIR'} is not written: {error.strerror}. The "

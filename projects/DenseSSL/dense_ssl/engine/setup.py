@@ -99,10 +99,11 @@ def setup(args, hold=None):
     resolve_seed(cfg, args)
     require_positive(cfg, "SOLVER.MAX_ITER")
     cfg.freeze()
-    with _config_kept(cfg, args.eval_only) as is_kept:
+    with _config_kept(cfg, args.eval_only or args.resume) as is_kept:
         default_setup(cfg, args)
-    announce(cfg, getattr(args, "config_file", ""), is_kept)
-    announce_data(check_data(cfg, is_pretraining(cfg), args.eval_only))
+    announce(cfg, getattr(args, "config_file", ""), is_kept and args.eval_only)
+    checks = check_data(cfg, is_pretraining(cfg), args.eval_only)
+    announce_data(checks, is_pretraining(cfg), () if is_pretraining(cfg) else cfg.DATASETS.TEST)
     if detected and not is_kept:
         _leave_out_device(cfg)
     if cfg.TUNE_ALLOCATOR and cfg.MODEL.DEVICE == "cpu":
@@ -163,13 +164,15 @@ def resolve_device(cfg, logger):
 
 
 @contextlib.contextmanager
-def _config_kept(cfg, eval_only):
-    """Within it detectron2 writes config.yaml; that of a run is not lost to an evaluation.
+def _config_kept(cfg, is_of_a_run):
+    """Within it detectron2 writes config.yaml; that of a run is not lost.
 
-    It is what a resumed run, a comparison and the report read. Yields whether there was one.
+    It is what a resumed run, a comparison and the report read. An evaluation has no claim to it,
+    and a resumed run writes its own when nothing speaks against going on
+    (:func:`~.resuming.update_config_file`). Yields whether there was one.
     """
     path = _config_file(cfg)
-    is_kept = eval_only and bool(cfg.OUTPUT_DIR) and PathManager.isfile(path)
+    is_kept = is_of_a_run and bool(cfg.OUTPUT_DIR) and PathManager.isfile(path)
     comm.synchronize()  # before the main process writes
     if is_kept and comm.is_main_process():
         with PathManager.open(path) as file:

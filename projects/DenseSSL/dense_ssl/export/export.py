@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from ..checkpoint.files import atomic_file
 from . import verify
 from .errors import ExportError
 from .formats import FORMATS
@@ -47,8 +48,8 @@ def export_model(cfg, module, file_format, output, folder="", size=None, classes
     facts = _describe(cfg, module, outputs, size)
     facts.update(format=file_format, classes=classes,
                  verified={"inputs": len(inputs), "largest_difference": worst})  # fmt: skip
-    with open(f"{path}.json", "w", encoding="utf-8") as file:
-        json.dump(facts, file, indent=2)
+    with atomic_file(f"{path}.json") as file:
+        file.write(json.dumps(facts, indent=2).encode())
     return path, facts
 
 
@@ -77,8 +78,8 @@ def _compare(module, run, inputs, fixed):
         raise ExportError(
             "The model detects nothing on these images, so the exported file could not be compared "
             "with it and was deleted. Give images with objects by --images, or lower the "
-            "threshold: --opts MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.0 (RetinaNet: "
-            "MODEL.RETINANET.SCORE_THRESH_TEST)."
+            "threshold, at the end of the command: MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.0 "
+            "(RetinaNet: MODEL.RETINANET.SCORE_THRESH_TEST)."
         )
     return first, worst
 

@@ -30,7 +30,9 @@ def write_torchscript(module, example, path, fixed):
     if fixed:
         module = _OneSize(module, example)
     with _quiet():
-        torch.jit.trace(module, (example,), strict=False, check_trace=False).save(str(path))
+        traced = torch.jit.trace(module, (example,), strict=False, check_trace=False)
+    with open(path, "wb") as file:  # of a full disk, torch's own writer ends the process
+        file.write(traced.save_to_buffer())
 
 
 def read_torchscript(path):

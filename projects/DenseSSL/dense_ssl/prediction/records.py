@@ -69,7 +69,7 @@ class Records:
         with open(os.path.join(folder, "predictions.json"), "w", encoding="utf-8") as file:
             json.dump(data, file)
         with open(os.path.join(folder, "predictions.csv"), "w", encoding="utf-8",
-                  newline="") as file:  # fmt: skip
+                  newline="", errors="surrogateescape") as file:  # fmt: skip
             writer = csv.writer(file)
             writer.writerow(_COLUMNS)
             writer.writerows(self._rows)

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,6 +55,7 @@ def predict_images(detector, root, names, output, threshold=0.5, batch_size=1, p
     table = ClassTable(detector.cfg, detector.labels)
     records = Records(root, table)
     stream = read_images(root, names, summary.broken, "Predicting")
+    map_names = _map_names(names)
     for batch in iter(lambda: list(itertools.islice(stream, batch_size)), []):
         outputs = detector.predict([image for _, image in batch])
         for (name, image), found in zip(batch, outputs):
@@ -65,7 +67,7 @@ def predict_images(detector, root, names, output, threshold=0.5, batch_size=1, p
             else:
                 found = found["sem_seg"].argmax(dim=0).numpy().astype(np.uint8)
                 records.add_segments(name, image, found)
-                _write(os.path.join(output, "label_maps"), os.path.splitext(name)[0] + ".png",
+                _write(os.path.join(output, "label_maps"), map_names[name],
                        table.values_in_files(found))  # fmt: skip
                 draw = draw_segments
             if pictures:
@@ -74,6 +76,13 @@ def predict_images(detector, root, names, output, threshold=0.5, batch_size=1, p
     summary.found = records.counts
     records.write(output)
     return summary
+
+
+def _map_names(names):
+    """Return {name of an image: name of its label map}: .png for .jpg, or behind it if need be."""
+    stems = Counter(os.path.splitext(x)[0] for x in names)
+    return {x: (os.path.splitext(x)[0] if stems[os.path.splitext(x)[0]] == 1 else x) + ".png"
+            for x in names}  # fmt: skip
 
 
 def _confident(instances, threshold, summary, cfg):

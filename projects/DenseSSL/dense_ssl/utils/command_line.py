@@ -1,6 +1,7 @@
 """Command lines: what the tools for trained models share, and clear errors for wrong options."""
 
 import argparse
+import math
 import re
 import sys
 
@@ -24,6 +25,24 @@ def parse_options(parser, arguments=None, keys_last=True):
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     _check_options(parser, arguments, keys_last)
     return parser.parse_args(arguments)
+
+
+def positive(text):
+    """The type of an option that is a whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number above 0")
+    return int(text)
+
+
+def share(text):
+    """The type of an option that is a number from 0 to 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number from 0 to 1")
+    return number
 
 
 def _check_options(parser, arguments, keys_last):

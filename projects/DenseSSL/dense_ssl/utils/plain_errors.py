@@ -1,10 +1,14 @@
 """Errors of a command: the message where it says all, the traceback where it does not."""
 
 import dis
+import errno
 import functools
 import sys
 
 from .exit_codes import FAILED
+
+# Errors of a disk that takes no more.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -42,6 +46,8 @@ def message_of(error, command=""):
     """
     if isinstance(error, OSError) and error.filename is not None:
         return str(error)
+    if isinstance(error, OSError) and error.errno in FULL:
+        return f"{error.strerror}: free some space, or name another folder to write to."
     if not _is_raised_by((_PACKAGE, command), error.__traceback__):
         return None
     return str(error.args[0] if isinstance(error, KeyError) and error.args else error)

@@ -105,12 +105,19 @@ def _training_dicts(cfg):
 def _load_dicts(names, semantic, filter_empty, min_keypoints, proposal_files, masks):
     if semantic:
         return semantic_dataset_dicts(names)
-    dicts = get_detection_dataset_dicts(
-        names,
-        filter_empty=filter_empty,
-        min_keypoints=min_keypoints,
-        proposal_files=proposal_files,
-    )
+    try:
+        dicts = get_detection_dataset_dicts(
+            names,
+            filter_empty=filter_empty,
+            min_keypoints=min_keypoints,
+            proposal_files=proposal_files,
+        )
+    except AssertionError as error:  # detectron2's, where nothing is left
+        raise ValueError(
+            f"DATASETS.TRAIN: no image of {', '.join(map(repr, names))} has an object to learn "
+            f"({str(error).rstrip('.')}). Crowds do not count, nor objects without keypoints for "
+            "a model of keypoints. Label some, or name other data."
+        ) from error
     return _without_maskless(dicts, filter_empty) if masks else dicts
 
 

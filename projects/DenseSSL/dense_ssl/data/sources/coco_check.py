@@ -3,7 +3,8 @@
 import dataclasses
 from collections import Counter
 
-from .coco_json import is_box, is_id, read_coco, refuse_repeated, tool_changes
+from ...utils.errors import prefix_errors
+from .coco_json import crowd_flag, is_box, is_id, read_coco, refuse_repeated, tool_changes
 from .coco_keypoints import (
     clean_keypoints,
     counts_of_keypoints,
@@ -79,7 +80,8 @@ def check_coco(json_file):
     )
     try:
         _refuse_faults(json_file, data)
-        check.rewrite, check.notes = tool_changes(data, encoding)
+        with prefix_errors(repr(json_file)):
+            check.rewrite, check.notes = tool_changes(data, encoding)
         check.notes += _check_boxes(json_file, data)
     except ValueError as error:
         check.error = str(error)
@@ -146,7 +148,7 @@ def _check_masks(json_file, data, check):
     sizes = {x["id"]: (x["height"], x["width"]) for x in data["images"]}
     found, forms = Oddities(), Counter()
     for annotation in data["annotations"]:
-        size, is_crowd = sizes[annotation["image_id"]], annotation.get("iscrowd")
+        size, is_crowd = sizes[annotation["image_id"]], crowd_flag(annotation)
         given = annotation.get("segmentation")
         try:
             mask = clean_mask(given, *size)
@@ -186,7 +188,7 @@ def _check_keypoints(json_file, data, check):
     """Fill in what a check says of keypoints."""
     sizes = {x["id"]: (x["width"], x["height"]) for x in data["images"]}
     counts, found, labelled = counts_of_keypoints(data), Oddities(), 0
-    objects = [x for x in data["annotations"] if not x.get("iscrowd")]
+    objects = [x for x in data["annotations"] if not crowd_flag(x)]
     for annotation in data["annotations"]:
         count = counts[annotation["category_id"]]
         try:
@@ -199,7 +201,7 @@ def _check_keypoints(json_file, data, check):
             continue
         needed = fields_of_keypoints(points, count)
         check.rewrite |= any(annotation.get(k) != x for k, x in needed.items())
-        if annotation.get("iscrowd"):  # models do not learn them
+        if crowd_flag(annotation):  # models do not learn them
             continue
         labelled += bool(needed.get("num_keypoints"))
         for kind in _odd_keypoints(points, annotation, needed, sizes[annotation["image_id"]]):
@@ -226,7 +228,7 @@ def _count(data, check):
     names = {x["id"]: x["name"] for x in data["categories"]}
     check.classes = dict.fromkeys((str(x) for x in names.values()), 0)
     for annotation in data["annotations"]:
-        if annotation.get("iscrowd"):
+        if crowd_flag(annotation):
             check.counts["crowds"] = check.counts.get("crowds", 0) + 1
         check.classes[str(names[annotation["category_id"]])] += 1
     check.counts["objects"] = len(data["annotations"])

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections import Counter
 
-from ...utils.text_files import read_encoded
+from ...utils.text_files import FLAGS, read_encoded
 from .coco_keypoints import (
     clean_keypoints,
     counts_of_keypoints,
@@ -24,8 +24,8 @@ _SHOWN = 5
 def read_coco(json_file):
     """Return (content, encoding) of a COCO json; ValueError if it is none.
 
-    The content always has lists of images, categories (by their ids) and annotations; only images
-    are never empty.
+    The content always has lists of images, categories (by their ids, their names as text) and
+    annotations; only images are never empty. ``renamed``: a name was no text.
     """
     text, encoding = read_encoded(json_file)
     try:
@@ -54,11 +54,16 @@ def read_coco(json_file):
     categories = data.get("categories") or []
     if len({isinstance(x["id"], str) for x in categories}) > 1:
         raise ValueError(f"{json_file!r} has both numbers and texts as ids of categories.")
-    categories = sorted(categories, key=lambda x: x["id"])
+    odd = [x for x in categories if not is_id(x["name"]) or x["name"] == ""]
+    if odd:
+        raise ValueError(f"{json_file!r}: category {odd[0]['id']!r} has no name; give it a text.")
+    names = [x["name"] for x in sorted(categories, key=lambda x: x["id"])]
+    categories = [{**x, "name": str(x["name"])} for x in sorted(categories, key=lambda x: x["id"])]
     return {
         **data,
         "categories": categories,
         "annotations": data.get("annotations") or [],
+        "renamed": names != [x["name"] for x in categories],
     }, encoding
 
 
@@ -70,16 +75,37 @@ def tool_changes(data, encoding):
     * its encoding is not UTF-8, or it begins with a byte order mark,
     * ids of annotations are not different whole numbers above 0 (pycocotools takes 0 for "no
       match", and of equal ids one): they are counted anew,
-    * annotations have no ``iscrowd`` (0) or no ``area`` (width x height of the box).
+    * annotations have no ``iscrowd`` (0), or a word for it,
+    * annotations have no number as ``area`` (width x height of the box),
+    * names of categories are numbers.
+
+    Raises:
+        ValueError: an ``iscrowd`` says neither yes nor no.
     """
     annotations, notes = data["annotations"], []
     if _must_renumber(annotations):
         notes.append("ids of annotations are missing, repeated or below 1: counted anew")
-    lack = sum("area" not in x for x in annotations)
+    lack = sum(not _is_number(x.get("area")) for x in annotations)
     if lack:
         notes.append(f"{lack} annotations have no area: width x height of the box")
-    rewrite = bool(notes) or encoding != "utf-8" or not all("iscrowd" in x for x in annotations)
-    return rewrite, notes
+    flags = [(x.get("iscrowd"), crowd_flag(x)) for x in annotations]
+    rewrite = bool(notes) or encoding != "utf-8" or data["renamed"]
+    return rewrite or any(given is None or given != flag for given, flag in flags), notes
+
+
+def crowd_flag(annotation):
+    """Return ``iscrowd`` of an annotation as 0 or 1; 0 where there is none."""
+    value = annotation.get("iscrowd")
+    if isinstance(value, str):
+        value = FLAGS.get(value.strip().lower(), value)
+    if value is None or (_is_number(value) and value in (0, 1)):
+        return int(value or 0)
+    raise ValueError(f"iscrowd of annotation {annotation.get('id')!r} is {value!r}; it must be "
+                     "0 or 1.")  # fmt: skip
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _must_renumber(annotations):
@@ -101,12 +127,13 @@ def corrected_copy(json_file):
     counts = counts_of_keypoints(data) if has_keypoints(data) else {}
     annotations = []
     for number, annotation in enumerate(data["annotations"], start=1):
-        fixed = {"iscrowd": 0, **_area(annotation), **annotation}
+        fixed = {**annotation, "iscrowd": crowd_flag(annotation), **_area(annotation)}
         mask = _mask(fixed.pop("segmentation", None), sizes.get(annotation.get("image_id")))
         points = _keypoints(fixed.pop("keypoints", None), counts.get(fixed.get("category_id"), 0))
         annotations.append({**fixed, **mask, **points, **({"id": number} if renumber else {})})
     path = os.path.join(_folder(), f"{len(os.listdir(_folder()))}_{os.path.basename(json_file)}")
     with open(path, "w", encoding="utf-8") as file:
+        del data["renamed"]
         json.dump({**data, "annotations": annotations}, file)
     return path
 
@@ -127,8 +154,10 @@ def _keypoints(given, count):
 
 
 def _area(annotation):
+    if _is_number(annotation.get("area")):
+        return {}
     box = annotation.get("bbox")
-    return {"area": box[2] * box[3]} if is_box(box) else {}
+    return {"area": box[2] * box[3] if is_box(box) else 0}
 
 
 def is_box(box):

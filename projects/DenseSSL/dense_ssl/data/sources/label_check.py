@@ -95,6 +95,8 @@ class BoxCheck:
         """Return what is odd, sentences."""
         hint = ". A bbox is x, y, width, height: are these x1, y1, x2, y2?"
         hints = {self._OUTSIDE: hint} if self._may_be_corners else {}
+        if self._found.count(self._EMPTY) == self._total:
+            hints[self._EMPTY] = ". Are the corners exchanged? Nothing can be learned from them"
         notes = self._found.notes(hints, total=self._total)
         if self._total and not self._found.count(self._EMPTY) and self._largest <= 1:
             notes.append("no number of a bbox is above 1: are they shares of the image's sides? "

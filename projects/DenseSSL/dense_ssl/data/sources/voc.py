@@ -11,7 +11,7 @@ from detectron2.data.datasets.pascal_voc import CLASS_NAMES
 from detectron2.structures import BoxMode
 
 from ...utils.progress import progress
-from ...utils.text_files import read_text
+from ...utils.text_files import FLAGS, find_file, read_text
 from ..image_io import read_header
 from .folder import IMAGE_EXTENSIONS, check_folder
 from .paths import located
@@ -19,7 +19,8 @@ from .voc_flat import is_flat, read_flat
 
 logger = logging.getLogger(__name__)
 
-_FLAGS = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
+_XML = "*.[xX][mM][lL]"
+_SIZE_TAGS = ("width", "height")
 BOX_TAGS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -34,7 +35,8 @@ def check_voc_folder(root, *parts):
 
 def annotation_file(root, image_id):
     """Return the path of the annotation file of an image."""
-    return os.path.join(root, "" if is_flat(root) else "Annotations", f"{image_id}.xml")
+    stem = os.path.join(root, "" if is_flat(root) else "Annotations", image_id)
+    return find_file(stem, ("xml",)) or f"{stem}.xml"
 
 
 def read_split(root, split, task="Main"):
@@ -46,10 +48,19 @@ def read_split(root, split, task="Main"):
     if not os.path.isfile(path):
         there = sorted(x[:-4] for x in os.listdir(folder) if x.endswith(".txt"))
         raise FileNotFoundError(f"the split file {path!r} does not exist. Splits there: {there}.")
-    ids = [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
-    if not ids:
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    if not any(lines):
         raise ValueError(f"the split file {path!r} names no images.")
-    return ids
+    # each image once: repeated ones would be found twice, and labelled once
+    return list(dict.fromkeys(_image_id(root, line) for line in lines if line))
+
+
+def _image_id(root, line):
+    """Return the id in a line of a split file; those of one class have a flag behind it."""
+    stem, *flag = line.rsplit(None, 1)
+    if flag and flag[0] in ("-1", "0", "1") and not _find_image(root, line):  # "photo 1"
+        return stem
+    return line
 
 
 def read_classes(root):
@@ -110,7 +121,7 @@ def names_by_image(root):
     """
     flat = is_flat(root)
     folder = Path(root) if flat else Path(root, "Annotations")
-    paths = sorted(folder.glob("*/*.xml") if flat else folder.rglob("*.xml"))
+    paths = sorted(folder.glob(f"*/{_XML}") if flat else folder.rglob(_XML))
     logger.info("Reading the classes of %d files in %s; %s would avoid it", len(paths), folder,
                 os.path.join(root, "classes.txt"))  # fmt: skip
     found = {}
@@ -155,15 +166,21 @@ def read_objects(path):
 
 def image_file(root, image_id):
     """Return the image of a VOC folder with an id, whatever its extension."""
-    stem = os.path.join(root, "" if is_flat(root) else "JPEGImages", image_id)
-    for extension in ("jpg", *sorted(IMAGE_EXTENSIONS - {"jpg"})):
-        for name in (f"{stem}.{extension}", f"{stem}.{extension.upper()}"):
-            if os.path.isfile(name):
-                return name
-    raise FileNotFoundError(
-        f"there is no image {stem + '.jpg'!r} (nor with any other extension of "
-        f"{sorted(IMAGE_EXTENSIONS)})."
-    )
+    found = _find_image(root, image_id)
+    if not found:
+        raise FileNotFoundError(
+            f"there is no image {_image_stem(root, image_id) + '.jpg'!r} (nor with any other "
+            f"extension of {sorted(IMAGE_EXTENSIONS)})."
+        )
+    return found
+
+
+def _find_image(root, image_id):
+    return find_file(_image_stem(root, image_id), ("jpg", *sorted(IMAGE_EXTENSIONS - {"jpg"})))
+
+
+def _image_stem(root, image_id):
+    return os.path.join(root, "" if is_flat(root) else "JPEGImages", image_id)
 
 
 def read_item(root, image_id, classes):
@@ -171,7 +188,7 @@ def read_item(root, image_id, classes):
     path = annotation_file(root, image_id)
     tree, objects = read_objects(path)
     file_name = image_file(root, image_id)
-    width, height = _image_size(tree, file_name)
+    width, height = _image_size(tree, file_name, path)
     annotations = []
     for item in objects:
         if item["name"] not in classes:
@@ -198,11 +215,12 @@ def read_item(root, image_id, classes):
     }
 
 
-def _image_size(tree, file_name):
+def _image_size(tree, file_name, path):
     """Return (width, height): from the annotation, or the image if the annotation has none."""
-    size = [int(tree.findtext(f"size/{x}", "0") or 0) for x in ("width", "height")]
-    if min(size) > 0:
-        return size
+    if all((tree.findtext(f"size/{x}") or "").strip() for x in _SIZE_TAGS):
+        size = [int(_number(tree, f"size/{x}", repr(path))) for x in _SIZE_TAGS]
+        if min(size) > 0:
+            return size
     header = read_header(file_name)  # boxes are those of the picture as it is shown
     return header.width, header.height
 
@@ -217,9 +235,9 @@ def _text(element, tag, where):
 def _flag(element, tag, where):
     """A tag that says yes or no; False if there is none."""
     text = element.findtext(tag, "").strip().lower()
-    if text not in _FLAGS:
+    if text not in FLAGS:
         raise ValueError(f"{where} has {text!r} in <{tag}>, which is neither 0 nor 1.")
-    return _FLAGS[text]
+    return FLAGS[text]
 
 
 def _number(element, tag, where):
