@@ -1,13 +1,16 @@
 """Wrong options: the message names the option, and what was meant."""
 
 import argparse
+import errno
 import subprocess
 import sys
 
 import pytest
 from helpers import ROOT
+from tool_helpers import load_tool
 
 from dense_ssl.utils.command_line import parse_options
+from dense_ssl.utils.plain_errors import plain_errors
 
 
 @pytest.fixture
@@ -67,3 +70,37 @@ def test_keys_may_come_first_where_an_option_takes_them(parser):
 def test_every_command_says_so(command, message):
     result = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 2 and message in result.stderr
+
+
+@pytest.mark.parametrize("words, message", [
+    (("regions", "--neighbours", "0"), "--neighbours is 0; it must be at least 1"),
+    (("regions", "--ridge", "-1"), "--ridge is -1.0; it must be above 0"),
+    (("regions", "--side", "100", "--cell", "32"), "--cell 32 does not divide --side 100"),
+    (("health", "--crop-scale", "2"), "--crop-scale is 2.0; it must be above 0, and at most 1"),
+    (("health", "--side", "0"), "--side is 0; it must be at least 1"),
+    (("matching", "--pictures", "-1"), "--pictures is -1; it must be at least 0"),
+    (("transport", "--flip-prob", "1.5"), "--flip-prob is 1.5; it must be at least 0, and at most 1"),
+])  # fmt: skip
+def test_values_of_an_analysis_are_checked(words, message, capsys):
+    words = [*words, "--weights", "a=b.pkl", "--data", "folder:no", "--output", "x"]
+    words += ["--test", "folder:no"] if words[0] == "regions" else []
+    assert load_tool("analyze").main(words) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tool, words", [
+    ("roi_probe", ("--config-file", "x", "--side", "0")),
+    ("export", ("--weights", "x", "--format", "onnx", "--output", "y", "--image-size", "0", "9")),
+])  # fmt: skip
+def test_numbers_of_tools_are_above_0(tool, words, capsys):
+    with pytest.raises(SystemExit):
+        load_tool(tool).main(list(words))
+    assert "'0' must be a whole number above 0" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_no_fault_of_the_program():
+    @plain_errors
+    def main():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert main() == 1

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.structures import BoxMode
@@ -156,3 +156,22 @@ def test_the_tool_probes_the_backbone_of_a_detector(tmp_path, restore_catalogs, 
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     metrics, _ = final_evaluation(tmp_path / "out", 7)
     assert metrics["probe/class_accuracy"] == pytest.approx(printed["class_accuracy"], abs=0.01)
+
+
+def test_data_that_give_no_score_are_refused(painted):
+    test, train = MetadataCatalog.get("probe_test"), MetadataCatalog.get("probe_train")
+    for names in ((["a", "b"], ["b", "a"]), (["a", "b"], ["a"])):
+        with pytest.MonkeyPatch.context() as patch:
+            for meta, classes in zip((train, test), names):
+                patch.setitem(vars(meta), "thing_classes", classes)
+            with pytest.raises(ValueError, match="the same ones, in the same order"):
+                roi_linear(model(), "probe_train", "probe_test")
+    dicts = DatasetCatalog.get("probe_train")
+    alone = [{**x, "annotations": [y for y in x["annotations"] if y["category_id"] == 0]}
+             for x in dicts]  # fmt: skip
+    for data, message in (([{**x, "annotations": []} for x in dicts], "has no labelled object"),
+                          (alone, "objects of one class alone")):  # fmt: skip
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(DatasetCatalog.data, "probe_train", lambda data=data: data)
+            with pytest.raises(ValueError, match=message):
+                roi_linear(model(), "probe_train", "probe_test", norm_images=4)

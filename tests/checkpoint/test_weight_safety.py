@@ -283,3 +283,19 @@ def test_other_files_are_called_what_they_are(tmp_path, name):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no file .*x.pth"):
         read_checkpoint(tmp_path / "x.pth")
+
+
+def test_a_folder_and_an_address_are_named(tmp_path, monkeypatch):
+    checkpointer = Checkpointer(nn.Linear(2, 2), settings={})
+    with pytest.raises(FileNotFoundError, match="a folder: set it to the file of the weights[.]"):
+        checkpointer.load(str(tmp_path))
+    (tmp_path / "backbone.pkl").touch()
+    with pytest.raises(FileNotFoundError, match="such as .*/backbone.pkl"):
+        checkpointer.load(str(tmp_path))
+
+    def fail(path):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("dense_ssl.checkpoint.checkpointer.PathManager.get_local_path", fail)
+    with pytest.raises(ValueError, match="'https://a.b/c.pkl' cannot be fetched .*Name or service"):
+        checkpointer.load("https://a.b/c.pkl")

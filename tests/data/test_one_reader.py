@@ -16,7 +16,7 @@ from dense_ssl.data.finetune.image_mapper import ImageMapper
 from dense_ssl.data.finetune.images import keep_thin_images
 from dense_ssl.data.finetune.region_mapper import RegionMapper
 from dense_ssl.data.finetune.semantic_mapper import SemanticMapper
-from dense_ssl.data.image_io import BrokenImageError, read_image
+from dense_ssl.data.image_io import BrokenImageError, read_header, read_image
 from dense_ssl.data.views.mapper import MultiViewMapper
 from dense_ssl.data.views.view_dataset import ViewDataset
 
@@ -246,3 +246,26 @@ def test_other_sizes_are_detectron2s():
             made = resize.get_transform(image)
             sizes.append((made.new_h, made.new_w, made.interp))
         assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize("form", ["PPM", "JPEG2000"])
+@pytest.mark.parametrize("top", [4095, 65535])
+def test_deep_grey_of_other_formats_is_that_of_png(tmp_path, form, top):
+    ramp = np.resize(np.linspace(0, top, SIDE).astype(np.uint16), (SIDE, SIDE))
+    options = {"irreversible": False} if form == "JPEG2000" else {}
+    path = tmp_path / ("deep.jp2" if options else "deep.pgm")
+    Image.fromarray(ramp).save(path, form, **options)
+    expected = read_image(write(tmp_path, encode(ramp, "PNG"), "deep.png"))
+    assert np.array_equal(read_image(path), expected) and 100 < expected.mean() < 140
+
+
+@pytest.mark.parametrize("form", ["TIFF", "PNG", "JPEG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_headers_have_the_size_of_the_picture(tmp_path, form, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"turned.{form.lower()}"
+    Image.new("RGB", (40, 30)).save(path, form, exif=exif)
+    header = read_header(path)
+    assert (header.height, header.width) == read_image(path).shape[:2]
+    assert header.width == (30 if orientation > 4 else 40)

@@ -1,9 +1,10 @@
 """The check of the data at the start of a run."""
 
 import json
+import logging
 
 import pytest
-from dataset_files import make_cfg, make_coco, make_image
+from dataset_files import make_cfg, make_coco, make_image, make_voc
 from helpers import recorded_log
 
 from dense_ssl.data.finetune.loader import forget_training_images
@@ -69,3 +70,32 @@ def test_a_line_for_each_data_set_and_warnings_of_its_images(tmp_path):
     )
     assert log[1].startswith(f"Data: {entry}: 1 of 4 images cannot be read, first ")
     assert len(log) == 2
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:200])
+
+
+@pytest.mark.parametrize("eval_only", [False, True])
+def test_a_broken_image_of_a_detector_is_an_error_before_training(tmp_path, eval_only):
+    train, test = many(tmp_path / "train", 3), many(tmp_path / "test", 3)
+    cut_off(tmp_path / "test/images/1.jpg")
+    cfg = make_cfg((train,), (test,))
+    register_datasets(cfg)
+    checks = check_data(cfg, False, eval_only)
+    with pytest.raises(ValueError, match=r"DATASETS.TEST: 'coco:.*1 of 3 images cannot be read"):
+        announce_data(checks, False, cfg.DATASETS.TEST)
+    with recorded_log(data_check.__name__, logging.WARNING) as messages:
+        announce_data(checks)  # pre-training replaces them
+    assert any("cannot be read" in x for x in messages)
+
+
+def test_a_test_without_objects_is_an_error_before_training(tmp_path):
+    train = make_voc(tmp_path, {"1": [("cat", "", 1, 1, 9, 9)]})
+    make_voc(tmp_path, {"2": []}, split="test")
+    cfg = make_cfg((f"voc:{train}:train",), (f"voc:{train}:test",))
+    register_datasets(cfg)
+    checks = check_data(cfg, False)
+    with pytest.raises(ValueError, match="DATASETS.TEST: 'voc:.*:test' has no object to find"):
+        announce_data(checks, False, cfg.DATASETS.TEST)
+    announce_data(checks, False)

@@ -22,6 +22,7 @@ from dense_ssl.config.values import check_values
 from dense_ssl.engine import train_step
 from dense_ssl.engine.console import setup_console
 from dense_ssl.engine.launch import _started_by_others
+from dense_ssl.engine.resuming import update_config_file
 from dense_ssl.engine.run import _own_log
 from dense_ssl.engine.setup import (
     check_finetuning,
@@ -405,13 +406,13 @@ def test_a_batch_of_nothing_is_named_before_the_schedule_divides_by_it(image_fol
 def mini_detector(tmp_path):
     """A function of eval_only that sets up a detector in a folder of the test."""
 
-    def run(eval_only, *options):
+    def run(eval_only, *options, resume=False):
         entry = make_coco(tmp_path)
         args = arguments(
             "mini/finetune/COCO-Detection/faster_rcnn_R_18_FPN.yaml", "DATASETS.TRAIN", (entry,),
             "DATASETS.TEST", (entry,), "OUTPUT_DIR", tmp_path / "output", "SEED", -1, *options,
         )  # fmt: skip
-        args.eval_only = eval_only
+        args.eval_only, args.resume = eval_only, resume
         return setup(args)
 
     return run
@@ -428,6 +429,23 @@ def test_an_evaluation_leaves_the_config_of_the_run_alone(mini_detector, tmp_pat
     file.unlink()  # that of a detector that was trained elsewhere is written
     mini_detector(True, "MODEL.WEIGHTS", "model_final.pth")
     assert "WEIGHTS: model_final.pth" in file.read_text()
+
+
+@pytest.mark.usefixtures("restore_process", "restore_catalogs")
+def test_a_resumed_run_writes_its_config_when_it_goes_on(mini_detector, tmp_path):
+    mini_detector(False)
+    file = tmp_path / "output/config.yaml"
+    text = file.read_text()
+    (tmp_path / "output/model_0000001.pth").touch()
+    args = {"resume": True}
+    cfg = mini_detector(False, "SOLVER.BASE_LR", 0.125, **args)
+    assert file.read_text() == text  # its checkpoint has not been seen yet
+    update_config_file(cfg)
+    found = yaml.safe_load(file.read_text())
+    assert found["SOLVER"]["BASE_LR"] == 0.125 and "DEVICE" not in found["MODEL"]
+    (tmp_path / "output/model_0000001.pth").unlink()
+    mini_detector(False, "SOLVER.BASE_LR", 0.25, **args)
+    assert "BASE_LR: 0.25" in file.read_text()  # a run that starts
 
 
 @pytest.mark.usefixtures("restore_process", "restore_catalogs")

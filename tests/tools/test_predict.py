@@ -1,7 +1,9 @@
 """tools/predict.py: what is found, in the image's pixels, under its name, in all three outputs."""
 
+import contextlib
 import csv
 import json
+import os
 import shutil
 
 import cv2
@@ -231,3 +233,42 @@ def test_keypoints_are_written_and_drawn(tmp_path):
     picture = draw_instances(image, found, table.labels, scale=2)
     assert picture[40, 30].any()  # on the line between the points
     assert not picture[50, 30].any()
+
+
+def test_names_that_are_not_utf8(run, images, tmp_path, capsys):
+    folder = os.fsencode(tmp_path / "in")
+    os.mkdir(folder)
+    for name in (b"caf\xe9.jpg", b"a.jpg"):
+        shutil.copy(os.fsencode(images / "a.jpg"), os.path.join(folder, name))
+    with open(os.path.join(folder, b"brok\xe9n.jpg"), "wb") as file:
+        file.write(b"no image")
+    assert predict("--weights", run, "--input", tmp_path / "in", "--output", tmp_path / "o",
+                   "--threshold", 0.1) == 3  # fmt: skip
+    assert "2 images" in capsys.readouterr().out
+    assert set(os.listdir(os.fsencode(tmp_path / "o/pictures"))) == {b"caf\xe9.jpg", b"a.jpg"}
+    rows = (tmp_path / "o/predictions.csv").read_bytes().splitlines()
+    assert {x.partition(b",")[0] for x in rows[1:]} == {b"caf\xe9.jpg", b"a.jpg"}
+
+
+def test_label_maps_of_images_with_one_stem(images, tmp_path):
+    write_run(tmp_path / "run", "CamVid-SemanticSegmentation/fcn_R_18.yaml", SEGMENTS,
+              "MODEL.SEM_SEG_HEAD.NUM_CLASSES", 2)  # fmt: skip
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.jpg", "a.png", "b.jpg"):
+        shutil.copy(images / "a.jpg", folder / name)
+    predict("--weights", tmp_path / "run", "--input", folder, "--output", tmp_path / "o")
+    names = sorted(x.name for x in (tmp_path / "o/label_maps").iterdir())
+    assert names == ["a.jpg.png", "a.png.png", "b.png"]
+
+
+@pytest.mark.parametrize("words, message", [
+    (("--threshold", "nan"), "'nan' must be a number from 0 to 1"),
+    (("--threshold", 2), "'2' must be a number from 0 to 1"),
+    (("TEST.DETECTIONS_PER_IMAGE", 0), "TEST.DETECTIONS_PER_IMAGE is 0"),
+    (("INPUT.MIN_SIZE_TEST", -5), "INPUT.MIN_SIZE_TEST is -5"),
+])  # fmt: skip
+def test_values_are_checked(run, images, tmp_path, capsys, words, message):
+    with contextlib.suppress(SystemExit):
+        assert predict("--weights", run, "--input", images, "--output", tmp_path / "o", *words) == 1
+    assert message in capsys.readouterr().err

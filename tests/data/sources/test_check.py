@@ -94,6 +94,12 @@ CASES = {
     # COCO
     "ids from 0": (boxes({"id": 0}), "", "counted anew"),
     "no area": (boxes({"area": None}), "", "1 annotations have no area"),
+    "a word as area": (boxes({"area": "big"}), "", "1 annotations have no area"),
+    "no word on crowds": (boxes({"iscrowd": None}, {"iscrowd": "0"}, {"iscrowd": "False"}), "", ""),
+    "another word on crowds": (boxes({"iscrowd": "maybe"}), "annotation 1 is 'maybe'; it must", ""),
+    "a number as a class": (boxes({}, categories=[{"id": 7, "name": 7}]), "", ""),
+    "a class without a name": (boxes({}, categories=[{"id": 7, "name": None}]),
+                               "category 7 has no name", ""),
     "images with one id": (lambda f: make_coco(f, images=[IMAGES[0]] * 2), "ids of images occur",
                            ""),
     "classes with one id": (boxes({}, categories=[{"id": 7, "name": x} for x in "ab"]),
@@ -141,6 +147,12 @@ CASES = {
     "NaN in a VOC box": (voc(("cat", "", "nan", 3, 9, 9)), "'nan' in <bndbox><xmin>", ""),
     "VOC outside": (voc(("cat", "", 2, 3, 90, 9)), "", "1 of 1 boxes leave .* object 1 of .*a.xml"),
     "VOC without area": (voc(("cat", "", 9, 3, 2, 9)), "", "1 of 1 boxes have no area"),
+    "a fraction as size": (
+        voc(("cat", "", 2, 3, 9, 9), size="<size><width>40.0</width><height>30</height></size>"),
+        "", ""),
+    "a word as size": (
+        voc(("cat", "", 2, 3, 9, 9), size="<size><width>wide</width><height>30</height></size>"),
+        "a.xml' has 'wide' in <size><width>, which is not a number", ""),
     "difficult in words": (voc(("cat", "<difficult>maybe</difficult>", 2, 3, 9, 9)),
                            "'maybe' in <difficult>", ""),
     "another size in the xml": (

@@ -10,6 +10,7 @@ import torch
 from dataset_files import make_cfg, make_coco
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
+from pycocotools.coco import COCO
 
 from dense_ssl.data.finetune.label_space import resolve_labels
 from dense_ssl.data.sources.entries import check_entry, register_datasets, resolve_dataset
@@ -189,3 +190,18 @@ def test_a_check_says_nothing_of_keypoints_with_pairs_and_of_one_alone(tmp_path)
         entry = make_coco(folder, annotations=several(points),
                           categories=[{"id": 7, "name": "cat", "keypoints": names}])  # fmt: skip
         assert "mirror" not in "".join(check_entry(entry).notes)
+
+
+def test_odd_values_become_those_that_pycocotools_reads(tmp_path):
+    annotation = {"image_id": 1, "category_id": 7, "bbox": [1, 2, 10, 8]}
+    odd = [{"area": None, "iscrowd": None}, {"area": "big", "iscrowd": "0"},
+           {"area": 5, "iscrowd": "true"}, {"area": 5, "iscrowd": True}]  # fmt: skip
+    entry = make_coco(tmp_path, categories=[{"id": 7, "name": 7}], annotations=[
+        {**annotation, "id": i, **x} for i, x in enumerate(odd, start=1)])  # fmt: skip
+    name = resolve_dataset(entry)
+    assert MetadataCatalog.get(name).thing_classes == ["7"]
+    found = COCO(MetadataCatalog.get(name).json_file).dataset
+    assert [x["area"] for x in found["annotations"]] == [80, 80, 5, 5]
+    flags = [x["iscrowd"] for x in found["annotations"]]
+    assert flags == [0, 0, 1, 1] and "renamed" not in found
+    assert [x["iscrowd"] for x in DatasetCatalog.get(name)[0]["annotations"]] == flags

@@ -196,3 +196,24 @@ def test_objects_marked_difficult_do_not_count(tmp_path):
     assert len(item["annotations"]) == 2
     assert [CLASS_NAMES[x["category_id"]] for x in counted(item)] == ["dog"]
     assert boxes_of(item) == [[4, 4, 9, 9]]
+
+
+def test_voc_ids_may_have_spaces_and_lines_a_flag(tmp_path):
+    names = ("photo", "photo 1", "photo 10", "a b", "000012")
+    root = make_voc(tmp_path, {x: [("cat", "", 1, 1, 9, 9)] for x in names})
+    split = root / "ImageSets/Main/train.txt"
+    split.write_text("photo  1\nphoto 10\nphoto 1\na b\n000012  1\nphoto -1\n000012 0\n")
+    # "photo  1" is no image's name; "photo 1" is
+    dicts = DatasetCatalog.get(resolve_dataset(f"voc:{root}:train"))
+    ids = ["photo", "photo 10", "photo 1", "a b", "000012"]
+    assert [x["image_id"] for x in dicts] == ids  # each once
+    assert [os.path.basename(x["file_name"]) for x in dicts] == [f"{x}.jpg" for x in ids]
+
+
+@pytest.mark.parametrize("extension", ["Jpg", "JPG", "jPeG", "Png"])
+def test_voc_extensions_may_be_in_any_case(tmp_path, extension):
+    root = make_voc(tmp_path, {"1": [("cat", "", 1, 1, 9, 9)], "2": []})
+    (root / "JPEGImages/1.jpg").rename(root / f"JPEGImages/1.{extension}")
+    (root / "Annotations/1.xml").rename(root / "Annotations/1.XML")
+    dicts = DatasetCatalog.get(resolve_dataset(f"voc:{root}:train"))
+    assert dicts[0]["file_name"].endswith(f"1.{extension}") and dicts[0]["annotations"]

@@ -74,3 +74,12 @@ def test_a_folder_of_neither_layout_says_what_is_there(tmp_path):
         resolve_dataset(f"voc:{root}/train")
     with pytest.raises(FileNotFoundError, match=f"write 'voc:{root}:train'"):
         resolve_dataset(f"voc:{root}/train:x")
+
+
+def test_extensions_may_be_in_any_case(tmp_path):
+    root = make_flat(tmp_path, train=["cat", "dog"])
+    path = root / "train" / "a photo 0_jpg.rf.x.xml"
+    path.rename(path.with_suffix(".XML"))
+    name = resolve_dataset(f"voc:{root}:train")
+    assert MetadataCatalog.get(name).thing_classes == ["cat", "dog"]
+    assert [len(x["annotations"]) for x in DatasetCatalog.get(name)] == [1, 1]

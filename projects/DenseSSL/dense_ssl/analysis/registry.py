@@ -93,10 +93,8 @@ class Analysis:
                 raise ValueError(f"--{flag(item.name)} is {value!r}; it must be one of {choices}.")
             least, largest = item.metadata["limits"] or (-math.inf, math.inf)
             if item.metadata["limits"] and not least <= value <= largest:
-                words = f"at least {least}" if least else "not negative"
-                words = words if largest == math.inf else f"from {least:g} to {largest}"
-                words = "above 0" if (least, largest) == POSITIVE else words
-                words = "above 0, and at most 1" if (least, largest) == SHARE else words
+                words = "above 0" if 0 < least < 1 else f"at least {least}"
+                words += "" if largest == math.inf else f", and at most {largest}"
                 raise ValueError(f"--{flag(item.name)} is {value}; it must be {words}.")
 
     def run(self, job):

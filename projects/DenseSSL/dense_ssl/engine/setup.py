@@ -11,6 +11,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
+from ..checkpoint.recovery import checkpoints_of
 from ..config import detect_device, read_config
 from ..config.imports import import_modules
 from ..config.packages import check_packages
@@ -78,28 +79,14 @@ def setup(args, hold=None):
     require_positive(cfg, "SOLVER.IMS_PER_BATCH", "SOLVER.ACCUMULATE")
     check_probe(cfg, is_pretraining(cfg))
     if is_pretraining(cfg):
-        if cfg.INPUT.MASK_FORMAT == AUTO:  # it reads no masks
-            cfg.INPUT.MASK_FORMAT = get_cfg().INPUT.MASK_FORMAT
-        check_pretraining(cfg)
-        num_images = len(pretrain_dataset_dicts(cfg))
-        resolve_epochs(cfg, num_images)
-        meta_architecture(cfg).resolve(cfg, num_images)
+        _resolve_pretraining(cfg)
     else:
-        register_datasets(cfg)
-        resolve_labels(cfg, stated=args.opts[::2])
-        check_evaluators(cfg)
-        check_finetuning(cfg)
-        if not args.eval_only:  # which needs no training images
-            num_images = count_training_images(cfg)
-            logger.info(
-                "Fine-tuning on %d labelled images: %s", num_images, ", ".join(cfg.DATASETS.TRAIN)
-            )
-            resolve_epochs(cfg, num_images)
-            check_best_metric(cfg)
+        _resolve_finetuning(cfg, args)
     resolve_seed(cfg, args)
     require_positive(cfg, "SOLVER.MAX_ITER")
     cfg.freeze()
-    with _config_kept(cfg, args.eval_only or args.resume) as is_kept:
+    goes_on = args.resume and bool(checkpoints_of(cfg.OUTPUT_DIR))
+    with _config_kept(cfg, args.eval_only or goes_on) as is_kept:
         default_setup(cfg, args)
     announce(cfg, getattr(args, "config_file", ""), is_kept and args.eval_only)
     checks = check_data(cfg, is_pretraining(cfg), args.eval_only)
@@ -109,6 +96,29 @@ def setup(args, hold=None):
     if cfg.TUNE_ALLOCATOR and cfg.MODEL.DEVICE == "cpu":
         tune_allocator()
     return cfg
+
+
+def _resolve_pretraining(cfg):
+    if cfg.INPUT.MASK_FORMAT == AUTO:  # it reads no masks
+        cfg.INPUT.MASK_FORMAT = get_cfg().INPUT.MASK_FORMAT
+    check_pretraining(cfg)
+    num_images = len(pretrain_dataset_dicts(cfg))
+    resolve_epochs(cfg, num_images)
+    meta_architecture(cfg).resolve(cfg, num_images)
+
+
+def _resolve_finetuning(cfg, args):
+    register_datasets(cfg)
+    resolve_labels(cfg, stated=args.opts[::2])
+    check_evaluators(cfg)
+    check_finetuning(cfg)
+    if args.eval_only:  # which needs no training images
+        return
+    num_images = count_training_images(cfg)
+    names = ", ".join(cfg.DATASETS.TRAIN)
+    logger.info("Fine-tuning on %d labelled images: %s", num_images, names)
+    resolve_epochs(cfg, num_images)
+    check_best_metric(cfg)
 
 
 def _config_of(args):

@@ -99,6 +99,9 @@ def _refuse_faults(json_file, data):
     if not isinstance(annotations, list) or not all(isinstance(x, dict) for x in annotations):
         raise ValueError(f"{json_file!r}: 'annotations' must be a list of objects.")
     refuse_repeated(json_file, "categories", data["categories"], "Give each class an id.")
+    nameless = [x["id"] for x in data["categories"] if not is_id(x["name"]) or x["name"] == ""]
+    if nameless:
+        raise ValueError(f"{json_file!r}: category {nameless[0]!r} has no name; give it a text.")
     known = {part: {x["id"] for x in data[part]} for part in ("images", "categories")}
     for part, field in (("images", "image_id"), ("categories", "category_id")):
         ids = [x[field] for x in annotations if x.get(field) is not None]

@@ -54,16 +54,13 @@ def read_coco(json_file):
     categories = data.get("categories") or []
     if len({isinstance(x["id"], str) for x in categories}) > 1:
         raise ValueError(f"{json_file!r} has both numbers and texts as ids of categories.")
-    odd = [x for x in categories if not is_id(x["name"]) or x["name"] == ""]
-    if odd:
-        raise ValueError(f"{json_file!r}: category {odd[0]['id']!r} has no name; give it a text.")
-    names = [x["name"] for x in sorted(categories, key=lambda x: x["id"])]
-    categories = [{**x, "name": str(x["name"])} for x in sorted(categories, key=lambda x: x["id"])]
+    categories = sorted(categories, key=lambda x: x["id"])
+    texts = [{**x, "name": str(x["name"])} if is_id(x["name"]) else x for x in categories]
     return {
         **data,
-        "categories": categories,
+        "categories": texts,
         "annotations": data.get("annotations") or [],
-        "renamed": names != [x["name"] for x in categories],
+        "renamed": texts != categories,
     }, encoding
 
 
