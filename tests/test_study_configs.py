@@ -149,7 +149,8 @@ def test_the_arguments_of_a_study_name_its_yamls(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     args = load_tool("compare").parse_arguments([f"@configs/study/{path.name}"])
     protocols = [x.stem for x in map(type(path), args.protocols)]
-    assert protocols == (["frozen"] if path.stem == "partners" else ["frozen", "whole"])
+    own = {"partners": ["frozen"], "photos": ["roi_linear"]}
+    assert protocols == own.get(path.stem, ["frozen", "whole"])
     yamls = [x.partition("=")[2] for x in args.backbones if x != "random"]
     assert yamls and all((ROOT / x).is_file() for x in yamls)
     names = [x.partition("=")[0] for x in args.backbones]
@@ -175,6 +176,12 @@ def test_a_larger_whole_image_is_all_that_differs():
     changed = {key for key, value in settings(cfg).items() if settings(base)[key] != value}
     assert changed == {"INPUT.VIEWS.SIZE", "OUTPUT_DIR"}
     assert cfg.INPUT.VIEWS.SIZE == (64, 64, 128) and build(cfg)
+
+
+def test_roi_linear_evaluations_differ_in_their_data_alone():
+    cfg, other = (load_config(STUDY / x / "roi_linear.yaml") for x in ("NEU-DET", "photos"))
+    changed = {key for key, value in settings(cfg).items() if settings(other)[key] != value}
+    assert changed == {"DATASETS.TRAIN", "DATASETS.TEST", "OUTPUT_DIR"}
 
 
 def test_roi_linear_evaluation_sees_what_the_detector_sees():

@@ -3,8 +3,9 @@
 import json
 import logging
 
+import numpy as np
 import pytest
-from dataset_files import make_cfg, make_coco, make_image, make_voc
+from dataset_files import make_cfg, make_coco, make_image, make_labels, make_voc
 from helpers import recorded_log
 
 from dense_ssl.data.finetune.loader import forget_training_images
@@ -96,6 +97,13 @@ def test_a_test_without_objects_is_an_error_before_training(tmp_path):
     cfg = make_cfg((f"voc:{train}:train",), (f"voc:{train}:test",))
     register_datasets(cfg)
     checks = check_data(cfg, False)
-    with pytest.raises(ValueError, match="DATASETS.TEST: 'voc:.*:test' has no object to find"):
+    with pytest.raises(ValueError, match="DATASETS.TEST: 'voc:.*:test' has no labelled object"):
         announce_data(checks, False, cfg.DATASETS.TEST)
-    announce_data(checks, False)
+    make_labels(tmp_path / "maps/1.png", np.full((30, 40), 255))
+    make_image(tmp_path / "images/1.png")
+    (tmp_path / "classes.txt").write_text("0 sky\n1 road\n")
+    entry = f"semseg:{tmp_path / 'images'}:{tmp_path / 'maps'}:{tmp_path / 'classes.txt'}"
+    cfg = make_cfg((entry,))
+    register_datasets(cfg)
+    with pytest.raises(ValueError, match="DATASETS.TRAIN: 'semseg:.* has no labelled pixel"):
+        announce_data(check_data(cfg, False), False)

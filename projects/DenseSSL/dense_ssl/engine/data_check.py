@@ -59,7 +59,8 @@ def announce_data(checks, is_pretraining=True, tests=()):
                     "out of the data set; tools/check_data.py names all of them."
                 )
             logger.warning("Data: %s: %s. tools/check_data.py looks at all.", check.entry, text)
-        counts = check.labels.counts if check.labels else {}
-        if check.entry in tests and counts.get("objects") == 0:
-            raise ValueError(f"{key}: {check.entry!r} has no object to find: label some, or name "
-                             "other data.")  # fmt: skip
+        classes = check.labels.classes if check.labels else {}
+        if not is_pretraining and classes and not any(classes.values()):
+            what = "labelled pixel" if check.labels.counts.get("label maps") else "labelled object"
+            raise ValueError(f"{key}: {check.entry!r} has no {what}: label some, or name other "
+                             "data.")  # fmt: skip
