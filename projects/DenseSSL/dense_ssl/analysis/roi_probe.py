@@ -15,7 +15,6 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.layers import ROIAlign
 from detectron2.structures import BoxMode
-from fvcore.nn.precise_bn import update_bn_stats
 from torch import nn
 
 from ..config.probe import probe_defaults
@@ -29,6 +28,7 @@ from ..modeling.backbones import (
     require_feature,
 )
 from ..modeling.geometry.boxes import pool_boxes
+from ..modeling.norm_statistics import estimate_statistics
 from ..utils.progress import progress
 from .classifiers import class_accuracy, logistic_regression, neighbour_scores, standardise
 from .labelled_regions import majority_cells
@@ -183,9 +183,7 @@ def roi_linear(model, train, test, norm_images=200, max_boxes=MAX_BOXES):
     _refuse_other_classes(train, test)
     dicts, test_dicts = (_with_boxes(x, model.cells) for x in (train, test))
     model.train()
-    count = min(norm_images, len(dicts))
-    images = progress(dicts[:count], "Estimating batch norm statistics")
-    update_bn_stats(model, images, count)
+    estimate_statistics(model, dicts, min(norm_images, len(dicts)))
     x, y = collect(model, choose_images(dicts, max_boxes))
     x_test, y_test = collect(model, choose_images(test_dicts, max_boxes))
     if len(set(y)) < 2:

@@ -1,11 +1,11 @@
 """All scores below a folder: one row per run, one column per score."""
 
-import json
 import os
 from pathlib import Path
 
 import yaml
 
+from ..utils.json_file import read_object
 from ..utils.metrics_file import read_records
 
 PRETRAINING = "pretraining"
@@ -41,7 +41,7 @@ def read_scores(folder):
         for path in runs:
             _add_run(rows, path.parent, folder)
     for path in sorted({*folder.rglob("*.json")} - {*comparisons, *runs}):
-        _add_analysis(rows, _read(path))
+        _add_analysis(rows, read_object(path))
     if not rows:
         raise FileNotFoundError(
             f"{os.fspath(folder)!r} has no comparison.json, no metrics.json of a run and no result "
@@ -51,7 +51,7 @@ def read_scores(folder):
 
 
 def _add_comparison(rows, path):
-    for protocol, metrics in _read(path)["protocols"].items():
+    for protocol, metrics in read_object(path)["protocols"].items():
         for metric, backbones in metrics.items():
             for backbone, entry in backbones.items():
                 for seed, value in entry["values"].items():
@@ -97,12 +97,3 @@ def _prefixed(values):
 
 def _is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
-
-
-def _read(path):
-    """Return the content of a json of one object, {} of another file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -3,6 +3,7 @@
 import logging
 
 from ..config.lengths import EPOCH_KEYS
+from ..utils.checks import value_of
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ def resolve_epochs(cfg, num_images):
     before = cfg.SOLVER.MAX_ITER
     per_epoch = num_images / cfg.SOLVER.IMS_PER_BATCH
     for epoch_key, iteration_key in EPOCH_KEYS:
-        epochs = _value(cfg, epoch_key)
+        epochs = value_of(cfg, epoch_key)
         if epochs < 0:
             raise ValueError(f"{epoch_key} is {epochs}; it must not be negative.")
         if epochs > 0:
@@ -69,11 +70,6 @@ def _resolve_warmup(solver):
             f"The warm-up takes {solver.WARMUP_ITERS} of {solver.MAX_ITER} iterations: "
             "lower SOLVER.WARMUP_EPOCHS or SOLVER.WARMUP_ITERS."
         )
-
-
-def _value(cfg, key):
-    node, _, name = key.partition(".")
-    return cfg[node][name]
 
 
 def _set(cfg, key, value):
