@@ -30,7 +30,7 @@ from ..modeling.backbones import (
 from ..modeling.geometry.boxes import pool_boxes
 from ..modeling.norm_statistics import estimate_statistics
 from ..utils.progress import progress
-from .classifiers import class_accuracy, logistic_regression, neighbour_scores, standardise
+from .classifiers import class_accuracy, classify, logistic_regression
 from .labelled_regions import majority_cells
 
 logger = logging.getLogger(__name__)
@@ -176,9 +176,10 @@ def roi_linear(model, train, test, norm_images=200, max_boxes=MAX_BOXES):
 
     Returns:
         dict: ``accuracy`` and ``class_accuracy`` (the mean over the classes of the training data)
-        of logistic regression in percent; ``knn``: the class accuracy of the nearest neighbours,
-        as in TEST.PROBE; ``majority``: the percentage of the most frequent class in the test data;
-        ``train_boxes`` and ``test_boxes``: how many.
+        of logistic regression in percent, for which all boxes weigh the same; ``linear`` and
+        ``knn``: class accuracies of ridge regression and of the nearest neighbours, which weigh
+        the classes, as in TEST.PROBE; ``majority``: the percentage of the most frequent class in
+        the test data; ``train_boxes`` and ``test_boxes``: how many.
     """
     _refuse_other_classes(train, test)
     dicts, test_dicts = (_with_boxes(x, model.cells) for x in (train, test))
@@ -195,12 +196,11 @@ def roi_linear(model, train, test, norm_images=200, max_boxes=MAX_BOXES):
         raise ValueError(f"{test!r} has no object of a class that {train!r} has.")
     x_test, y_test = x_test[known], y_test[known]
     predicted = logistic_regression(x, y, 0.01).predict(x_test)
-    x, x_test = standardise(x, x_test)
-    nearest = neighbour_scores(x, y, x_test, probe_defaults().NEIGHBOURS)
+    node = probe_defaults()
     return {
         "accuracy": 100 * (predicted == y_test).mean(),
         "class_accuracy": class_accuracy(predicted, y_test),
-        "knn": class_accuracy(nearest.argmax(axis=1), y_test),
+        **classify(x, y, x_test, y_test, node.RIDGE, node.NEIGHBOURS),
         "majority": 100 * np.bincount(y_test).max() / len(y_test),
         "train_boxes": len(y),
         "test_boxes": len(y_test),
