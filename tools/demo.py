@@ -148,7 +148,7 @@ class Demo:
             command,
             lambda text: print(f"     [{name}] {text}", flush=True),
             cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": str(max(available_cores() // 2, 1))},
+            environment={"OMP_NUM_THREADS": str(max(available_cores() // 2, 1))},
         )
         if status:
             raise SystemExit(f"{tail}\nThe demo stopped: {' '.join(command)} failed, see above.")

@@ -470,9 +470,11 @@ def test_a_run_in_a_folder_that_was_deleted_has_a_log(tmp_path):
     folder = tmp_path / "output"
     for text in ("first", "second"):
         shutil.rmtree(folder, ignore_errors=True)
+        log = logging.getLogger("dense_ssl")
+        before = set(log.handlers)
         with _own_log():
             setup_console(str(folder))
-            logging.getLogger("dense_ssl").warning(text)
-            streams = [getattr(x, "stream", None) for x in logging.getLogger("dense_ssl").handlers]
+            log.warning(text)
+            streams = [getattr(x, "stream", None) for x in {*log.handlers} - before]
         assert (folder / "log.txt").read_text().endswith(f"{text}\n")
         assert {x.closed for x in streams if "log.txt" in str(getattr(x, "name", ""))} == {True}

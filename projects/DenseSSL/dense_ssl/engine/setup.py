@@ -85,7 +85,7 @@ def setup(args, hold=None):
     resolve_seed(cfg, args)
     require_positive(cfg, "SOLVER.MAX_ITER")
     cfg.freeze()
-    goes_on = args.resume and bool(checkpoints_of(cfg.OUTPUT_DIR))
+    goes_on = getattr(args, "resume", False) and bool(checkpoints_of(cfg.OUTPUT_DIR))
     with _config_kept(cfg, args.eval_only or goes_on) as is_kept:
         default_setup(cfg, args)
     announce(cfg, getattr(args, "config_file", ""), is_kept and args.eval_only)

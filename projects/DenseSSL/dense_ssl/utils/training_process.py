@@ -31,7 +31,7 @@ def parse_progress(line):
     return None
 
 
-def run_training(command, report, log=None, **options):
+def run_training(command, report, log=None, environment=None, **options):
     """Run a command, and report the progress that it prints.
 
     The process is ended where this one is interrupted while it waits. It does not join a job of
@@ -41,13 +41,15 @@ def run_training(command, report, log=None, **options):
         command: list of words.
         report: function called with each result of :func:`parse_progress`.
         log: file that everything printed is appended to.
-        options: of ``subprocess.Popen``, except ``env``.
+        environment: {variable: value}, in addition to those of this process.
+        options: of ``subprocess.Popen``.
 
     Returns:
         (exit status, the last lines that were printed).
     """
     tail = deque(maxlen=TAIL_LINES)
     env = {k: x for k, x in os.environ.items() if not k.startswith(_OF_A_JOB)}
+    env.update(environment or {})
     with contextlib.ExitStack() as stack:
         copy = stack.enter_context(open(log, "a", encoding="utf-8")) if log else None
         process = stack.enter_context(
