@@ -12,8 +12,9 @@ from helpers import recorded_log
 from PIL import ExifTags, Image
 
 from dense_ssl.data.finetune.label_space import resolve_labels
-from dense_ssl.data.finetune.region_mapper import boxes_of, counted
+from dense_ssl.data.finetune.region_mapper import RegionMapper, boxes_of, counted
 from dense_ssl.data.sources.entries import resolve_dataset
+from dense_ssl.data.sources.voc_difficult import marked_dicts
 
 ROOT = os.environ.get("DETECTRON2_DATASETS", "")
 
@@ -192,8 +193,9 @@ def test_objects_marked_difficult_do_not_count(tmp_path):
             ]
         },
     )
-    (item,) = DatasetCatalog.get(resolve_dataset(f"voc:{root}:train"))
-    assert len(item["annotations"]) == 2
+    name = resolve_dataset(f"voc:{root}:train")
+    (item,), (plain,) = marked_dicts(name), DatasetCatalog.get(name)
+    assert [len(counted(x)) for x in (item, plain)] == [1, 2]  # detectron2 learns both
     assert [CLASS_NAMES[x["category_id"]] for x in counted(item)] == ["dog"]
     assert boxes_of(item) == [[4, 4, 9, 9]]
 
@@ -217,3 +219,14 @@ def test_voc_extensions_may_be_in_any_case(tmp_path, extension):
     (root / "Annotations/1.xml").rename(root / "Annotations/1.XML")
     dicts = DatasetCatalog.get(resolve_dataset(f"voc:{root}:train"))
     assert dicts[0]["file_name"].endswith(f"1.{extension}") and dicts[0]["annotations"]
+
+
+@pytest.mark.parametrize("is_train", [False, True])
+def test_the_mapper_of_boxes_leaves_them_out(tmp_path, is_train):
+    root = make_voc(tmp_path, {"1": [("cat", "<difficult>1</difficult>", 1, 2, 30, 20),
+                                     ("dog", "", 5, 5, 9, 9)]})  # fmt: skip
+    name = resolve_dataset(f"voc:{root}:train")
+    cfg = make_cfg((name,), (name,))
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TEST = (64,), 64
+    instances = RegionMapper(cfg, is_train)(DatasetCatalog.get(name)[0])["instances"]
+    assert [CLASS_NAMES[x] for x in instances.gt_classes] == ["dog"]

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 
 from ..checkpoint.files import atomic_file
 from ..data.finetune.region_mapper import boxes_of, counted
 from ..data.sources.entries import resolve_dataset
+from ..data.sources.voc_difficult import marked_dicts
 
 
 @dataclass
@@ -65,7 +66,7 @@ def labelled_boxes(entry):
     Args:
         entry: as in DATASETS, such as ``voc:BCCD:test`` or ``coco:LABELS.json:IMAGES``.
     """
-    dicts = DatasetCatalog.get(resolve_dataset(entry, "--boxes"))
+    dicts = marked_dicts(resolve_dataset(entry, "--boxes"))
     dicts = [x for x in dicts if "annotations" in x and counted(x)]
     if not dicts:
         raise ValueError(f"--boxes: {entry!r} has no labelled boxes.")

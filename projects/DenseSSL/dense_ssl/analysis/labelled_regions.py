@@ -4,11 +4,12 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 
 from ..data.finetune.region_mapper import boxes_of, counted
 from ..data.sources.entries import resolve_dataset
 from ..data.sources.label_maps import IGNORED, LabelReader
+from ..data.sources.voc_difficult import marked_dicts
 from ..utils.errors import prefix_errors
 from ..utils.progress import progress
 
@@ -64,7 +65,7 @@ def read_regions(entry, key, max_images, max_regions, cells):
     Raises:
         ValueError: the data set has no labels.
     """
-    dicts = DatasetCatalog.get(resolve_dataset(entry, key))
+    dicts = marked_dicts(resolve_dataset(entry, key))
     meta = MetadataCatalog.get(entry)
     with prefix_errors(f"{key}: {entry!r}"):
         if any(x.get("annotations") for x in dicts):

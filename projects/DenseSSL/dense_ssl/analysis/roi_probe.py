@@ -12,7 +12,7 @@ import logging
 import cv2
 import numpy as np
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.layers import ROIAlign
 from detectron2.structures import BoxMode
 from torch import nn
@@ -21,6 +21,7 @@ from ..config.probe import probe_defaults
 from ..data.finetune.region_mapper import boxes_of, counted
 from ..data.image_io import read_image
 from ..data.sources.label_maps import LabelReader
+from ..data.sources.voc_difficult import marked_dicts
 from ..modeling.backbones import (
     extract_features,
     feature_shapes,
@@ -132,7 +133,7 @@ def labelled_dicts(name, cells):
     Args:
         name: of the data set. cells: a label map is divided into ``cells`` x ``cells`` of them.
     """
-    dicts = [{"annotations": [], **x} for x in DatasetCatalog.get(name)]
+    dicts = [{"annotations": [], **x} for x in marked_dicts(name)]
     if any(x.get("annotations") for x in dicts) or "sem_seg_file_name" not in dicts[0]:
         return dicts
     reader, found = LabelReader(name), []

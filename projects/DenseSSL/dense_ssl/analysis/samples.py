@@ -4,11 +4,12 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 
 from ..data.finetune.region_mapper import boxes_of, counted
 from ..data.image_io import BrokenImageError, read_image
 from ..data.sources.entries import resolve_dataset
+from ..data.sources.voc_difficult import marked_dicts
 from ..utils.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class Samples:
             option: that names the data, for errors.
         """
         self.entry, self.seed = resolve_dataset(entry, option), seed
-        items = [x for x in DatasetCatalog.get(self.entry) if _HAS[needs](x)]
+        items = [x for x in marked_dicts(self.entry) if _HAS[needs](x)]
         if not items:
             raise ValueError(
                 f"{option}: {entry!r} has no image with {needs}.{_HINTS.get(needs, '')}"

@@ -203,7 +203,6 @@ def read_item(root, image_id, classes):
                 # VOC counts pixels from 1 and includes the last one
                 "bbox": [left - 1, top - 1, right, bottom],
                 "bbox_mode": BoxMode.XYXY_ABS,
-                **({"difficult": 1} if item["difficult"] else {}),
             }
         )
     return {
