@@ -195,6 +195,7 @@ def test_objects_marked_difficult_do_not_count(tmp_path):
     )
     name = resolve_dataset(f"voc:{root}:train")
     (item,), (plain,) = marked_dicts(name), DatasetCatalog.get(name)
+    assert marked_dicts(resolve_dataset(f"{name}_100pct_seed0")) == [item]
     assert [len(counted(x)) for x in (item, plain)] == [1, 2]  # detectron2 learns both
     assert [CLASS_NAMES[x["category_id"]] for x in counted(item)] == ["dog"]
     assert boxes_of(item) == [[4, 4, 9, 9]]

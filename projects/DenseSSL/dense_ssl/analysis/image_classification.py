@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..data.finetune.region_mapper import counted
-from ..data.sources.voc import annotation_file, read_objects
 from ..visualization.classification import draw_scores
 from .image_features import choose_levels, extract
 from .registry import BackboneAnalysis, option
@@ -101,7 +100,7 @@ def label_matrix(items, metadata):
     As in PASCAL VOC, a class does not count for an image that has difficult objects of it alone.
 
     Args:
-        items: detectron2's dicts, with ``category_id`` or ``annotations``.
+        items: dicts of :class:`~.samples.Samples`, with ``category_id`` or ``annotations``.
         metadata: of the data set.
     """
     names = class_names(metadata)
@@ -109,11 +108,8 @@ def label_matrix(items, metadata):
     for row, item in zip(found, items):
         if "category_id" in item:
             row[item["category_id"]] = 1
-        elif metadata.get("evaluator_type") == "pascal_voc":  # its dicts do not say "difficult"
-            objects = read_objects(annotation_file(metadata.dirname, item["image_id"]))[1]
-            for difficult in (True, False):
-                own = [x["name"] for x in objects if x["difficult"] is difficult]
-                row[[names.index(x) for x in own]] = 0 if difficult else 1
         else:
+            objects = [x for x in item["annotations"] if not x.get("iscrowd", 0)]
+            row[[x["category_id"] for x in objects if x.get("difficult", 0)]] = 0
             row[[x["category_id"] for x in counted(item)]] = 1
     return found

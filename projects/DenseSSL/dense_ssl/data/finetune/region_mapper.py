@@ -7,7 +7,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, BoxMode, Instances
 
 from ...utils.errors import prefix_errors
-from ..sources.voc_difficult import is_voc, marked_dicts
+from ..sources.voc_difficult import marked_dicts, voc_root
 from .images import data_key, load_image
 
 
@@ -55,8 +55,8 @@ class RegionMapper:
         self.augmentations = T.AugmentationList(steps)
         self.is_train, self.image_format = is_train, node.FORMAT
         names = cfg.DATASETS.TRAIN if is_train else cfg.DATASETS.TEST
-        self._marked = {x["file_name"]: x["annotations"]
-                        for name in filter(is_voc, names) for x in marked_dicts(name)}  # fmt: skip
+        marked = (x for name in filter(voc_root, names) for x in marked_dicts(name))
+        self._marked = {x["file_name"]: x["annotations"] for x in marked}
 
     def __call__(self, item):
         item = {**item, "annotations": self._marked.get(item["file_name"], item["annotations"])}

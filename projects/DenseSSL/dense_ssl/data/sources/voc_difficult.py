@@ -2,20 +2,24 @@
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from .subsets import parse_subset
 from .voc import annotation_file, read_objects
 
 
-def is_voc(name):
-    """Return True if a registered data set is a VOC folder."""
-    return MetadataCatalog.get(name).get("evaluator_type") == "pascal_voc"
+def voc_root(name):
+    """Return the folder of a registered data set in VOC's layout, or of a share of one; else ""."""
+    meta = MetadataCatalog.get(name)
+    if meta.get("evaluator_type") == "pascal_voc":
+        return meta.dirname
+    base = parse_subset(name)
+    return voc_root(base[0]) if base and base[0] in DatasetCatalog else ""
 
 
 def marked_dicts(name):
     """Return the dicts of a registered data set, difficult objects of VOC with ``difficult: 1``."""
-    dicts = DatasetCatalog.get(name)
-    if not is_voc(name):
+    dicts, root = DatasetCatalog.get(name), voc_root(name)
+    if not root:
         return dicts
-    root = MetadataCatalog.get(name).dirname
     return [_marked(item, annotation_file(root, item["image_id"])) for item in dicts]
 
 
