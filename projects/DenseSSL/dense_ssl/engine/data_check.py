@@ -44,7 +44,7 @@ def announce_data(checks, is_pretraining=True, tests=()):
         checks: result of :func:`check_data`.
         is_pretraining: broken images are replaced; else they would end the run when their turn
             comes.
-        tests: DATASETS.TEST of a detector.
+        tests: DATASETS.TEST.
 
     Raises:
         ValueError: a detector cannot learn from these data, or be evaluated on them.

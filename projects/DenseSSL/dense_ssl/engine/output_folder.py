@@ -1,7 +1,10 @@
-"""OUTPUT_DIR: one run at a time, and no new run over the checkpoints of another."""
+"""OUTPUT_DIR: one run at a time, no new run over the checkpoints of another, and its config."""
+
+import os
 
 from detectron2.utils import comm
 
+from ..checkpoint.files import atomic_file
 from ..checkpoint.recovery import checkpoints_of, locked, remove_leftovers
 
 
@@ -40,6 +43,26 @@ def claim(folder, resume, hold):
     error = comm.all_gather(error)[0]  # or else the others would wait for the main process
     if error is not None:
         raise error
+
+
+def config_file(cfg):
+    """Return the path of config.yaml."""
+    return os.path.join(cfg.OUTPUT_DIR, "config.yaml")
+
+
+def write_config(cfg, with_device):
+    """Write config.yaml.
+
+    Args:
+        cfg: config, which stays as it is.
+        with_device: False for a device that was detected, so that the file suits other machines.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    if not with_device:
+        del cfg.MODEL["DEVICE"]
+    with atomic_file(config_file(cfg)) as file:
+        file.write(cfg.dump().encode())
 
 
 def _refuse_to_overwrite(folder, resume):

@@ -13,11 +13,11 @@ import yaml
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
-from ..checkpoint.files import atomic_file
 from ..checkpoint.formats import read_checkpoint
 from ..checkpoint.recovery import last_intact
 from ..config.flat import FREE_KEYS, flatten, is_among
 from ..config.lengths import EPOCH_KEYS
+from .output_folder import config_file, write_config
 
 logger = logging.getLogger(__name__)
 
@@ -77,17 +77,11 @@ def update_config_file(cfg):
 
     A device that the file does not state was detected, and stays out of it.
     """
-    path = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
-    if not comm.is_main_process() or not os.path.isfile(path):
+    if not comm.is_main_process() or not os.path.isfile(config_file(cfg)):
         return
-    with open(path, encoding="utf-8") as file:
+    with open(config_file(cfg), encoding="utf-8") as file:
         stated = "DEVICE" in (yaml.safe_load(file) or {}).get("MODEL", {})
-    cfg = cfg.clone()
-    cfg.defrost()
-    if not stated:
-        del cfg.MODEL["DEVICE"]
-    with atomic_file(path) as file:
-        file.write(cfg.dump().encode())
+    write_config(cfg, with_device=stated)
 
 
 def seed_of_run(cfg):
@@ -96,12 +90,12 @@ def seed_of_run(cfg):
     Args:
         cfg: config of the run that goes on from it.
     """
-    path, text = os.path.join(cfg.OUTPUT_DIR, "config.yaml"), ""
-    if PathManager.isfile(path):
-        with PathManager.open(path) as file:
+    if PathManager.isfile(config_file(cfg)):
+        with PathManager.open(config_file(cfg)) as file:
             text = file.read()
-    elif last_intact(cfg.OUTPUT_DIR):
-        checkpoint = read_checkpoint(last_intact(cfg.OUTPUT_DIR), cfg.MODEL.TRUST_WEIGHTS)
+    else:
+        path = last_intact(cfg.OUTPUT_DIR)
+        checkpoint = read_checkpoint(path, cfg.MODEL.TRUST_WEIGHTS) if path else {}
         text = checkpoint.get("trainer", {}).get("config", "")
     return (yaml.safe_load(text) or {}).get("SEED", -1)
 

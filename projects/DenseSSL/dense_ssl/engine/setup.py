@@ -31,7 +31,7 @@ from ..utils.checks import nearest, require_positive, value_of
 from ..utils.cores import available_cores
 from .console import announce, setup_console
 from .data_check import announce_data, check_data
-from .output_folder import claim
+from .output_folder import claim, config_file, write_config
 from .probe import check_probe
 from .resuming import seed_of_run
 from .trackers import check_trackers
@@ -90,9 +90,9 @@ def setup(args, hold=None):
         default_setup(cfg, args)
     announce(cfg, getattr(args, "config_file", ""), is_kept and args.eval_only)
     checks = check_data(cfg, is_pretraining(cfg), args.eval_only)
-    announce_data(checks, is_pretraining(cfg), () if is_pretraining(cfg) else cfg.DATASETS.TEST)
-    if detected and not is_kept:
-        _leave_out_device(cfg)
+    announce_data(checks, is_pretraining(cfg), cfg.DATASETS.TEST)
+    if detected and not is_kept and cfg.OUTPUT_DIR and comm.is_main_process():
+        write_config(cfg, with_device=False)
     if cfg.TUNE_ALLOCATOR and cfg.MODEL.DEVICE == "cpu":
         tune_allocator()
     return cfg
@@ -181,7 +181,7 @@ def _config_kept(cfg, is_of_a_run):
     and a resumed run writes its own when nothing speaks against going on
     (:func:`~.resuming.update_config_file`). Yields whether there was one.
     """
-    path = _config_file(cfg)
+    path = config_file(cfg)
     is_kept = is_of_a_run and bool(cfg.OUTPUT_DIR) and PathManager.isfile(path)
     comm.synchronize()  # before the main process writes
     if is_kept and comm.is_main_process():
@@ -193,24 +193,10 @@ def _config_kept(cfg, is_of_a_run):
             file.write(text)
 
 
-def _config_file(cfg):
-    return os.path.join(cfg.OUTPUT_DIR, "config.yaml")
-
-
-def _leave_out_device(cfg):
-    """Write config.yaml again without the detected device, so that it suits other machines."""
-    if comm.is_main_process() and cfg.OUTPUT_DIR:
-        cfg = cfg.clone()
-        cfg.defrost()
-        del cfg.MODEL["DEVICE"]
-        with PathManager.open(_config_file(cfg), "w") as file:
-            file.write(cfg.dump())
-
-
 def resolve_seed(cfg, args):
     """Draw SEED where it is negative: one for all processes, which config.yaml then states.
 
-    A resumed run takes that of its checkpoint, or of its config.yaml if it has none yet.
+    A resumed run takes that of its config.yaml, or of its checkpoint where that file is lost.
     """
     if cfg.SEED >= 0:
         return

@@ -15,11 +15,10 @@ from ...utils.text_files import FLAGS, find_file, read_text
 from ..image_io import read_header
 from .folder import IMAGE_EXTENSIONS, check_folder
 from .paths import located
-from .voc_flat import is_flat, read_flat
+from .voc_flat import XML, is_flat, read_flat
 
 logger = logging.getLogger(__name__)
 
-_XML = "*.[xX][mM][lL]"
 _SIZE_TAGS = ("width", "height")
 BOX_TAGS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -121,7 +120,7 @@ def names_by_image(root):
     """
     flat = is_flat(root)
     folder = Path(root) if flat else Path(root, "Annotations")
-    paths = sorted(folder.glob(f"*/{_XML}") if flat else folder.rglob(_XML))
+    paths = sorted(folder.glob(f"*/{XML}") if flat else folder.rglob(XML))
     logger.info("Reading the classes of %d files in %s; %s would avoid it", len(paths), folder,
                 os.path.join(root, "classes.txt"))  # fmt: skip
     found = {}

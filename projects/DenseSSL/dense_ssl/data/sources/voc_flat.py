@@ -12,6 +12,9 @@ from .folder import IMAGE_EXTENSIONS
 
 logger = logging.getLogger(__name__)
 
+# A pattern of annotation files.
+XML = "*.[xX][mM][lL]"
+
 
 def is_flat(root):
     """Return True if a folder has no part of the VOC layout."""
@@ -21,10 +24,10 @@ def is_flat(root):
 
 def check_flat(root, split):
     """Raise if a folder has neither layout, saying what is there."""
-    folders = sorted({x.parent.name for x in Path(root).glob("*/*.[xX][mM][lL]")})
+    folders = sorted({x.parent.name for x in Path(root).glob(f"*/{XML}")})
     if split not in folders:
         found = f"Folders with xml files there: {folders}."
-        if not folders and any(Path(root).glob("*.[xX][mM][lL]")):
+        if not folders and any(Path(root).glob(XML)):
             head, name = os.path.split(os.path.abspath(root))
             found = f"The xml files are in {root!r} itself: write 'voc:{head}:{name}'."
         raise FileNotFoundError(
@@ -36,11 +39,11 @@ def check_flat(root, split):
 def read_flat(root, split):
     """Return the image ids of a split of a flat folder, such as "train/photo1"."""
     paths = sorted(Path(root, split).iterdir())
-    ids = [f"{split}/{x.stem}" for x in paths if x.suffix.lower() == ".xml"]
+    labelled = [x.stem for x in paths if x.suffix.lower() == ".xml"]
     images = {x.stem for x in paths if x.suffix[1:].lower() in IMAGE_EXTENSIONS}
-    unlabelled = len(images - {x.stem for x in paths if x.suffix.lower() == ".xml"})
+    unlabelled = len(images - set(labelled))
     if unlabelled:
         logger.warning("%d images in %s have no xml file and are left out. An image without "
                        "objects needs one without <object>.", unlabelled,
                        os.path.join(root, split))  # fmt: skip
-    return ids
+    return [f"{split}/{x}" for x in labelled]
