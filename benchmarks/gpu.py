@@ -62,6 +62,7 @@ def parse_arguments():
     add("--device", choices=["cuda", "cpu"], default="cuda")
     add("--small", action="store_true", help="tiny networks and few steps, for a CPU")
     add("--methods", nargs="+", help="META_ARCHITECTUREs; default: all, with --small three")
+    add("--batches", nargs="+", type=int, default=[64], help="images per batch, of speed")
     add("--minutes", type=float, default=60.0, help="stop in time; the same command continues")
     add("--data", type=Path, default=Path("datasets"), help="folder with BCCD and NEU-DET")
     add("--commit", help="of a copy without .git")
@@ -111,6 +112,7 @@ def run_process(part, arguments, deadline):
     command = [sys.executable, __file__, "--part", part, "--output", str(arguments.output),
                "--device", arguments.device, "--data", str(arguments.data.resolve()),
                "--deadline", str(deadline), *(["--small"] if arguments.small else []),
+               "--batches", *map(str, arguments.batches),
                *(["--commit", arguments.commit] if arguments.commit else []),
                *(["--methods", *arguments.methods] if arguments.methods else [])]  # fmt: skip
     # of operations without a deterministic form torch asks for this before it starts
@@ -149,7 +151,7 @@ def run_part(arguments):
 
     methods = tuple(arguments.methods or (SMALL_METHODS if arguments.small else METHODS))
     settings = Settings(arguments.device, arguments.small, arguments.output, arguments.deadline,
-                        arguments.data, methods)  # fmt: skip
+                        arguments.data, methods, tuple(arguments.batches))  # fmt: skip
     module = import_module(f"gpu_parts.{arguments.part}")
     results = Results(arguments.output / "gpu.json")
     results.commit = arguments.commit or commit()

@@ -35,6 +35,7 @@ class Settings:
         deadline: when the command must have ended, as ``time.time()``.
         data: folder with BCCD and NEU-DET.
         methods: META_ARCHITECTUREs.
+        batches: numbers of images per batch whose speed is measured.
     """
 
     device: str
@@ -43,6 +44,7 @@ class Settings:
     deadline: float
     data: Path
     methods: tuple
+    batches: tuple = (64,)
 
     @property
     def on_gpu(self):

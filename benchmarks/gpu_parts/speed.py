@@ -9,23 +9,29 @@ from steps import backbone_passes
 
 from gpu_parts.common import fixed_trainer, pretrain_config
 
-# name: (method, images per batch, yacs pairs)
+# name: (method, yacs pairs)
 VARIANTS = {
-    "BYOL, batch 32": ("BYOL", 32, ()),
-    "BYOL, float16": ("BYOL", 64, ("SOLVER.AMP.PRECISION", "float16")),
-    "BYOL, float32 (TF32)": ("BYOL", 64, ("SOLVER.AMP.ENABLED", False)),
-    "BYOL, not channels-last": ("BYOL", 64, ("MODEL.CHANNELS_LAST", False)),
-    "BYOL, CUDNN_BENCHMARK": ("BYOL", 64, ("CUDNN_BENCHMARK", True)),
-    "BYOL, CONCATENATE_VIEWS": ("BYOL", 64, ("MODEL.SSL.CONCATENATE_VIEWS", True)),
+    "BYOL, float16": ("BYOL", ("SOLVER.AMP.PRECISION", "float16")),
+    "BYOL, float32 (TF32)": ("BYOL", ("SOLVER.AMP.ENABLED", False)),
+    "BYOL, not channels-last": ("BYOL", ("MODEL.CHANNELS_LAST", False)),
+    "BYOL, CUDNN_BENCHMARK": ("BYOL", ("CUDNN_BENCHMARK", True)),
+    "BYOL, CONCATENATE_VIEWS": ("BYOL", ("MODEL.SSL.CONCATENATE_VIEWS", True)),
+    "BYOL, CHECKPOINT_ACTIVATIONS": ("BYOL", ("MODEL.SSL.CHECKPOINT_ACTIVATIONS", True)),
+    "BYOL, COLOR_ON_DEVICE": ("BYOL", ("INPUT.COLOR_ON_DEVICE", True)),
 }
+# Seconds for the rounds of an item, and fewest and most rounds.
+ROUNDS_SECONDS, ROUNDS = 5, (5, 15)
 
 
 def items(settings):
-    """{method or variant: function}."""
-    batch = 8 if settings.small else 64
-    rows = {method: (method, batch, ()) for method in settings.methods}
+    """{"method, images per batch": function}; variants with the first number of images."""
+    batches = [8] if settings.small else settings.batches
+    rows = {f"{method}, {batch}": (method, batch, ())
+            for batch in batches for method in settings.methods}  # fmt: skip
     if not settings.small:
-        rows.update({k: x for k, x in VARIANTS.items() if x[0] in settings.methods})
+        rows.update({f"{name}, {batches[0]}": (method, batches[0], options)
+                     for name, (method, options) in VARIANTS.items()
+                     if method in settings.methods})  # fmt: skip
     return {
         name: functools.partial(measure, settings, method, batch, options)
         for name, (method, batch, options) in rows.items()
@@ -39,11 +45,12 @@ def measure(settings, method, batch, options):
         options += ("SOLVER.AMP.ENABLED", False)
     trainer = fixed_trainer(pretrain_config(settings, method, batch, *options))
     passes = backbone_passes(trainer)
-    warm_up, rounds = (1, 2) if settings.small else (5, 15)
-    for _ in range(warm_up):
+    for _ in range(1 if settings.small else 3):
         trainer.step()
         passes()
     memory = peak_memory(settings, trainer.step)
+    length = seconds(settings, trainer.step) + seconds(settings, passes)
+    rounds = 2 if settings.small else int(np.clip(ROUNDS_SECONDS / length, *ROUNDS))
     times = [[seconds(settings, x) for x in (trainer.step, passes)] for _ in range(rounds)]
     step, ideal = np.array(times).T
     return {

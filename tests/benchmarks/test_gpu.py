@@ -33,7 +33,7 @@ def test_the_command_writes_results_and_tables(tmp_path):
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     found = json.loads((tmp_path / "gpu.json").read_text())
-    row = found["parts"]["speed"]["MoCoV2"]
+    row = found["parts"]["speed"]["MoCoV2, 8"]
     assert row["batch"] / row["images/s"] == pytest.approx(row["step, ms"] / 1e3)
     assert "| MoCoV2 | 8 |" in (tmp_path / "gpu.md").read_text()
 
@@ -84,8 +84,10 @@ def test_failures_are_kept_and_shown(settings, tmp_path):
 
 def test_every_method_and_nothing_on_the_gpu_alone(settings):
     settings.methods, settings.small = tuple(METHODS), False
+    settings.batches = (256, 64)
     names = list(items(settings, "speed"))
-    assert names[: len(METHODS)] == list(METHODS) and len(names) > len(METHODS)
+    assert names[: len(METHODS)] == [f"{x}, 256" for x in METHODS]
+    assert names[len(METHODS)] == "BYOL, 64" and names[-1].endswith("COLOR_ON_DEVICE, 256")
     assert len(items(settings, "sync")) == 6 and len(items(settings, "study")) == 6
 
 
