@@ -35,7 +35,7 @@ def test_the_command_writes_results_and_tables(tmp_path):
     found = json.loads((tmp_path / "gpu.json").read_text())
     row = found["parts"]["speed"]["MoCoV2, 8"]
     assert row["batch"] / row["images/s"] == pytest.approx(row["step, ms"] / 1e3)
-    assert "| MoCoV2 | 8 |" in (tmp_path / "gpu.md").read_text()
+    assert "| MoCoV2, 8 | 8 |" in (tmp_path / "gpu.md").read_text()
 
 
 def test_a_step_in_bfloat16_is_nearly_that_of_float32(settings):
