@@ -5,6 +5,7 @@ import torch
 from devices import DEVICES
 from torch.nn import functional as F
 
+from dense_ssl.losses import attention_kernels
 from dense_ssl.losses import log_sum_exp as module
 from dense_ssl.losses.candidates import lowest
 from dense_ssl.losses.log_sum_exp import log_sum_exp, softmax_mean
@@ -117,13 +118,67 @@ def test_a_backward_pass_within_autocast_is_in_full_precision(device, limit):
 
 def test_without_torchs_kernel(monkeypatch):
     rows, candidates, usable = draw()
-    expected = log_sum_exp(rows, candidates, usable)
-    monkeypatch.setattr(module, "_KERNEL", None)
-    assert torch.allclose(log_sum_exp(rows, candidates, usable), expected, atol=1e-12)
+    leaves = rows.requires_grad_(), candidates.requires_grad_()
+    expected = log_sum_exp(*leaves, usable)
+    expected = (expected, *torch.autograd.grad(expected.sum(), leaves))
+    monkeypatch.setattr(module, "fused_softmax", lambda *_: None)
+    found = log_sum_exp(*leaves, usable)
+    found = (found, *torch.autograd.grad(found.sum(), leaves))
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(found, expected))
 
 
-def test_torch_has_the_kernel():
-    assert module._KERNEL is not None  # else contrastive losses take twice as long on CPUs
+def test_torch_has_the_kernels():
+    # without them contrastive losses take twice as long
+    assert attention_kernels._ON_CPU is not None and attention_kernels._ON_GPU is not None
+
+
+# enough rows and candidates for a GPU's kernel; numbers of rows and candidates that are no multiples of its blocks
+LARGE = {"groups": (3, 1500, 1403, 64), "one group": (1, 4101, 4203, 128)}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("shape", list(LARGE))
+@pytest.mark.parametrize("device", DEVICES)
+def test_torchs_kernel_is_as_exact_as_float32(monkeypatch, device, shape, masked):
+    groups, n, k, dim = LARGE[shape]
+    generator = torch.Generator().manual_seed(0)
+    draws = [torch.randn(groups, x, dim, generator=generator) for x in (n, k, n)]
+    rows, candidates, weights = (F.normalize(x, dim=2) for x in draws)
+    usable = torch.rand(groups, k, generator=generator) < 0.5 if masked else None
+    if masked and groups > 1:
+        usable[0] = False
+    weights = weights[..., 0] * (1 if usable is None else usable.any(dim=1, keepdim=True))
+    expected = _with_gradients(rows.double() / 0.1, candidates.double(), usable, weights.double())
+    monkeypatch.setattr(module, "_in_parts", None)
+    monkeypatch.setattr(module, "_logits", None)
+    usable = None if usable is None else usable.to(device)
+    tensors = [x.to(device) for x in (rows / 0.1, candidates)]
+    found = _with_gradients(*tensors, usable, weights.to(device))
+    for a, b in zip(found, expected):
+        a, usual = a.cpu().double(), b > 0.9 * lowest(rows)
+        assert (a - b)[usual].abs().max() < 2e-6 * max(b[usual].abs().max(), 1)
+        assert (a[~usual] < 0.9 * lowest(rows)).all()
+
+
+def _with_gradients(rows, candidates, usable, weights):
+    leaves = rows.requires_grad_(), candidates.requires_grad_()
+    sums = log_sum_exp(*leaves, usable)
+    return (sums.detach(), *torch.autograd.grad((sums * weights).sum(), leaves))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_products_in_bfloat16_where_torch_allows_them():
+    generator = torch.Generator().manual_seed(0)
+    rows, queue = (F.normalize(torch.randn(1, x, 128, generator=generator), dim=2).cuda()
+                   for x in (5000, 3000))  # fmt: skip
+    exact = log_sum_exp(rows / 0.1, queue)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        found = log_sum_exp(rows / 0.1, queue)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert found.dtype == torch.float32 and 1e-6 < (found - exact).abs().max() < 1e-2
 
 
 def test_float32_is_exact_to_rounding():

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from .precision import full_precision
 from .sinkhorn import sinkhorn
 
+LARGEST_COST = 2  # of a cosine
+
 
 @full_precision
 def marginal_weights(nodes, vector, floor=1e-3):
@@ -65,6 +67,6 @@ def emd_distance(
     cost = 1 - similarity  # Eq. 11
     if not differentiate_plan:
         cost, x_mass, y_mass = cost.detach(), x_mass.detach(), y_mass.detach()
-    plan = sinkhorn(cost, x_mass, y_mass, regularization, iterations)
+    plan = sinkhorn(cost, x_mass, y_mass, regularization, iterations, LARGEST_COST)
     distance = 2 - 2 * (similarity * plan).sum(dim=(1, 2))  # (B,)
     return distance.sum() / max(len(distance), 1)

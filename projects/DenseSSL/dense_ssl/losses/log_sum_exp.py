@@ -7,11 +7,9 @@ D channels.
 import torch
 from torch.autograd.function import once_differentiable
 
+from .attention_kernels import fused_softmax
 from .candidates import left_out, logits_of, lowest
 from .chunks import rows_of_part
-
-# Not public, so it may be gone in another version; basic operations do the same.
-_KERNEL = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 
 
 def log_sum_exp(
@@ -31,7 +29,7 @@ def log_sum_exp(
             candidates must be constants then.
         exclude_self: leave candidate i out of the sum of row i.
         max_entries: largest number of products that are held at once; None:
-            :func:`~.chunks.largest_part`, or, on a CPU, torch's own blocks.
+            :func:`~.chunks.largest_part`, or torch's own blocks.
 
     Returns:
         (G, n); -inf without candidates.
@@ -103,19 +101,12 @@ class _SoftmaxMean(torch.autograd.Function):
 
 def _softmax(rows, candidates, values, usable, lengths, exclude_self, max_entries):
     """Return (log sum exp (G, n), softmax means of values (G, n, D), or None without values)."""
-    plain = lengths is None and not exclude_self and max_entries is None
-    # the kernel divides by the number of rows
-    if plain and _KERNEL is not None and rows.is_cpu and rows.numel():
-        return _in_blocks(rows, candidates, candidates if values is None else values, usable)
+    if lengths is None and not exclude_self and max_entries is None:
+        bias = None if usable is None else left_out(usable, rows)
+        found = fused_softmax(rows, candidates, candidates if values is None else values, bias)
+        if found is not None:
+            return found
     return _in_parts(rows, candidates, values, usable, lengths, exclude_self, max_entries)
-
-
-def _in_blocks(rows, candidates, values, usable):
-    """The same by torch's attention for CPUs, which keeps the sums for its own backward pass."""
-    mask = None if usable is None else left_out(usable, rows)[:, None, None]  # (G, 1, 1, K)
-    heads = [x[:, None].contiguous() for x in (rows, candidates, values)]  # (G, 1, ., D)
-    means, sums = _KERNEL(*heads, attn_mask=mask, scale=1.0)
-    return sums[:, 0], means[:, 0]
 
 
 def _in_parts(rows, candidates, values, usable, lengths, exclude_self, max_entries):
@@ -137,6 +128,10 @@ def _in_parts(rows, candidates, values, usable, lengths, exclude_self, max_entri
 
 def _summed(weights, rows, candidates, usable, sums, exclude_self, max_entries):
     """Return (G, K, D): for each candidate the sum of weights (G, n, D) times its softmax."""
+    if not exclude_self and max_entries is None:
+        found = _summed_by_kernel(weights, rows, candidates, usable, sums)
+        if found is not None:
+            return found
     found, size = torch.zeros_like(candidates), _size_of_parts(candidates, max_entries)
     parts = zip(*(x.split(size, dim=1) for x in (rows, sums, weights)))
     for i, (part, total, weight) in enumerate(parts):
@@ -144,6 +139,22 @@ def _summed(weights, rows, candidates, usable, sums, exclude_self, max_entries):
         softmax = logits.sub_(total[:, :, None]).exp_()
         found.baddbmm_(softmax.transpose(1, 2), weight)
     return found
+
+
+def _summed_by_kernel(weights, rows, candidates, usable, sums):
+    """The same with the roles exchanged; None where no kernel suits.
+
+    A softmax of row i is exp(r_i . c_j - s_i). So the sum over rows is the mean over a softmax of
+    candidate j over the rows, with -s_i added to each product, times that softmax's sum.
+    """
+    # a row without candidates would outweigh all others
+    bias = torch.where(sums > 0.9 * lowest(sums), -sums, lowest(sums))
+    found = fused_softmax(candidates, rows, weights, bias)
+    if found is None:
+        return None
+    logs, means = found
+    found = logs.exp()[:, :, None] * means
+    return found if usable is None else found.masked_fill(~usable[:, :, None], 0)
 
 
 def _logits(part, candidates, usable, first_own):

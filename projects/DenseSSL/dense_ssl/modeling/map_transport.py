@@ -4,6 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from ..losses import emd_distance, marginal_weights, sinkhorn
+from ..losses.emd_distance import LARGEST_COST
 from ..losses.precision import at_least_float32, full_precision
 from ..utils.checks import require_one_of
 from ..utils.maps import rows_of_cells
@@ -89,7 +90,7 @@ class MapTransport:
         """The transport (N, h * w, h' * w') between the cells of two views, without the pyramid."""
         x, y = (at_least_float32(rows_of_cells(z["map"])) for z in (online, target))
         masses = self.masses(x, y, online, target)
-        return sinkhorn(_cosine_cost(x, y), *masses, *self.sinkhorn_settings)
+        return sinkhorn(_cosine_cost(x, y), *masses, *self.sinkhorn_settings, LARGEST_COST)
 
 
 @full_precision

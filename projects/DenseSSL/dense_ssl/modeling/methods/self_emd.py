@@ -124,15 +124,26 @@ class SelfEMDObjective(Objective):
         with torch.no_grad():
             maps = {i: passes.target(i)[self.in_feature] for i in self.target_views}
             target = self._project(self.target_projector, maps, passes)
-        terms = [self.transport.distance(online[o], target[t]) for o, t in self.pairs]
-        losses = {"loss_emd": sum(terms) / len(terms)}
+        losses = {"loss_emd": self._mean_distance(self.transport.distance, online, target)}
         if self.vector_weight > 0:
-            terms = [cosine_distance(online[o]["vector"], target[t]["vector"])
-                     for o, t in self.pairs]  # fmt: skip
-            losses["loss_vector"] = self.vector_weight * sum(terms) / len(terms)
+            distance = self._mean_distance(_vector_distance, online, target)
+            losses["loss_vector"] = self.vector_weight * distance
         if is_logged():
             self._log(views, online[0], target[1])
         return losses
+
+    def _mean_distance(self, function, online, target):
+        """Mean over the pairs; those of equal shapes are compared at once."""
+        groups = {}
+        for o, t in self.pairs:
+            shapes = online[o]["map"].shape, target[t]["map"].shape
+            groups.setdefault(shapes, []).append((online[o], target[t]))
+        distances = [
+            len(pairs) * function(*({x: torch.cat([view[x] for view in views]) for x in views[0]}
+                                    for views in zip(*pairs)))
+            for pairs in groups.values()
+        ]  # fmt: skip
+        return sum(distances) / len(self.pairs)
 
     def _predict(self, maps, passes):
         """{view: (N, C, h, w)} -> predictions {view: {"map": (N, D, h, w), "vector": (N, D)}}."""
@@ -178,6 +189,10 @@ class SelfEMDObjective(Objective):
         shapes = [x[self.in_feature].shape[2:] for x in (online, target)]
         plan = self.plan(online, target)[: len(images[0])].cpu()
         return {"transport": draw_transport(images[:2], plan, *shapes, scale)}
+
+
+def _vector_distance(online, target):
+    return cosine_distance(online["vector"], target["vector"])
 
 
 class _OneByOne:
