@@ -112,12 +112,13 @@ def precision_of(trainer):
 
 
 def backbone_passes(trainer):
-    """Return a function that runs only the backbone passes of a step."""
+    """Return a function that runs only the passes of a step: backbones, and a teacher."""
     model, precision = trainer.model, precision_of(trainer)
     images = [x.images for x in model.gather_views(trainer.data_loader.batch)]
     objectives = model.objectives.values()
     online = sorted({i for x in objectives for i in x.online_views})
     target = sorted({i for x in objectives for i in x.target_views})
+    taught = [(x.teacher, i) for x in objectives if hasattr(x, "teacher") for i in x.online_views]
     gradients = {}
     with torch.no_grad(), precision():
         for i in online:
@@ -132,6 +133,8 @@ def backbone_passes(trainer):
         with torch.no_grad(), precision():
             for i in target:
                 model.target_backbone(images[i])
+            for teacher, i in taught:
+                teacher(images[i])
 
     return run
 
