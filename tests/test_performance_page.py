@@ -7,7 +7,7 @@ from helpers import CONFIGS, METHODS, ROOT, load_config
 
 PAGE = (ROOT / "docs/performance.md").read_text()
 _SPEED = r"^\| ([\w -]+) \| (\d+) \| \d+ \| \d+ \|"
-_COST = r"^\| `(\w+_R_50_\w+)` \| (\d+) \| (\d+) M \| (\d+) \| ([\d.]+) \| ([\d.]+) \|$"
+_COST = r"^\| `(\w+_R_50_\w+)` \| (\d+) \| (\d+) M \| (\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$"
 SPEEDS = {name: float(x) for name, x in re.findall(_SPEED, PAGE, re.MULTILINE)}
 ROWS = re.findall(_COST, PAGE, re.MULTILINE)
 IMAGES = {"coco_2017_train": 118287, "imagenet_train": 1281167}
@@ -23,8 +23,8 @@ def test_every_method_has_a_cost():
     assert set(NAMES) == {x.yaml for x in METHODS.values()} - {"distillation"}
 
 
-@pytest.mark.parametrize("recipe, epochs, millions, hours, on_8, on_32", ROWS)
-def test_the_cost_of_a_recipe(recipe, epochs, millions, hours, on_8, on_32):
+@pytest.mark.parametrize("recipe, epochs, millions, hours, on_8, on_32, on_8_old, on_32_old", ROWS)
+def test_the_cost_of_a_recipe(recipe, epochs, millions, hours, on_8, on_32, on_8_old, on_32_old):
     cfg = load_config(CONFIGS / "pretrain" / f"{recipe}.yaml")
     (data,) = cfg.DATASETS.TRAIN
     images = IMAGES[data] * cfg.SOLVER.EPOCHS
@@ -33,3 +33,6 @@ def test_the_cost_of_a_recipe(recipe, epochs, millions, hours, on_8, on_32):
     assert int(hours) == round(expected)
     assert float(on_8) == pytest.approx(expected / 8, abs=0.051)
     assert float(on_32) == pytest.approx(expected / 32, abs=0.051)
+    # a V100 is three times slower
+    assert float(on_8_old) == pytest.approx(3 * expected / 8, abs=0.51)
+    assert float(on_32_old) == pytest.approx(3 * expected / 32, abs=0.051)

@@ -67,6 +67,8 @@ def trajectory(settings, method, device, kind="float32"):
     while len(losses) < STEPS:
         before, scale = copy.deepcopy(trainer.model.state_dict()), scaler.get_scale()
         trainer.step()
+        with trainer.storage:  # on a GPU a step's losses are read a step later
+            trainer._trainer.read_numbers()
         if scaler.get_scale() < scale:
             skipped += 1
             trainer.model.load_state_dict(before)

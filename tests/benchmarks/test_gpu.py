@@ -12,6 +12,7 @@ from helpers import METHODS, ROOT
 from tool_helpers import load_tool
 
 from dense_ssl.config import load_config
+from dense_ssl.engine.step_numbers import StepNumbers
 
 COMMAND = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), "--device", "cpu", "--small"]
 
@@ -43,6 +44,19 @@ def test_a_step_in_bfloat16_is_nearly_that_of_float32(settings):
     assert list(found) == ["MoCoV2, float32", "MoCoV2, bfloat16", "MoCoV2, float16"]
     row = found["MoCoV2, bfloat16"]()
     assert row["ok"] and row["error"] > 0 and row["steps skipped"] == 0
+
+
+def test_losses_that_are_read_a_step_later_are_those_of_their_step(settings, monkeypatch):
+    expected = items(settings, "precision")["MoCoV2, bfloat16"]()
+    make = StepNumbers.__init__
+
+    def lagging(self, device):
+        make(self, device)
+        self._lag = 1  # as on a GPU
+
+    monkeypatch.setattr(StepNumbers, "__init__", lagging)
+    found = items(settings, "precision")["MoCoV2, bfloat16"]()
+    assert found["error"] == expected["error"] and found["loss"] == expected["loss"]
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(settings):

@@ -8,7 +8,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from .attention_kernels import fused_softmax
-from .candidates import left_out, logits_of, lowest
+from .candidates import logits_of, lowest
 from .chunks import rows_of_part
 
 
@@ -102,8 +102,7 @@ class _SoftmaxMean(torch.autograd.Function):
 def _softmax(rows, candidates, values, usable, lengths, exclude_self, max_entries):
     """Return (log sum exp (G, n), softmax means of values (G, n, D), or None without values)."""
     if lengths is None and not exclude_self and max_entries is None:
-        bias = None if usable is None else left_out(usable, rows)
-        found = fused_softmax(rows, candidates, candidates if values is None else values, bias)
+        found = fused_softmax(rows, candidates, candidates if values is None else values, usable)
         if found is not None:
             return found
     return _in_parts(rows, candidates, values, usable, lengths, exclude_self, max_entries)
@@ -149,7 +148,7 @@ def _summed_by_kernel(weights, rows, candidates, usable, sums):
     """
     # a row without candidates would outweigh all others
     bias = torch.where(sums > 0.9 * lowest(sums), -sums, lowest(sums))
-    found = fused_softmax(candidates, rows, weights, bias)
+    found = fused_softmax(candidates, rows, weights, bias=bias)
     if found is None:
         return None
     logs, means = found
