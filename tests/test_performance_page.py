@@ -7,7 +7,7 @@ from helpers import CONFIGS, METHODS, ROOT, load_config
 
 PAGE = (ROOT / "docs/performance.md").read_text()
 _SPEED = r"^\| ([\w -]+) \| (\d+) \| \d+ \| \d+ \|"
-_COST = r"^\| `(\w+_R_50_\w+)` \| (\d+) \| (\d+) M \| (\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$"
+_COST = r"^\| `(\w+_R_50_\w+)` \| (\d+) \| (\d+) M" + r" \| ([\d.]+)" * 5 + r" \|$"
 SPEEDS = {name: float(x) for name, x in re.findall(_SPEED, PAGE, re.MULTILINE)}
 ROWS = re.findall(_COST, PAGE, re.MULTILINE)
 IMAGES = {"coco_2017_train": 118287, "imagenet_train": 1281167}

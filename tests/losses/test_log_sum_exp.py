@@ -132,7 +132,7 @@ def test_torch_has_the_kernels():
     assert attention_kernels._ON_CPU is not None and attention_kernels._ON_GPU is not None
 
 
-# enough rows and candidates for a GPU's kernel; numbers of rows and candidates that are no multiples of its blocks
+# enough rows and candidates for a GPU's kernel, and no multiples of its blocks
 LARGE = {"groups": (3, 1500, 1403, 64), "one group": (1, 4101, 4203, 128)}
 
 
