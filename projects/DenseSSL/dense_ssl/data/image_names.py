@@ -47,6 +47,17 @@ class FileNames(_Lazy):
         self._text = np.frombuffer(bytes(text), dtype=np.uint8)
         self._ends = np.frombuffer(ends, dtype=np.uint64)
 
+    @classmethod
+    def of(cls, text, ends):
+        """Return the texts of :meth:`arrays`."""
+        names = cls(())
+        names._text, names._ends = text, ends
+        return names
+
+    def arrays(self):
+        """Return {"text": bytes of all, (N,) uint8, "ends": where each ends, after a 0}."""
+        return {"text": self._text, "ends": self._ends}
+
     def __len__(self):
         return len(self._ends) - 1
 
@@ -61,9 +72,9 @@ class NumberedImages(_Lazy):
     def __init__(self, names):
         """
         Args:
-            names: iterable of str.
+            names: iterable of str, or :class:`FileNames`.
         """
-        self.names = FileNames(names)
+        self.names = names if isinstance(names, FileNames) else FileNames(names)
 
     def __len__(self):
         return len(self.names)

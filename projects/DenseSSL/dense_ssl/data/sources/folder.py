@@ -9,7 +9,8 @@ from PIL import Image
 
 from ...utils.printable import printable
 from ...utils.progress import progress
-from ..image_names import NumberedImages
+from ..image_names import FileNames, NumberedImages
+from .folder_index import Listing, read_index, write_index
 from .paths import located
 from .source import Source
 
@@ -52,10 +53,8 @@ def list_image_folder(path):
     """
     folder = os.path.expanduser(path)
     check_folder(folder, "a folder of images")
-    others, skipped = Counter(), {}
-    files = _image_files(folder, frozenset(), others, skipped)
-    images = NumberedImages(progress(files, f"Listing {printable(path)}"))
-    _report(path, skipped)
+    listing = read_index(folder) or _list(folder, path)
+    images, others = NumberedImages(listing.names), Counter(listing.others)
     seen = ", ".join(
         f"{n} x .{printable(x)}" if x else f"{n} without" for x, n in others.most_common(8)
     )
@@ -69,6 +68,20 @@ def list_image_folder(path):
         logger.info("%s: %d images; left out by their extensions: %s", printable(path), len(images),
                     seen)  # fmt: skip
     return images
+
+
+def _list(folder, path):
+    """Return the :class:`~.folder_index.Listing` of a folder, and keep it."""
+    listing, skipped = Listing(FileNames(()), Counter()), {}
+    files = _image_files(folder, frozenset(), listing, skipped)
+    listing.names = FileNames(progress(files, f"Listing {printable(path)}"))
+    for kind, names in skipped.items():
+        logger.warning("%s: %d %s skipped, the first one %s", printable(path), len(names), kind,
+                       printable(names[0]))  # fmt: skip
+    # where links lead, and what can be read, may change without a new time of a folder
+    if not skipped and not listing.links:
+        write_index(folder, listing)
+    return listing
 
 
 def skipped_files(folder):
@@ -106,19 +119,13 @@ def _holds(test):
         return False
 
 
-def _report(path, skipped):
-    for kind, names in skipped.items():
-        logger.warning("%s: %d %s skipped, the first one %s", printable(path), len(names), kind,
-                       printable(names[0]))  # fmt: skip
-
-
-def _image_files(folder, parents, others, skipped):
+def _image_files(folder, parents, listing, skipped):
     """Yield the paths of the images below ``folder``.
 
     Args:
         parents: (device, inode) of the folders above, so that a link to one of them does not
             cause an endless loop.
-        others: Counter of the extensions of other files; filled in.
+        listing: :class:`~.folder_index.Listing`; all but the names is filled in.
         skipped: {kind: [path]} of what is no readable file or folder; filled in.
     """
     try:
@@ -126,6 +133,7 @@ def _image_files(folder, parents, others, skipped):
         here = (status.st_dev, status.st_ino)
         if here in parents:
             return
+        listing.folders.append([folder, status.st_mtime_ns])
         with os.scandir(folder) as entries:
             entries = sorted((x for x in entries if x.name[0] != "."), key=lambda x: x.name)
     except OSError as error:
@@ -138,11 +146,12 @@ def _image_files(folder, parents, others, skipped):
         stem, _, extension = entry.name.rpartition(".")
         extension = extension.lower() if stem else ""
         if is_folder(entry):
-            yield from _image_files(entry.path, parents | {here}, others, skipped)
+            yield from _image_files(entry.path, parents | {here}, listing, skipped)
         elif extension in IMAGE_EXTENSIONS and not _holds(entry.is_file):
             kind = "links that lead nowhere" if entry.is_symlink() else "pipes, sockets or devices"
             skipped.setdefault(kind, []).append(entry.path)
         elif extension in IMAGE_EXTENSIONS:
+            listing.links += entry.is_symlink()
             yield entry.path
         else:
-            others[extension] += 1
+            listing.others[extension] += 1
