@@ -1,7 +1,8 @@
 """Time and memory of the list of images of a very large data set, in a run and in its workers.
 
 Makes empty files in a temporary folder, or with --names only their names; lists them as
-DATASETS.TRAIN does, the second time from the kept index; and lets forked workers look every image up, in a random order.
+DATASETS.TRAIN does, the second time from the kept index; and lets forked workers look every image
+up, in a random order.
 
     python benchmarks/scale.py                             # 1,300,000 files in 1,000 folders
     python benchmarks/scale.py --images 10000000 --names
