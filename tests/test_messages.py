@@ -63,7 +63,7 @@ VALUES = [
     ("SOLVER.BETAS", "(0.9, 1.0)", "below 1"),
     ("SOLVER.AMP.PRECISION", "fp16", "'float16'"),
     ("SOLVER.AMP.ENABLED", "yes", "must be True or False"),
-    ("FLOAT32_MATMUL_PRECISION", "tf32", "('highest', 'high', 'medium')"),
+    ("MODEL.SSL.LOSS_PRODUCTS", "float16", "('float32', 'bfloat16')"),
     ("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "l2", "'full_model'"),
     ("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "0.0", "above 0"),
     ("DATALOADER.NUM_WORKERS", "-1", "0 or more"),

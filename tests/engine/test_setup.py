@@ -322,18 +322,6 @@ def test_glibc_is_asked_to_keep_its_memory(monkeypatch):
 
 
 @pytest.mark.usefixtures("restore_process")
-def test_the_precision_of_products_is_that_of_the_run(image_folder, tmp_path):
-    try:
-        for number, keys in enumerate([("FLOAT32_MATMUL_PRECISION", "medium"), ()]):
-            setup(arguments("mini/pretrain/scrl_R_18.yaml", "DATASETS.TRAIN",
-                            (f"folder:{image_folder}",), "OUTPUT_DIR", tmp_path / str(number),
-                            *keys))  # fmt: skip
-            assert torch.get_float32_matmul_precision() == (keys[1] if keys else "highest")
-    finally:
-        torch.set_float32_matmul_precision("highest")
-
-
-@pytest.mark.usefixtures("restore_process")
 def test_setup_resolves_and_freezes(image_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(SETUP, "tune_allocator", lambda: None)
     cfg = setup(

@@ -166,19 +166,37 @@ def _with_gradients(rows, candidates, usable, weights):
     return (sums.detach(), *torch.autograd.grad((sums * weights).sum(), leaves))
 
 
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_products_in_bfloat16_where_torch_allows_them():
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("device", DEVICES)
+def test_products_in_bfloat16(device, masked):
     generator = torch.Generator().manual_seed(0)
-    rows, queue = (F.normalize(torch.randn(1, x, 128, generator=generator), dim=2).cuda()
-                   for x in (5000, 3000))  # fmt: skip
-    exact = log_sum_exp(rows / 0.1, queue)
-    torch.set_float32_matmul_precision("medium")
-    try:
-        found = log_sum_exp(rows / 0.1, queue)
-    finally:
-        torch.set_float32_matmul_precision("highest")
-    assert found.dtype == torch.float32 and 1e-6 < (found - exact).abs().max() < 1e-2
+    rows, keys = (F.normalize(torch.randn(1, x, 128, generator=generator), dim=2)
+                  for x in (4101, 4203))  # fmt: skip
+    usable = (torch.rand(1, 4203, generator=generator) < 0.5).to(device) if masked else None
+    weights, results = torch.ones(1, 4101, device=device), []
+    for dtype in (torch.float32, torch.bfloat16):
+        with attention_kernels.products_in(dtype):
+            tensors = [(rows / 0.1).to(device), keys.to(device)]
+            results.append(_with_gradients(*tensors, usable, weights))
+    for a, b in zip(*results):
+        assert b.dtype == torch.float32
+        error = (a - b).abs().max() / a.abs().max()
+        assert error == 0 if device == "cpu" else 1e-7 < error < 2e-2
+    assert attention_kernels._products.get() == torch.float32
+
+
+def test_an_installation_without_a_gpus_kernel(monkeypatch):
+    rows, candidates, usable = draw(dtype=torch.float32)
+    expected = log_sum_exp(rows, candidates, usable)
+
+    def absent(*_, **__):
+        raise RuntimeError("cutlassF: no kernel found to launch!")
+
+    monkeypatch.setattr(attention_kernels, "_ON_CPU", None)
+    monkeypatch.setattr(attention_kernels, "_ON_GPU", absent)
+    monkeypatch.setattr(attention_kernels, "_suits_gpu", lambda *_: True)
+    monkeypatch.setattr(attention_kernels, "_usable_type", lambda _: torch.float32)
+    assert torch.allclose(log_sum_exp(rows, candidates, usable), expected, atol=1e-5)
 
 
 def test_float32_is_exact_to_rounding():

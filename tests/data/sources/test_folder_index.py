@@ -2,6 +2,7 @@
 
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,6 +29,14 @@ def settle(root):
     for path in (root, *root.rglob("*")):
         if path.is_dir():
             os.utime(path, (0, time.time() - 60))
+
+
+@pytest.fixture(autouse=True)
+def later(monkeypatch):
+    """A minute passes before each listing: times of folders themselves cannot be set back."""
+    clock = SimpleNamespace(time=lambda: time.time() + 60)
+    monkeypatch.setattr(folder, "time", clock)
+    return clock
 
 
 def listed(root):
@@ -79,8 +88,8 @@ def test_a_change_anywhere_is_seen(images, walks, change):
     assert sorted(found) == sorted(map(str, expected))
 
 
-def test_a_folder_that_changes_just_now_is_not_kept(images, walks):
-    (images / "new.jpg").touch()
+def test_a_folder_that_changes_just_now_is_not_kept(images, walks, later):
+    later.time = time.time
     assert listed(images) == listed(images) and len(walks) == 2
 
 
@@ -92,6 +101,49 @@ def test_links_are_looked_at_every_time(images, walks):
     assert str(images / "link.jpg") in listed(images)
     target.unlink()
     assert str(images / "link.jpg") not in listed(images) and len(walks) == 2
+
+
+def test_a_time_that_was_set_back_is_seen(images, walks):
+    deep = images / "a" / "b"
+    listed(images)
+    before = os.stat(deep)
+    (deep / "3.jpg").touch()
+    os.utime(deep, ns=(before.st_atime_ns, before.st_mtime_ns))  # as tar and rsync -a do
+    assert str(deep / "3.jpg") in listed(images) and len(walks) == 2
+
+
+def test_a_link_that_will_lead_to_a_folder_is_looked_at_every_time(images, walks):
+    target = images.parent / "disk"  # that is not mounted yet
+    (images / "more").symlink_to(target)
+    first = listed(images)
+    target.mkdir()
+    (target / "1.jpg").touch()
+    assert len(listed(images)) == len(first) + 1
+
+
+def test_other_extensions_make_another_list(images, walks, monkeypatch):
+    listed(images)
+    monkeypatch.setattr(folder, "IMAGE_EXTENSIONS", folder.IMAGE_EXTENSIONS | {"txt"})
+    assert str(images / "a" / "notes.txt") in listed(images)
+
+
+def test_any_damage_means_a_new_list(images, walks):
+    first = listed(images)
+    (index,) = folder_index.cache_folder().glob("*.npz")
+    whole = index.read_bytes()
+    for i in range(0, len(whole), 7):
+        index.write_bytes(whole[:i] + bytes([whole[i] ^ 0x5A]) + whole[i + 1 :])
+        assert listed(images) == first
+    assert len(walks) > 20
+
+
+def test_nothing_is_left_of_an_index_that_could_not_be_written(images, walks, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder_index.np, "savez_compressed", full)
+    listed(images)
+    assert not list(folder_index.cache_folder().iterdir())
 
 
 def test_a_linked_folder_is_watched(images, walks):

@@ -31,10 +31,6 @@ def add_run_config(cfg):
     # Keep freed memory in the process instead of returning it to the kernel (Linux with glibc
     # only), so that large CPU activations cause no page faults at every step.
     cfg.TUNE_ALLOCATOR = True
-    # Of products of float32 matrices, in torch's words: "highest", "high" (TF32 on GPUs) or
-    # "medium" (bfloat16 on GPUs). Under autocast these are the products of losses: "medium" makes
-    # the contrastive ones faster on GPUs, and their gradients as coarse as bfloat16.
-    cfg.FLOAT32_MATMUL_PRECISION = "highest"
 
 
 def add_solver_config(cfg):

@@ -112,7 +112,7 @@ _CHOICES = {
     ("", "LN"): "MODEL.TIMM.OUT_NORM",
     ("SGD", "LARS", "AdamW"): "SOLVER.OPTIMIZER",
     ("bfloat16", "float16", "auto"): "SOLVER.AMP.PRECISION",
-    ("highest", "high", "medium"): "FLOAT32_MATMUL_PRECISION",
+    ("float32", "bfloat16"): "MODEL.SSL.LOSS_PRODUCTS",
     ("value", "norm", "full_model"): "SOLVER.CLIP_GRADIENTS.CLIP_TYPE",
     ("cosine", "constant"): "MODEL.SSL.MOMENTUM.SCHEDULE",
     ("warn", "stop"): "MODEL.SSL.ON_COLLAPSE",

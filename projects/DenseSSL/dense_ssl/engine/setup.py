@@ -93,7 +93,6 @@ def setup(args, hold=None):
     announce_data(checks, is_pretraining(cfg), cfg.DATASETS.TEST)
     if detected and not is_kept and cfg.OUTPUT_DIR and comm.is_main_process():
         write_config(cfg, with_device=False)
-    torch.set_float32_matmul_precision(cfg.FLOAT32_MATMUL_PRECISION)
     if cfg.TUNE_ALLOCATOR and cfg.MODEL.DEVICE == "cpu":
         tune_allocator()
     return cfg

@@ -7,6 +7,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
+from ..losses.attention_kernels import products_in
 from ..utils.events import is_drawn, iteration_or_none
 from .activation_checkpoints import checkpoint_activations
 from .architectures.zero_init import zero_init_residual
@@ -60,6 +61,7 @@ class Pretrainer(nn.Module):
         shuffle_target=False,
         channels_last=False,
         checkpointed=False,
+        loss_products=torch.float32,
         vis_period=0,
         input_format="RGB",
     ):
@@ -74,6 +76,7 @@ class Pretrainer(nn.Module):
             shuffle_target: shuffle the images over all processes for the target encoder.
             channels_last: run convolutions in channels-last memory format.
             checkpointed: compute the blocks of ``backbone`` again in the backward pass.
+            loss_products: type of the products of contrastive losses on GPUs.
             vis_period: draw a picture every so many iterations; 0 for none.
             input_format: "RGB" or "BGR", for drawing.
         """
@@ -87,6 +90,7 @@ class Pretrainer(nn.Module):
         self.concatenate_views = concatenate_views
         self.shuffle_target = shuffle_target
         self.channels_last = channels_last
+        self.loss_products = loss_products
         self.vis_period = vis_period
         self._drawn_at = None
         self._is_followed = False  # True once `after_step` has been called
@@ -119,6 +123,7 @@ class Pretrainer(nn.Module):
             "shuffle_target": cfg.MODEL.SSL.SHUFFLE_TARGET,
             "channels_last": cfg.MODEL.CHANNELS_LAST,
             "checkpointed": cfg.MODEL.SSL.CHECKPOINT_ACTIVATIONS,
+            "loss_products": getattr(torch, cfg.MODEL.SSL.LOSS_PRODUCTS),
             "vis_period": cfg.VIS_PERIOD,
             "input_format": cfg.INPUT.FORMAT,
         }
@@ -175,6 +180,14 @@ class Pretrainer(nn.Module):
             self.concatenate_views,
             self.shuffle_target,
         )
+        with products_in(self.loss_products):
+            losses = self._losses(views, passes)
+        if is_drawn(self.vis_period) and self._drawn_at != iteration_or_none():
+            self._drawn_at = iteration_or_none()  # once per iteration, whatever SOLVER.ACCUMULATE
+            self._draw(views, passes)
+        return losses
+
+    def _losses(self, views, passes):
         losses = {}
         for name, objective in self.objectives.items():
             suffix = name.partition("@")[2]  # the level that tells two of a kind apart
@@ -185,9 +198,6 @@ class Pretrainer(nn.Module):
                 if key in losses:
                     raise ValueError(f"{name} and another objective both call a loss {key!r}.")
                 losses[key] = loss * self.weights[name]
-        if is_drawn(self.vis_period) and self._drawn_at != iteration_or_none():
-            self._drawn_at = iteration_or_none()  # once per iteration, whatever SOLVER.ACCUMULATE
-            self._draw(views, passes)
         return losses
 
     def gather_views(self, batched_inputs):

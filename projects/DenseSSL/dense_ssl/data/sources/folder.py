@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import time
 from collections import Counter
 
 from PIL import Image
@@ -10,7 +11,7 @@ from PIL import Image
 from ...utils.printable import printable
 from ...utils.progress import progress
 from ..image_names import FileNames, NumberedImages
-from .folder_index import Listing, read_index, write_index
+from .folder_index import Listing, read_index, state_of, write_index
 from .paths import located
 from .source import Source
 
@@ -53,7 +54,7 @@ def list_image_folder(path):
     """
     folder = os.path.expanduser(path)
     check_folder(folder, "a folder of images")
-    listing = read_index(folder) or _list(folder, path)
+    listing = read_index(folder, IMAGE_EXTENSIONS) or _list(folder, path)
     images, others = NumberedImages(listing.names), Counter(listing.others)
     seen = ", ".join(
         f"{n} x .{printable(x)}" if x else f"{n} without" for x, n in others.most_common(8)
@@ -72,7 +73,7 @@ def list_image_folder(path):
 
 def _list(folder, path):
     """Return the :class:`~.folder_index.Listing` of a folder, and keep it."""
-    listing, skipped = Listing(FileNames(()), Counter()), {}
+    listing, skipped = Listing(FileNames(()), Counter(), begin=time.time()), {}
     files = _image_files(folder, frozenset(), listing, skipped)
     listing.names = FileNames(progress(files, f"Listing {printable(path)}"))
     for kind, names in skipped.items():
@@ -80,7 +81,7 @@ def _list(folder, path):
                        printable(names[0]))  # fmt: skip
     # where links lead, and what can be read, may change without a new time of a folder
     if not skipped and not listing.links:
-        write_index(folder, listing)
+        write_index(folder, IMAGE_EXTENSIONS, listing)
     return listing
 
 
@@ -133,7 +134,7 @@ def _image_files(folder, parents, listing, skipped):
         here = (status.st_dev, status.st_ino)
         if here in parents:
             return
-        listing.folders.append([folder, status.st_mtime_ns])
+        listing.folders.append([folder, state_of(status)])
         with os.scandir(folder) as entries:
             entries = sorted((x for x in entries if x.name[0] != "."), key=lambda x: x.name)
     except OSError as error:
@@ -154,4 +155,5 @@ def _image_files(folder, parents, listing, skipped):
             listing.links += entry.is_symlink()
             yield entry.path
         else:
+            listing.links += entry.is_symlink()
             listing.others[extension] += 1

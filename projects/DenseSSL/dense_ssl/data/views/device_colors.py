@@ -17,9 +17,9 @@ _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = range(len(_KINDS))
 _SLOTS = len(_KINDS)  # operations of the jitter, in their order
 _NONE = -1.0
 _NEVER = 256.0  # a grey level that no value reaches
-# Views that are changed at once; 64 of 224 pixels take about 250 MB. On a GPU the host would launch
-# the kernels of small parts more slowly than they run.
-_CHUNK = {"cpu": 64, "cuda": 512}
+# Pixels that are changed at once: 64 views of 224 pixels, which take about 250 MB, or on a GPU 512.
+# There the host would launch the kernels of small parts more slowly than they run.
+_CHUNK = {"cpu": 64 * 224**2, "cuda": 512 * 224**2}
 
 
 def pack(photometry, size):
@@ -54,7 +54,8 @@ def change_views(images, packed, input_format="RGB"):
         uint8 (N, 3, S, S), in the memory format of ``images``.
     """
     result = torch.empty_like(images)
-    size = _CHUNK.get(images.device.type, _CHUNK["cpu"])
+    pixels = _CHUNK.get(images.device.type, _CHUNK["cpu"])
+    size = max(pixels // images.shape[-1] ** 2, 1)
     with torch.autocast(images.device.type, enabled=False):
         for x, numbers, out in zip(*(y.split(size) for y in (images, packed, result))):
             x = x.flip(1) if input_format == "BGR" else x
