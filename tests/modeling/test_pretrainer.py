@@ -11,6 +11,7 @@ from detectron2.utils.events import EventStorage
 from helpers import batch_for, random_batch, tiny_config
 
 from dense_ssl.data.views.batch import stack_samples
+from dense_ssl.losses import attention_kernels, log_sum_exp
 from dense_ssl.modeling import objective as base_module
 from dense_ssl.modeling.passes import Passes
 
@@ -63,6 +64,22 @@ def test_weights_scale_the_losses(model_of_both):
     plain, scaled = losses(model_of_both, batch), losses(weighted, batch)
     assert scaled["loss_byol"] == pytest.approx(0.25 * plain["loss_byol"])
     assert scaled["loss_scrl"] == pytest.approx(3 * plain["loss_scrl"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_products_of_the_losses_are_in_the_type_of_the_key(monkeypatch, dtype):
+    options = ("MODEL.SSL.LOSS_PRODUCTS", str(dtype).partition(".")[2])
+    model = build("PointRegionContrast", *options)
+    types, fused_softmax = [], log_sum_exp.fused_softmax
+
+    def watched(*args, **keys):
+        types.append(attention_kernels._products.get())
+        return fused_softmax(*args, **keys)
+
+    monkeypatch.setattr(log_sum_exp, "fused_softmax", watched)
+    losses(model, batch_for("PointRegionContrast"))
+    assert types and set(types) == {dtype}
+    assert attention_kernels._products.get() == torch.float32
 
 
 def test_too_few_views_name_the_key(model_of_both):

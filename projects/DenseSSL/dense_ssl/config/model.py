@@ -40,9 +40,9 @@ def add_model_config(cfg):
     # Keep only the input of each residual block of the online backbone, and compute the block again
     # in the backward pass: less memory, a longer step. For detectron2's ResNets.
     ssl.CHECKPOINT_ACTIVATIONS = False
-    # "float32", or "bfloat16": products of queries and many candidates in contrastive losses, on GPUs
-    # that compute in it (Ampere and later); sums stay in float32. Faster, and the losses are as
-    # coarse as the features of mixed precision.
+    # "float32", or "bfloat16": products of queries and many candidates in contrastive losses, on
+    # GPUs that compute in it (Ampere and later); sums stay in float32. Faster, and the losses are
+    # as coarse as the features of mixed precision.
     ssl.LOSS_PRODUCTS = "float32"
     # Shuffle the images over all processes for the target encoder (MoCo's shuffled BN). For "BN",
     # which each process computes for itself; "SyncBN" needs no shuffling.
