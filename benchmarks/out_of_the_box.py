@@ -208,16 +208,20 @@ def compare(folder, cfg, arguments):
     return {name: rates[name] for name in ways}
 
 
-def print_table(rates):
-    """Print medians and ranges, of the rates and of DenseSSL's ratio within each round."""
+def print_table(rates, remark):
+    """Print medians and ranges, of the rates and of DenseSSL's ratio within each round.
+
+    Args:
+        rates: {program: [images per second, one per round]}, DenseSSL's first.
+        remark: function of a program that returns the last column.
+    """
     ours = np.array(rates["DenseSSL"])
-    print(f"\n{'':20s} {'img/s':>22s} {'DenseSSL / it':>20s}")
+    print(f"\n{'':22s} {'img/s':>22s} {'DenseSSL / it':>20s}")
     for name, series in rates.items():
         rate = f"{np.median(series):.1f} [{min(series):.1f}-{max(series):.1f}]"
         ratios = ours / np.array(series)
         ratio = f"{np.median(ratios):.2f} [{min(ratios):.2f}-{max(ratios):.2f}]"
-        target = TARGETS.get(name.split()[0], "-")
-        print(f"{name:20s} {rate:>22s} {ratio:>20s}  target {target}")
+        print(f"{name:22s} {rate:>22s} {ratio:>20s}  {remark(name)}")
 
 
 def main():
@@ -240,7 +244,8 @@ def main():
     cfg.SOLVER.IMS_PER_BATCH = arguments.batch_size or cfg.SOLVER.IMS_PER_BATCH
     with tempfile.TemporaryDirectory() as folder:
         count = (WARM_UP + arguments.iterations + 2) * cfg.SOLVER.IMS_PER_BATCH
-        print_table(compare(fill_folder(folder, arguments.images, count), cfg, arguments))
+        rates = compare(fill_folder(folder, arguments.images, count), cfg, arguments)
+    print_table(rates, lambda name: f"target {TARGETS.get(name.split()[0], '-')}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from out_of_the_box import ROOT, WARM_UP, fill_folder
+from out_of_the_box import ROOT, WARM_UP, fill_folder, print_table
 
 CONFIG = ROOT / "configs" / "mini" / "pretrain" / "dense_cl_R_18.yaml"
 SIZE, HIDDEN, OUT, QUEUE = 128, 512, 128, 2048
@@ -139,18 +139,7 @@ def main():
                 print(
                     f"round {turn + 1}  {name:22s} {rate:7.2f} img/s {memory:6.0f} MB", flush=True
                 )
-    print_table(rates, memories)
-
-
-def print_table(rates, memories):
-    """Print medians and ranges, of the rates and of DenseSSL's ratio within each round."""
-    ours = np.array(rates["DenseSSL"])
-    print(f"\n{'':22s} {'img/s':>22s} {'DenseSSL / it':>20s} {'MB':>8s}")
-    for name, series in rates.items():
-        rate = f"{np.median(series):.1f} [{min(series):.1f}-{max(series):.1f}]"
-        ratios = ours / np.array(series)
-        ratio = f"{np.median(ratios):.2f} [{min(ratios):.2f}-{max(ratios):.2f}]"
-        print(f"{name:22s} {rate:>22s} {ratio:>20s} {np.median(memories[name]):8.0f}")
+    print_table(rates, lambda name: f"{np.median(memories[name]):.0f} MB")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,20 @@ import logging
 
 import pytest
 import torch
+from detectron2.utils import comm
 from helpers import CONFIGS, TINY, base_config, load_config, recorded_log, train
 from PIL import Image
 from test_pretrain_configs import NAMES
 
 from dense_ssl.config.recipe import recipe_batch
 from dense_ssl.engine import guards as guards_module
-from dense_ssl.engine.guards import describe, image_sizes, memory_warning, warnings
+from dense_ssl.engine.guards import (
+    CheckStart,
+    describe,
+    image_sizes,
+    memory_warning,
+    warnings,
+)
 from dense_ssl.engine.memory import StepMemory
 from dense_ssl.solver import resolve_epochs
 from dense_ssl.utils.device_memory import available_memory
@@ -225,3 +232,26 @@ def test_the_main_process_alone_speaks(process_pool, image_folder, tmp_path):
     first, second = process_pool.run(block_of, image_folder, tmp_path / "two")
     assert len(first) == 2 and "4 images of" in first[0] and not second
     assert TINY[TINY.index("SOLVER.IMS_PER_BATCH") + 1] == 8
+
+
+def block_with_a_fault_in_one(folder, output):
+    """The same, where the second process cannot read its two images."""
+    read = CheckStart._two_images
+    if comm.get_rank() == 1:
+        CheckStart._two_images = lambda self: None
+    try:
+        return block_of(folder, output)
+    finally:
+        CheckStart._two_images = read
+
+
+def test_processes_estimate_together_or_not_at_all(process_pool, image_folder, tmp_path):
+    first, second = process_pool.run(block_with_a_fault_in_one, image_folder, tmp_path / "two")
+    assert len(first) == 1 and first[0].startswith("Before the first step") and not second
+
+
+def test_images_that_cannot_be_read_are_no_estimate(pretrain_config, monkeypatch):
+    monkeypatch.setattr(guards_module, "stack_samples", lambda _: 1 / 0)
+    with recorded_log(guards_module.__name__, logging.INFO) as messages:
+        train(pretrain_config("BYOL", "SOLVER.MAX_ITER", 1))
+    assert messages[0] == "Memory of a step: not estimated (ZeroDivisionError: division by zero)"

@@ -48,18 +48,33 @@ class CheckStart(HookBase):
             logger.warning("Before the first step:\n  * %s", "\n  * ".join(notes))
 
     def _memory(self):
-        trainer = self.trainer
-        cfg, dataset = trainer.cfg, getattr(trainer.data_loader, "dataset", None)
+        cfg, batch = self.trainer.cfg, self._two_images()
+        # the estimate may synchronise batch norms: all processes make it, or none
+        if not all(comm.all_gather(batch is not None)):
+            return None
         try:
-            samples = [dataset[(i, i % len(dataset))] for i in range(2)]
-            batch = stack_samples(samples) if trainer.is_pretraining else samples
             images = cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE // comm.get_world_size()
-            model = getattr(trainer.model, "module", trainer.model)  # of several processes
-            precision = _step(trainer).precision
+            # without the wrapper of several processes
+            model = getattr(self.trainer.model, "module", self.trainer.model)
+            precision = _step(self.trainer).precision
             return estimate_memory(model, batch, images, cfg.SOLVER.OPTIMIZER, precision)
         except Exception as error:  # an estimate must not end a run
-            logger.info("Memory of a step: not estimated (%s: %s)", type(error).__name__, error)
+            _not_estimated(error)
             return None
+
+    def _two_images(self):
+        """Return a batch of two images; None if they cannot be read."""
+        try:
+            dataset = self.trainer.data_loader.dataset
+            samples = [dataset[(i, i % len(dataset))] for i in range(2)]
+            return stack_samples(samples) if self.trainer.is_pretraining else samples
+        except Exception as error:
+            _not_estimated(error)
+            return None
+
+
+def _not_estimated(error):
+    logger.info("Memory of a step: not estimated (%s: %s)", type(error).__name__, error)
 
 
 def _step(trainer):
