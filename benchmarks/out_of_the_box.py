@@ -40,7 +40,7 @@ CONFIG = ROOT / "configs" / "mini" / "pretrain" / "byol_R_18.yaml"
 LIGHTLY = "1.6.0"
 # train_net.py prints its rate every this many iterations, the first time after twice as many.
 WARM_UP = 20
-TARGETS = {"lightly": 2.0, "lightly+": 1.05}
+TARGETS = {"lightly": 2.2, "lightly+": 1.05}
 
 
 class LightlyBYOL(nn.Module):
