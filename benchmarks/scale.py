@@ -22,7 +22,7 @@ import numpy as np
 
 from dense_ssl.data.image_names import NumberedImages, SourcedImages
 from dense_ssl.data.sources.folder import list_image_folder
-from dense_ssl.data.sources.folder_index import SETTLED
+from dense_ssl.data.sources.folder_index import LEAST_IMAGES, SETTLED
 from dense_ssl.data.views.view_dataset import ViewDataset
 
 FOLDERS = 1000
@@ -40,7 +40,7 @@ def main():
         if not arguments.names:
             write_files(Path(folder), names)
             os.environ["FVCORE_CACHE"] = f"{root}/cache"
-            time.sleep(SETTLED)
+            time.sleep(SETTLED if arguments.images >= LEAST_IMAGES else 0)
         gc.collect()
         before, begin, cpu = memory(), time.perf_counter(), time.process_time()
         if arguments.names:
@@ -48,17 +48,18 @@ def main():
         else:
             images = list_image_folder(folder)
         seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
+        dataset = ViewDataset(SourcedImages([("images", images)]), mapper=None, seed=0)
+        held = round(memory() - before, 1)
         again = None
-        if not arguments.names:
+        if not arguments.names and arguments.images >= LEAST_IMAGES:
             again = time.perf_counter()
             assert list_image_folder(folder)[-1] == images[-1]
             again = round(time.perf_counter() - again, 2)
-        dataset = ViewDataset(SourcedImages([("images", images)]), mapper=None, seed=0)
         row = {
             "images": len(dataset), "files": not arguments.names,
             "seconds": round(seconds, 2), "seconds of CPU": round(cpu, 2),
             "seconds from the index": again,
-            "MB of the run": round(memory() - before, 1),
+            "MB of the run": held,
             "MB of its own in each worker": worker_memory(dataset, arguments),
         }  # fmt: skip
     print(json.dumps(row))
