@@ -126,7 +126,7 @@ def _image_files(folder, parents, listing, skipped):
     Args:
         parents: (device, inode) of the folders above, so that a link to one of them does not
             cause an endless loop.
-        listing: :class:`~.folder_index.Listing`; all but the names is filled in.
+        listing: :class:`~.folder_index.Listing`; its folders, others and links are filled in.
         skipped: {kind: [path]} of what is no readable file or folder; filled in.
     """
     try:

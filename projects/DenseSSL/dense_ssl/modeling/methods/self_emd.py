@@ -138,12 +138,11 @@ class SelfEMDObjective(Objective):
         for o, t in self.pairs:
             shapes = online[o]["map"].shape, target[t]["map"].shape
             groups.setdefault(shapes, []).append((online[o], target[t]))
-        distances = [
-            len(pairs) * function(*({x: torch.cat([view[x] for view in views]) for x in views[0]}
-                                    for views in zip(*pairs)))
-            for pairs in groups.values()
-        ]  # fmt: skip
-        return sum(distances) / len(self.pairs)
+        total = 0
+        for pairs in groups.values():
+            first, second = (_joined(views) for views in zip(*pairs))
+            total = total + len(pairs) * function(first, second)
+        return total / len(self.pairs)
 
     def _predict(self, maps, passes):
         """{view: (N, C, h, w)} -> predictions {view: {"map": (N, D, h, w), "vector": (N, D)}}."""
@@ -189,6 +188,11 @@ class SelfEMDObjective(Objective):
         shapes = [x[self.in_feature].shape[2:] for x in (online, target)]
         plan = self.plan(online, target)[: len(images[0])].cpu()
         return {"transport": draw_transport(images[:2], plan, *shapes, scale)}
+
+
+def _joined(outputs):
+    """Join the outputs of several views, {branch: (N, ...)} each, to one batch."""
+    return {branch: torch.cat([x[branch] for x in outputs]) for branch in outputs[0]}
 
 
 def _vector_distance(online, target):
