@@ -7,7 +7,7 @@
 All read the same JPEG files, with the same size of views, batch, widths of heads and queue, and
 SGD. A step is an online pass, forward and backward, and a target pass. Each run is a separate
 process; they take turns in every round, and the first steps are not counted. Memory is the largest
-resident set of the process and its workers.
+that the process and its workers had, shared pages counted once.
 
     pip install lightly-train==0.18.0     (into a copy of the environment)
     OMP_NUM_THREADS=2 python benchmarks/peers.py --images datasets/VOC2012/JPEGImages
@@ -30,8 +30,8 @@ from out_of_the_box import ROOT, WARM_UP, fill_folder, print_table
 
 CONFIG = ROOT / "configs" / "mini" / "pretrain" / "dense_cl_R_18.yaml"
 SIZE, HIDDEN, OUT, QUEUE = 128, 512, 128, 2048
-_times = []
 PEERS = {"LightlyTrain, float32": "32-true", "LightlyTrain, bf16": "bf16-mixed"}
+_times = []  # of the forward passes of this process
 
 
 def train_peer(folder, output, batch_size, iterations, workers, precision):
@@ -87,21 +87,21 @@ def run_ours(folder, arguments):
 
 
 def watched(*command):
-    """Run a Python program; returns its output and its largest resident set in MB."""
+    """Run a Python program; returns its output and the most memory it had, in MB."""
     process = subprocess.Popen(
         [sys.executable, *map(str, command)], cwd=ROOT, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )  # fmt: skip
-    peak, text = [0], []
+    peak, text = 0, []
     reader = threading.Thread(target=lambda: text.append(process.stdout.read()))
     reader.start()
     while process.poll() is None:
-        peak[0] = max(peak[0], resident(process.pid))
+        peak = max(peak, resident(process.pid))
         time.sleep(0.2)
     reader.join()
     if process.returncode:
         raise SystemExit(f"{command[0]} failed:\n{text[0][-4000:]}")
-    return text[0], peak[0] / 2**20
+    return text[0], peak / 2**20
 
 
 def resident(pid):
