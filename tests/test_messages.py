@@ -18,11 +18,11 @@ from helpers import CONFIGS, DETECTOR, TINY, build_trainer, photo, tiny_config
 from isolation import restored_process
 
 from dense_ssl import engine
-from dense_ssl.checkpoint.files import atomic_file
 from dense_ssl.checkpoint.formats import CheckpointError
 from dense_ssl.config import read_config
 from dense_ssl.config.values import _CHOICES, _RANGES, _present, check_values
 from dense_ssl.engine.setup import setup
+from dense_ssl.utils.atomic_file import atomic_file
 
 # Key, value, parts of the message beside the key and the value. Refused before the output folder
 # exists.
@@ -397,7 +397,7 @@ def test_a_full_disk_at_a_checkpoint(pretrain_config, monkeypatch, tmp_path):
 
     def full(path, *args, _open=open, **more):
         file = _open(path, *args, **more)
-        return Full(file) if str(path).endswith(f".tmp{os.getpid()}") else file
+        return Full(file) if ".pth.tmp" in str(path) else file
 
     monkeypatch.setattr("builtins.open", full)
     with pytest.raises(OSError, match="No space left on device") as error:
@@ -420,6 +420,16 @@ def test_a_file_that_cannot_be_written(tmp_path):
         file.write(b"x")
     with pytest.raises(ValueError, match="mine"), atomic_file(str(tmp_path / "x")):
         raise ValueError("mine")
+
+
+def test_two_that_write_one_file(tmp_path):
+    path = tmp_path / "x"
+    with atomic_file(path) as first:
+        first.write(b"first")
+        with atomic_file(path) as second:
+            second.write(b"second")
+        assert path.read_bytes() == b"second"
+    assert path.read_bytes() == b"first" and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])

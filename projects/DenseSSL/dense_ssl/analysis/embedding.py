@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from detectron2.data import MetadataCatalog
 
-from ..checkpoint.files import atomic_file
 from ..data.finetune.region_mapper import boxes_of, counted
 from ..data.sources.entries import resolve_dataset
 from ..data.sources.voc_difficult import marked_dicts
+from ..utils.atomic_file import atomic_file
 
 
 @dataclass

@@ -9,9 +9,9 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from detectron2.utils.file_io import PathManager
 
+from ..utils.atomic_file import atomic_file
 from ..utils.checks import non_finite, refuse_non_finite
 from .background import Writer
-from .files import atomic_file
 from .fit import report_fit
 from .formats import read_checkpoint
 from .handover import (

@@ -9,8 +9,8 @@ finds ``backbone.res2.*`` (C4), ``backbone.bottom_up.res2.*`` (FPN), and ``res5.
 import pickle
 
 from ..modeling.backbone_keys import NORM_KEYS, weight_keys
+from ..utils.atomic_file import atomic_file
 from ..utils.checks import value_of
-from .files import atomic_file
 
 # Config keys that weights depend on, beside those of the backbone.
 COLOUR_KEYS = ("INPUT.FORMAT", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD")

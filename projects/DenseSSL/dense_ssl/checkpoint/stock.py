@@ -8,8 +8,8 @@ import json
 import logging
 import os
 
+from ..utils.atomic_file import atomic_file
 from ..utils.checks import value_of
-from .files import atomic_file
 from .handover import BATCH_NORMS, COLOUR_KEYS
 
 logger = logging.getLogger(__name__)

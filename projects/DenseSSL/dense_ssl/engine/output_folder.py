@@ -4,8 +4,8 @@ import os
 
 from detectron2.utils import comm
 
-from ..checkpoint.files import atomic_file
 from ..checkpoint.recovery import checkpoints_of, locked, remove_leftovers
+from ..utils.atomic_file import atomic_file
 
 
 class CheckpointsThere(FileExistsError):

@@ -9,7 +9,7 @@ import time
 import yaml
 from detectron2.utils.events import EventWriter, get_event_storage
 
-from ..checkpoint.files import atomic_file
+from ..utils.atomic_file import atomic_file
 from ..utils.checks import require_one_of
 
 logger = logging.getLogger(__name__)

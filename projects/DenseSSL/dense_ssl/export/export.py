@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoint.files import atomic_file
+from ..utils.atomic_file import atomic_file
 from . import verify
 from .errors import ExportError
 from .formats import FORMATS

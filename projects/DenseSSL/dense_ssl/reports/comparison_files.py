@@ -5,7 +5,7 @@ import math
 
 from tabulate import tabulate
 
-from ..checkpoint.files import atomic_file
+from ..utils.atomic_file import atomic_file
 from .comparison import CONFIDENCE
 
 DECIMALS = 2

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..checkpoint.files import atomic_file
+from ..utils.atomic_file import atomic_file
 from .run_origin import run_origin
 from .run_settings import differences
 

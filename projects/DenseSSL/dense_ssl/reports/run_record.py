@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from ..checkpoint.files import atomic_file
+from ..utils.atomic_file import atomic_file
 from ..utils.json_file import read_object
 from .run_origin import run_origin
 

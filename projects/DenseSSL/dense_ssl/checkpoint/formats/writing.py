@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ..files import atomic_file
+from ...utils.atomic_file import atomic_file
 from ..handover import zoo_checkpoint
 from .naming import to_torchvision
 from .reading import CheckpointError

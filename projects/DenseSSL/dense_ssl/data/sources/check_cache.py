@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+from ...utils.atomic_file import atomic_file
 from ...utils.json_file import read_object
 
 
@@ -55,9 +56,8 @@ def _read_or_check(path, kind, check):
     result = check()
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
-        temporary.write_text(json.dumps(dataclasses.asdict(result)), encoding="utf-8")
-        os.replace(temporary, path)
+        with atomic_file(path) as file:
+            file.write(json.dumps(dataclasses.asdict(result)).encode("utf-8"))
     return result
 
 

@@ -9,12 +9,12 @@ import hashlib
 import json
 import logging
 import os
-import uuid
 from dataclasses import dataclass, field
 
 import numpy as np
 from detectron2.utils import comm
 
+from ...utils.atomic_file import atomic_file
 from ...utils.printable import printable
 from ..image_names import FileNames
 from .check_cache import VERSION, cache_folder
@@ -88,18 +88,13 @@ def write_index(folder, kinds, listing):
         return
     header = json.dumps({"others": listing.others, "folders": listing.folders}).encode()
     path = _path(folder, kinds)
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     # one that cannot be written is no error: the folder is listed again
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "wb") as file:
-                np.savez_compressed(
-                    file, header=np.frombuffer(header, np.uint8), **listing.names.arrays()
-                )
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic_file(path) as file:
+            np.savez_compressed(
+                file, header=np.frombuffer(header, np.uint8), **listing.names.arrays()
+            )
 
 
 def _path(folder, kinds):

@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from ...checkpoint.files import atomic_file
+from ...utils.atomic_file import atomic_file
 from . import analyses, comparisons, curves, detectors, folders, overview, pictures
 from .configs import read_flat_config, starts_from, stated_weights
 from .data import read_data_sets

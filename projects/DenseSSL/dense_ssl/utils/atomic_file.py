@@ -1,6 +1,7 @@
 """Files that are written completely or not at all."""
 
 import os
+import uuid
 from contextlib import contextmanager
 
 
@@ -9,13 +10,13 @@ def atomic_file(path, advice="Free some space, or name a folder that can be writ
     """Open ``path`` for binary writing; it appears only after the block has succeeded.
 
     The data go to a temporary file, which then replaces ``path``; a process that is killed before
-    that leaves the old file unchanged.
+    that leaves the old file unchanged. Machines that share the folder write different ones.
 
     Args:
         path: of the file; its folder must exist.
         advice: the end of the error where the system refuses to write it.
     """
-    temporary = f"{path}.tmp{os.getpid()}"
+    temporary = f"{path}.tmp{uuid.uuid4().int % 10**12}"  # checkpoint/recovery.py finds it
     try:
         with open(temporary, "wb") as file:
             yield file
