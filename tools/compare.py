@@ -26,11 +26,11 @@ from dense_ssl.reports.comparison import compare
 from dense_ssl.reports.comparison_backbones import Backbone
 from dense_ssl.reports.comparison_files import commits_note, markdown_report, write_reports
 from dense_ssl.reports.comparison_grid import Grid
+from dense_ssl.reports.comparison_plan import plan_runs
 from dense_ssl.reports.comparison_pretraining import find_pretrainings
 from dense_ssl.reports.comparison_runs import (
     check_comparable,
     find_runs,
-    plan_runs,
     protocol_name,
 )
 from dense_ssl.reports.comparison_training import run_missing, train_command, with_pretrainings

@@ -7,12 +7,12 @@ import pytest
 from helpers import CONFIGS
 
 from dense_ssl.reports.comparison_backbones import Backbone
+from dense_ssl.reports.comparison_plan import plan_runs
 from dense_ssl.reports.comparison_runs import (
     RECORD,
     Run,
     check_comparable,
     find_runs,
-    plan_runs,
     protocol_name,
 )
 from dense_ssl.reports.run_settings import differences, fingerprint, read_config, run_settings

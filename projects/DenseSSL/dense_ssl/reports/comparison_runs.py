@@ -3,7 +3,6 @@
 A run has a folder, PROTOCOL/BACKBONE/seedK. The file RECORD in it holds the settings of the run.
 """
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +10,14 @@ from typing import Optional
 
 import yaml
 
-from ..utils.checks import value_of
-from .comparison_pretraining import Pretraining, plan_pretrainings
+from .comparison_pretraining import Pretraining
 from .comparison_record import RECORD, Training
 from .run_results import final_evaluation
-from .run_settings import OWN_KEYS, WEIGHTS, differences, fingerprint, read_config, run_settings
+from .run_settings import WEIGHTS, differences, fingerprint
 
 _NOT_YET = "not pre-trained yet"
 _SHOWN = ("/AP", "/mIoU", "probe/class_accuracy", "probe/knn", "roi/top1_accuracy")
-# Meta-architectures whose data the probe can classify.
-_PROBED = ("GeneralizedRCNN", "RetinaNet", "SemanticSegmentor", "WindowSegmentor")
-_PROBE = "PROBE"  # in the settings of a run: the feature map that is probed
+PROBE = "PROBE"  # in the settings of a run: the feature map that is probed
 # The name of a protocol with one key changed: camvid/whole@SOLVER.BASE_LR=0.02
 _VARIANT = re.compile(r"(?P<base>.+)@(?P<key>[A-Z][\w.]*)=(?P<value>.+)")
 
@@ -108,7 +104,7 @@ class Run(Training):
     @property
     def probe(self):
         """The feature map of a run of the RoI probe, "" if it is a training."""
-        return self.settings.get(_PROBE, "")
+        return self.settings.get(PROBE, "")
 
     @property
     def length(self):
@@ -127,93 +123,8 @@ def protocol_name(config_file):
     return f"{path.parent.name}/{path.stem}"
 
 
-def plan_runs(backbones, config_files, seeds, output, options=(), num_gpus=1, pretrain_options=(),
-              grid=(), probe=""):  # fmt: skip
-    """Return all runs of a comparison, done or not.
-
-    Seeds change last, so that a comparison that is stopped has results for every cell.
-
-    Args:
-        backbones: list of :class:`~.comparison_backbones.Backbone`.
-        config_files: yamls of the protocols.
-        seeds: list of numbers. output: folder of the comparison.
-        options: list of keys and values for every run. num_gpus: GPUs of a run.
-        pretrain_options: list of keys and values for every pre-training.
-        grid: (key, values ...): a variant of each protocol for each value that is not its own.
-        probe: feature map; for each folder of protocols, a probe on the data of its first one.
-
-    Returns:
-        list of :class:`Run`.
-
-    Raises:
-        ValueError: a run that is not possible; FileNotFoundError: no such weights.
-    """
-    _check_unique("--backbones NAME=PATH", [x.name for x in backbones])
-    _check_unique("--seeds", seeds)
-    _check_unique("--protocols", [protocol_name(x) for x in config_files])
-    if min(seeds) < 0:
-        raise ValueError(f"--seeds: {min(seeds)} would be a new random seed; give 0 or more.")
-    key, *values = grid or [""]
-    _check_unique("--grid", values)
-    if any("/" in x for x in values):
-        raise ValueError(
-            "--grid: a value is part of the name of a folder, so it cannot have a '/'."
-        )
-    own = [x for x in (*options[::2], key) if x in OWN_KEYS]
-    if own:
-        raise ValueError(f"{own[0]} is set for each run by --backbones, --seeds and --output.")
-    pretrainings = plan_pretrainings(backbones, seeds, output, pretrain_options, num_gpus)
-    protocols = {}
-    for config_file in config_files:
-        base = Protocol(os.fspath(config_file))
-        protocols[base] = cfg = read_config(config_file, options, num_gpus)
-        for value in values:
-            variant = Protocol(base.config_file, (key, value))
-            changed = read_config(config_file, (*options, *variant.options), num_gpus)
-            if value_of(changed, key) != value_of(cfg, key):
-                protocols[variant] = changed
-    if probe:
-        protocols.update(_plan_probes(protocols, probe))
-    return [
-        _plan_run(protocol, cfg, backbone, seed, output, options, pretrainings)
-        for seed in seeds
-        for protocol, cfg in protocols.items()
-        for backbone in backbones
-    ]
-
-
-def _plan_probes(protocols, feature):
-    found = {}
-    for protocol, cfg in protocols.items():
-        probe = Protocol(protocol.config_file, probe=feature)
-        if probe.name in {x.name for x in found}:
-            continue
-        if cfg.MODEL.META_ARCHITECTURE not in _PROBED:
-            raise ValueError(
-                f"--probe: {protocol.config_file} has neither boxes nor label maps to classify."
-            )
-        found[probe] = cfg.clone()
-    return found
-
-
-def _plan_run(protocol, cfg, backbone, seed, output, options, pretrainings):
-    folder = Path(output) / protocol.name / backbone.name / f"seed{seed}"
-    pretraining = pretrainings.get((backbone.name, seed))
-    weights = str(pretraining.weights) if pretraining else backbone.weights(seed)
-    cfg.SEED, cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS = seed, str(folder), "" if pretraining else weights
-    words = (*options, *protocol.options, WEIGHTS, weights, "SEED", str(seed),
-             "OUTPUT_DIR", str(folder))  # fmt: skip
-    run = Run(
-        backbone.name, seed, folder, cfg.SOLVER.MAX_ITER, run_settings(cfg), protocol.config_file,
-        words, protocol=protocol.name, per_seed=backbone.path != weights, pretraining=pretraining,
-    )  # fmt: skip
-    run.take_weights()
-    if protocol.probe:
-        run.settings[_PROBE] = protocol.probe
-    return run
-
-
-def _check_unique(flag, values):
+def check_unique(flag, values):
+    """Raise ValueError, which names ``flag``, if a value is there twice."""
     twice = [x for i, x in enumerate(values) if x in values[:i]]
     if twice:
         raise ValueError(f"{flag}: {twice[0]!r} is there twice.")
@@ -222,7 +133,7 @@ def _check_unique(flag, values):
 def find_runs(output):
     """Return every run with a RECORD, done or not."""
     runs = [Run.read(x.parent) for x in Path(output).glob(f"*/*/*/seed*/{RECORD}")]
-    _check_unique(output, [str(x) for x in runs])
+    check_unique(output, [str(x) for x in runs])
     return sorted(runs, key=lambda x: (x.protocol, x.backbone, x.seed))
 
 
