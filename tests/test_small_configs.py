@@ -11,11 +11,11 @@ from dense_ssl.checkpoint.handover import backbone_settings, mismatches
 from dense_ssl.config.recipe import recipe_batch
 from dense_ssl.data.views.mapper import MultiViewMapper
 from dense_ssl.engine.guards import warnings
+from dense_ssl.engine.machine import resolve_norms
 from dense_ssl.engine.setup import (
     check_pretraining,
     is_pretraining,
     meta_architecture,
-    resolve_norms,
 )
 from dense_ssl.evaluation import check_best_metric
 from dense_ssl.modeling import Pretrainer

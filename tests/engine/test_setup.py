@@ -19,17 +19,16 @@ from helpers import CONFIGS, base_config, tiny_config
 
 from dense_ssl.config import default_config, load_config, read_config
 from dense_ssl.config.values import check_values
-from dense_ssl.engine import train_step
+from dense_ssl.engine import machine, train_step
 from dense_ssl.engine.console import setup_console
 from dense_ssl.engine.launch import _started_by_others
+from dense_ssl.engine.machine import resolve_device, resolve_norms
 from dense_ssl.engine.resuming import update_config_file
 from dense_ssl.engine.run import _own_log
 from dense_ssl.engine.setup import (
     check_finetuning,
     check_pretraining,
     is_pretraining,
-    resolve_device,
-    resolve_norms,
     setup,
 )
 from dense_ssl.engine.train_step import amp_dtype
@@ -205,7 +204,7 @@ def test_a_detectors_epochs_are_those_of_its_labelled_images(scenes, tmp_path):
 def test_processes_on_cpus_share_the_cores(monkeypatch):
     threads = []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
-    monkeypatch.setattr(SETUP, "available_cores", lambda: 12)
+    monkeypatch.setattr(machine, "available_cores", lambda: 12)
     monkeypatch.setattr(comm, "get_local_size", lambda: 4)
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     resolve_device(base_config("MODEL.DEVICE", "cpu"), Log())

@@ -18,7 +18,8 @@ from .config import read_config
 from .config.values import check_values
 from .engine import launch, run
 from .engine.inference import Detector, FeatureMaps, known_labels
-from .engine.setup import is_pretraining, meta_architecture, resolve_device, resolve_norms
+from .engine.machine import resolve_device, resolve_norms
+from .engine.setup import is_pretraining, meta_architecture
 from .modeling.backbones import ask_for_finer_maps
 from .modeling.detectors.frozen_features import FrozenFeatures
 

@@ -16,7 +16,7 @@ from fvcore.nn.precise_bn import get_bn_modules
 from .. import api
 from ..checkpoint import backbone_settings
 from ..engine.inference import FeatureMaps
-from ..engine.setup import resolve_device, resolve_norms
+from ..engine.machine import resolve_device, resolve_norms
 from ..modeling.architectures.zero_init import zero_init_residual
 from ..modeling.backbone_keys import norm_key
 from ..modeling.backbones import ask_for_finer_maps

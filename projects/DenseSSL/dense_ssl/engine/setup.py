@@ -2,9 +2,7 @@
 
 import contextlib
 import logging
-import os
 
-import torch
 from detectron2.config import get_cfg
 from detectron2.engine import default_setup
 from detectron2.modeling import META_ARCH_REGISTRY
@@ -12,7 +10,7 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
 from ..checkpoint.recovery import checkpoints_of
-from ..config import detect_device, read_config
+from ..config import read_config
 from ..config.imports import import_modules
 from ..config.packages import check_packages
 from ..config.recipe import recipe_batch
@@ -23,33 +21,20 @@ from ..data.sources.entries import forget_datasets, register_datasets
 from ..data.views.loader import pretrain_dataset_dicts
 from ..evaluation import check_best_metric, check_evaluators
 from ..modeling import Pretrainer
-from ..modeling.backbone_keys import NORM_KEYS, norm_key, weight_keys
+from ..modeling.backbone_keys import norm_key, weight_keys
 from ..modeling.detectors.window_segmentor import WindowSegmentor
 from ..solver import resolve_epochs
 from ..utils.allocator import tune_allocator
 from ..utils.checks import nearest, require_positive, value_of
-from ..utils.cores import available_cores
 from .console import announce, setup_console
 from .data_check import announce_data, check_data
+from .machine import resolve_device, resolve_norms
 from .output_folder import claim, config_file, write_config
 from .probe import check_probe
 from .resuming import seed_of_run
 from .trackers import check_trackers
 
 logger = logging.getLogger(__name__)
-
-_SYNC_BN = "SyncBN"
-_PER_LEVEL = "MODEL.RETINANET.NORM"
-_ALL_NORM_KEYS = (
-    *NORM_KEYS,
-    "MODEL.FPN.NORM",
-    "MODEL.ROI_BOX_HEAD.NORM",
-    "MODEL.ROI_MASK_HEAD.NORM",
-    _PER_LEVEL,
-    "MODEL.SEM_SEG_HEAD.NORM",
-    "MODEL.SSL.HEAD_NORM",
-    "MODEL.IMAGE_CLASSIFIER.NORM",
-)
 
 
 def setup(args, hold=None):
@@ -148,31 +133,6 @@ def is_pretraining(cfg):
     return issubclass(meta_architecture(cfg), Pretrainer)
 
 
-def resolve_device(cfg, logger):
-    """Set MODEL.DEVICE to one that is there, and share a CPU's cores between the processes.
-
-    Returns:
-        bool: True if no device was stated, so that it was detected.
-    """
-    detected = detect_device(cfg)
-    if detected:
-        logger.info("Running on %s, as MODEL.DEVICE states no device", cfg.MODEL.DEVICE)
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        logger.warning(
-            "MODEL.DEVICE is %s, but torch finds no GPU: running on the CPU. If there is one, "
-            "check that torch was installed with CUDA (torch.version.cuda is %s) and that "
-            "nvidia-smi lists it.",
-            cfg.MODEL.DEVICE,
-            torch.version.cuda,
-        )
-        cfg.MODEL.DEVICE = "cpu"
-    local = comm.get_local_size()
-    if cfg.MODEL.DEVICE == "cpu" and local > 1 and "OMP_NUM_THREADS" not in os.environ:
-        # more threads than cores is a cliff, not a slope
-        torch.set_num_threads(max(available_cores() // local, 1))
-    return detected
-
-
 @contextlib.contextmanager
 def _config_kept(cfg, is_of_a_run):
     """Within it detectron2 writes config.yaml; that of a run is not lost.
@@ -207,29 +167,6 @@ def resolve_seed(cfg, args):
     cfg.SEED = comm.all_gather(seed)[0]  # the folder need not be on all machines
     if not args.eval_only:
         logger.info("SEED %d, drawn as none is stated", cfg.SEED)
-
-
-def resolve_norms(cfg, logger):
-    """Replace SyncBN where it cannot run: by BN in one process, by naiveSyncBN on several CPUs.
-
-    On CPUs RetinaNet's heads get BN: detectron2 has statistics for each level only for BN and
-    SyncBN.
-    """
-    if comm.get_world_size() == 1:
-        norm = "BN"
-    elif cfg.MODEL.DEVICE == "cpu":
-        norm = "naiveSyncBN"  # torch's SyncBatchNorm knows GPUs only
-    else:
-        return
-    changed = {}
-    for key in _ALL_NORM_KEYS:
-        if value_of(cfg, key) == _SYNC_BN:
-            node, _, name = key.rpartition(".")
-            value_of(cfg, node)[name] = new = "BN" if key == _PER_LEVEL else norm
-            if key not in NORM_KEYS or key == norm_key(cfg):  # not those of other backbones
-                changed.setdefault(new, []).append(key)
-    for new, keys in changed.items():
-        logger.info("%s instead of %s in %s", new, _SYNC_BN, ", ".join(keys))
 
 
 def check_pretraining(cfg):

@@ -13,7 +13,7 @@ from ..data.finetune.loader import count_training_images
 from ..data.finetune.region_mapper import classifies_regions
 from ..data.finetune.semantic_mapper import is_semantic
 from ..data.sources.entries import register_datasets
-from ..engine.setup import resolve_norms
+from ..engine.machine import resolve_norms
 from ..modeling.detectors.freeze import freeze_parameters
 from ..solver import resolve_epochs
 from ..utils.metrics_file import read_records
