@@ -17,11 +17,11 @@ VARIANTS = {
     "BYOL, CUDNN_BENCHMARK": ("BYOL", ("CUDNN_BENCHMARK", True)),
     "BYOL, CONCATENATE_VIEWS": ("BYOL", ("MODEL.SSL.CONCATENATE_VIEWS", True)),
     "BYOL, CHECKPOINT_ACTIVATIONS": ("BYOL", ("MODEL.SSL.CHECKPOINT_ACTIVATIONS", True)),
-    "BYOL, COLOR_ON_DEVICE": ("BYOL", ("INPUT.COLOR_ON_DEVICE", True)),
     **{
         f"{method}, LOSS_PRODUCTS": (method, ("MODEL.SSL.LOSS_PRODUCTS", "bfloat16"))
         for method in ("DUPR", "PointRegionContrast", "DenseCL")
     },
+    "BYOL, COLOR_ON_DEVICE": ("BYOL", ("INPUT.COLOR_ON_DEVICE", True)),
 }
 # Seconds for the rounds of an item, and fewest and most rounds.
 ROUNDS_SECONDS, ROUNDS = 5, (5, 15)

@@ -101,8 +101,8 @@ def test_every_method_and_nothing_on_the_gpu_alone(settings):
     settings.batches = (256, 64)
     names = list(items(settings, "speed"))
     assert names[: len(METHODS)] == [f"{x}, 256" for x in METHODS]
-    assert names[len(METHODS)] == "BYOL, 64"
-    assert {"BYOL, COLOR_ON_DEVICE, 256", "DUPR, LOSS_PRODUCTS, 256"} <= set(names)
+    assert names[len(METHODS)] == "BYOL, 64" and names[-1].endswith("COLOR_ON_DEVICE, 256")
+    assert "DUPR, LOSS_PRODUCTS, 256" in names
     assert len(items(settings, "sync")) == 6 and len(items(settings, "study")) == 6
 
 
