@@ -37,16 +37,21 @@ def build(settings, method, arguments):
     return fixed_trainer(cfg)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+def step_arguments(parser):
+    """Add the options of :func:`build`, and parse all."""
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--depth", type=int, default=50, help="of the ResNet")
     parser.add_argument("--side", type=int, default=224, help="of the views that have 224 pixels")
     parser.add_argument("--batch", type=int, default=8)
+    return parser.parse_args()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cpu-time", action="store_true", help="for shared machines")
-    arguments = parser.parse_args()
+    arguments = step_arguments(parser)
 
     torch.set_num_threads(arguments.threads)
     tune_allocator()

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from helpers import ROOT
 
 ROUNDS = ["--rounds", "1", "--threads", "1"]
@@ -36,6 +37,34 @@ def test_steps_of_every_method():
     output = run("every_step", *small, *ROUNDS)
     for method in ("MoCoV2", "SelfEMD"):
         assert re.search(rf"{method} +\d+ \[.*\] ms +\d+\.\d+ \[", output), output
+
+
+def test_arithmetic_of_a_step():
+    small = ["--depth", "18", "--side", "64", "--batch", "2", "--methods", "BYOL", "DUPR"]
+    rows = re.findall(r"(\w+) +[\d.]+ +([\d.]+) +([\d.]+) +([\d.]+)\n", run("step_flops", *small))
+    shares = {name: [float(x) for x in row] for name, *row in rows}
+    assert shares["BYOL"][2] == 0  # its loss has no products
+    assert shares["DUPR"][2] > 1  # small views and the whole queue
+    for whole, half, single in shares.values():
+        assert half > 1 and whole == pytest.approx(half + single, abs=0.002)
+
+
+def test_products_are_counted_by_type(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from step_flops import operations_of
+
+    from dense_ssl.losses.log_sum_exp import log_sum_exp
+
+    rows, candidates = torch.rand(1, 3, 8), torch.rand(1, 20, 8)
+    image, kernel = torch.rand(1, 2, 6, 6).bfloat16(), torch.rand(5, 2, 3, 3).bfloat16()
+
+    def run_both():
+        torch.conv2d(image, kernel)
+        log_sum_exp(rows, candidates)
+
+    counts = operations_of(run_both)
+    # 4 x 4 cells of 5 channels from 18 numbers each; products with candidates, and their mean
+    assert counts == {torch.bfloat16: 2 * 16 * 5 * 18, torch.float32: 2 * 3 * 20 * (8 + 8)}
 
 
 def test_checkpoints(tmp_path):

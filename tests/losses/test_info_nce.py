@@ -38,6 +38,20 @@ def test_agrees_with_the_literal_equation(weighted, max_entries):
     assert got.item() == pytest.approx(literal(query, positive, negatives, 0.2, weights), abs=1e-12)
 
 
+@pytest.mark.parametrize("count", [3, 12])  # fewer and more queries than channels
+def test_negatives_of_length_1_need_not_be_normalised(count):
+    query, positive, negatives = vectors(count, 5), vectors(count, 5, seed=1), vectors(9, 5, seed=2)
+    unit = torch.nn.functional.normalize(negatives, dim=1)
+    pair = [query.clone().requires_grad_() for _ in range(2)]
+    losses = [
+        info_nce(pair[0], positive, negatives, 0.2),
+        info_nce(pair[1], positive, unit, 0.2, unit_negatives=True),
+    ]
+    sum(losses).backward()
+    assert torch.allclose(*losses, atol=1e-12)
+    assert torch.allclose(*(x.grad for x in pair), atol=1e-12)
+
+
 def test_limits():
     x = torch.eye(4)
     assert info_nce(x, x, torch.zeros(0, 4), 0.2).item() == pytest.approx(0, abs=1e-6)

@@ -10,6 +10,7 @@ from devices import DEVICES
 from helpers import base_config, recorded_log
 from torch.nn import functional as F
 
+from dense_ssl.losses import info_nce
 from dense_ssl.modeling.memory_bank import DEFAULT_SIZE, MemoryBank, resolve_queue_size
 from dense_ssl.modeling.queue_contrast import QueueContrast
 
@@ -70,6 +71,15 @@ def test_the_type_is_that_of_the_config_and_survives_a_checkpoint(dtype):
 def test_unknown_type():
     with pytest.raises(ValueError, match="QUEUE_DTYPE"):
         MemoryBank(10, 4, "int8")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_the_loss_is_that_of_normalised_keys(dtype):
+    """Rounded keys are not quite of length 1: those are normalised, others read in place."""
+    contrast = QueueContrast(MemoryBank(64, 4, dtype), 0.2)
+    query, key = keys(3, seed=1), keys(3, seed=2)
+    expected = info_nce(query.double(), key.double(), contrast.bank.keys.double(), 0.2)
+    assert contrast(query, key, "test").item() == pytest.approx(expected.item(), abs=1e-6)
 
 
 def test_keys_are_held_back_until_the_step_is_over():

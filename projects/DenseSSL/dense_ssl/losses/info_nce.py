@@ -8,7 +8,9 @@ from .precision import full_precision
 
 
 @full_precision
-def info_nce(query, positive, negatives, temperature, weights=None, max_entries=None):
+def info_nce(
+    query, positive, negatives, temperature, weights=None, max_entries=None, unit_negatives=False
+):
     r"""Cross-entropy of each query's positive against the positive and all negatives.
 
     .. math:: L = -\frac{1}{N} \sum_i \log \frac{\exp(q_i \cdot k_i / \tau)}
@@ -26,6 +28,7 @@ def info_nce(query, positive, negatives, temperature, weights=None, max_entries=
         weights: (N,), weights of the queries in the mean; None: all 1.
         max_entries: largest number of similarities that are held at once, see
             :func:`~dense_ssl.losses.log_sum_exp.log_sum_exp`.
+        unit_negatives: the negatives have length 1 already, so a long queue need not be copied.
 
     Returns:
         Scalar in float32 or better. Without queries, or where all weights are 0, a zero that keeps
@@ -35,19 +38,27 @@ def info_nce(query, positive, negatives, temperature, weights=None, max_entries=
     if weights is None:
         weights = query.new_ones(len(query))
     weights = weights.to(query)
-    lengths = negatives.to(query.dtype).norm(dim=1).clamp(min=1e-12)  # (K,)
-    # a queue is read in place if the products are divided by the lengths; with many queries there
-    # are more of them than numbers in a normalised copy
-    copied = len(query) > query.shape[1] or negatives.requires_grad
-    negatives = negatives.to(query.dtype)
-    if copied:
-        negatives, lengths = negatives / lengths[:, None], None
+    negatives, lengths = negatives.to(query.dtype), None
+    if not unit_negatives:
+        negatives, lengths = _normalised(negatives, len(query))
     query = query / temperature
     first = (query * positive).sum(dim=1)  # (N,)
     options = {"lengths": lengths, "max_entries": max_entries}
     others = log_sum_exp(query[None], negatives[None], **options)[0]  # (N,)
     total = (torch.logaddexp(first, others) - first) @ weights
     return total / weights.sum().clamp(min=1e-12)
+
+
+def _normalised(negatives, count):
+    """Return (negatives (K, D) and None, or as they are and their lengths (K,)).
+
+    They are read in place if the products are divided by the lengths; with many queries, ``count``,
+    there are more products than numbers in a normalised copy.
+    """
+    lengths = negatives.norm(dim=1).clamp(min=1e-12)
+    if count > negatives.shape[1] or negatives.requires_grad:
+        return negatives / lengths[:, None], None
+    return negatives, lengths
 
 
 @torch.no_grad()

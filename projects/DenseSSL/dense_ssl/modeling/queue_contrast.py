@@ -32,7 +32,10 @@ class QueueContrast(nn.Module):
             label: prefix of the names in the log.
             weights: (N,); None: all 1.
         """
-        loss = info_nce(query, key, self.bank.keys, self.temperature, weights)
+        keys = self.bank.keys
+        # rounding to a shorter type changes lengths
+        is_unit = keys.dtype == torch.float32
+        loss = info_nce(query, key, keys, self.temperature, weights, unit_negatives=is_unit)
         self._log(query, key, label, weights)
         return loss if weights is None else weigh_by_count(loss, weights.sum())
 
