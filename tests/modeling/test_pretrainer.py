@@ -112,6 +112,16 @@ def test_concatenated_views_equal_a_concatenation_by_hand(model_of_both):
     assert not passes.target(1)["res5"].requires_grad
 
 
+def test_target_passes_come_before_the_online_ones(model_of_both):
+    """They need memory for a moment, while that of the online passes is not yet in use."""
+    model, order = copy.deepcopy(model_of_both), []
+    for name in ("backbone", "target_backbone"):
+        record = lambda *_, name=name: order.append(name)  # noqa: E731
+        getattr(model, name).register_forward_pre_hook(record)
+    model(random_batch(4))
+    assert order == ["target_backbone"] * 2 + ["backbone"] * 2
+
+
 def test_the_key_concatenates(model_of_both):
     model = build("MultiObjective", *BOTH, "MODEL.SSL.CONCATENATE_VIEWS", True)
     calls = []

@@ -36,6 +36,10 @@ class Passes:
 
     def online(self, view):
         """Feature maps {name: (N, C, H, W)} of a view, with gradient."""
+        # Target passes keep nothing for a backward pass: what they need for a moment is free again
+        # before the online ones fill the memory.
+        for planned in self._planned[1]:
+            self.target(planned)
         return self._get(0, view)
 
     def target(self, view):
