@@ -57,11 +57,11 @@ class LightlyMoCo(nn.Module):
     def forward(self, query, key):
         from lightly.models import utils
 
+        utils.update_momentum(self.online, self.momentum, 0.999)
+        queries = encode(self.online, query)
         with torch.no_grad():
-            utils.update_momentum(self.online, self.momentum, 0.999)
             shuffled, shuffle = utils.batch_shuffle(key)
             keys = [utils.batch_unshuffle(x, shuffle) for x in encode(self.momentum, shuffled)]
-        queries = encode(self.online, query)
         losses = [self.losses[0](queries[1], keys[1])]
         if len(self.losses) > 1:
             matched = utils.select_most_similar(queries[0], keys[0], keys[2])
@@ -94,10 +94,13 @@ class LightlyBYOL(nn.Module):
         from lightly.models.utils import update_momentum
 
         update_momentum(self.online, self.momentum, 0.99)
-        with torch.no_grad():
-            targets = self.momentum(second), self.momentum(first)
-        online = self.predictor(self.online(first)), self.predictor(self.online(second))
-        return sum(self.criterion(p, z) for p, z in zip(online, targets)) / 2
+        losses = []
+        for online, target in ((first, second), (second, first)):
+            prediction = self.predictor(self.online(online))
+            with torch.no_grad():
+                projection = self.momentum(target)
+            losses.append(self.criterion(prediction, projection))
+        return sum(losses) / 2
 
 
 PEERS = {"BYOL": LightlyBYOL, "MoCoV2": lambda: LightlyMoCo(False),

@@ -6,12 +6,11 @@ import os
 import weakref
 
 import torch
-from detectron2.engine import DefaultTrainer, hooks
+from detectron2.engine import DefaultTrainer
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.utils import comm
 from detectron2.utils.events import JSONWriter, TensorboardXWriter
-from fvcore.nn.precise_bn import get_bn_modules
 
 from ..checkpoint import Checkpointer, backbone_settings
 from ..checkpoint.stock import stock_keys, stock_yaml
@@ -30,26 +29,11 @@ from ..modeling.detectors.frozen_features import FrozenFeatures
 from ..modeling.norm_statistics import make_sync_batch_norms_exact
 from ..modeling.pretrainer import Pretrainer
 from ..solver import build_lr_scheduler, build_optimizer
-from ..utils.events import LOG_PERIOD
 from ..utils.progress import progress
-from .best import EarlyStop, EvaluateAndChoose
+from .best import EarlyStop
 from .console import announce_model
-from .guards import CheckStart
-from .health import WatchForCollapse
-from .hooks import (
-    FreezeBackbone,
-    ReseedEveryStep,
-    RestartStatistics,
-    UpdateTarget,
-    WriteInBackground,
-)
-from .interrupts import StopOnSignal
-from .motion import WatchBackbone
-from .norm_statistics import RestartedPreciseBN
-from .probe import OnlineProbe
-from .reports import DrawCurves, Reports
 from .resuming import digest_of, own_hyperparameters, resume_run
-from .run_report import RunReport
+from .run_hooks import run_hooks
 from .trackers import build_trackers
 from .train_step import TrainStep, amp_dtype
 from .writers import PictureWriter, ReportPrinter
@@ -157,43 +141,7 @@ class Trainer(DefaultTrainer):
             return None
 
     def build_hooks(self):
-        model = _unwrap(self.model)
-        # the first step takes longer, so it is not timed
-        result = [CheckStart(), ReseedEveryStep(), hooks.IterationTimer(warmup_iter=2)]
-        if self.is_pretraining:
-            node = self.cfg.MODEL.SSL.MOMENTUM
-            result.append(UpdateTarget(model, node.BASE, node.SCHEDULE))
-            node = self.cfg.MODEL.SSL
-            result.append(WatchBackbone(model.backbone, node.MIN_ANGLE, node.MAX_GROWTH))
-        result.append(hooks.LRScheduler())
-        if not self.is_pretraining:
-            result += self._norm_hooks(model)
-        elif self.cfg.TEST.PROBE.TRAIN:
-            result.append(OnlineProbe(self.cfg, model, self.checkpointer))
-        if comm.is_main_process():
-            period = self.cfg.SOLVER.CHECKPOINT_PERIOD
-            result.append(hooks.PeriodicCheckpointer(self.checkpointer, period))
-            if self.cfg.SOLVER.CHECKPOINT_IN_BACKGROUND:
-                result.append(WriteInBackground(self.checkpointer.writer))
-        if not self.is_pretraining:
-            test = self.cfg.TEST
-            result.append(
-                EvaluateAndChoose(
-                    test.EVAL_PERIOD,
-                    self._evaluate,
-                    self.checkpointer,
-                    test.BEST_METRIC,
-                    test.PATIENCE,
-                )
-            )
-        if comm.is_main_process():
-            result.append(Reports(self.build_writers(), period=LOG_PERIOD))
-            result.append(DrawCurves(self.cfg.OUTPUT_DIR, self.cfg.SOLVER.CHECKPOINT_PERIOD))
-            if self.cfg.LOG.REPORT:
-                result.append(RunReport(self.cfg, self.num_images, self.is_pretraining))
-        if self.is_pretraining:  # last, so that a run that ends here is written down
-            result.append(WatchForCollapse(self.cfg.MODEL.SSL.ON_COLLAPSE))
-        return [*result, StopOnSignal(self.checkpointer)]
+        return run_hooks(self)
 
     def build_writers(self):
         cfg = self.cfg
@@ -263,23 +211,6 @@ class Trainer(DefaultTrainer):
         self._last_eval_results = self.test(self.cfg, self.model)
         return self._last_eval_results
 
-    def _norm_hooks(self, model):
-        """Hooks on norm statistics: those of a frozen backbone, and PreciseBN before evaluation."""
-        cfg = self.cfg.clone()
-        cfg.defrost()
-        cfg.DATALOADER.NUM_WORKERS = 0
-        count = cfg.TEST.PRECISE_BN.NUM_ITER
-        result = []
-        if cfg.MODEL.FREEZE_BACKBONE:
-            build = lambda: self.build_train_loader(cfg, self.seed)  # noqa: E731
-            result.append(FreezeBackbone(model, cfg.MODEL.FROZEN_NORM_STATS, build, count))
-        elif isinstance(model, FrozenFeatures):
-            result.append(RestartStatistics(model))
-        if cfg.TEST.PRECISE_BN.ENABLED and get_bn_modules(model):
-            loader = self.build_train_loader(cfg, self.seed)
-            result.append(RestartedPreciseBN(cfg.TEST.EVAL_PERIOD, model, loader, count))
-        return result
-
 
 def _parallel(model):
     """Wrap the model for several processes, on GPUs or CPUs."""
@@ -301,7 +232,3 @@ def _all_alike(has_checkpoint, folder):
             f"{folder}. Set it to a folder that all machines share, or copy it to all of them."
         )
     return has_checkpoint
-
-
-def _unwrap(model):
-    return model.module if comm.get_world_size() > 1 else model
