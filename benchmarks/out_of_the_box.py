@@ -143,20 +143,30 @@ def program_rates(*command, log=None):
     return rates
 
 
+def our_command(config, folder, output, batch_size, iterations, *options):
+    """Return train_net.py with SGD on a folder, for ``iterations`` after the warm-up."""
+    return (
+        ROOT / "train_net.py", "--config-file", config, "OUTPUT_DIR", output,
+        "DATASETS.TRAIN", f"('folder:{folder}',)", "SOLVER.IMS_PER_BATCH", batch_size,
+        "SOLVER.OPTIMIZER", "SGD", "SOLVER.BASE_LR", 0.06,
+        "SOLVER.EPOCHS", 0, "SOLVER.WARMUP_EPOCHS", 0, "SOLVER.CHECKPOINT_EPOCHS", 0,
+        # one more, not counted: the last one also writes the checkpoint
+        "SOLVER.MAX_ITER", WARM_UP + iterations + 1, "SOLVER.WARMUP_ITERS", WARM_UP,
+        "SOLVER.CHECKPOINT_PERIOD", 1_000_000, *options,
+    )  # fmt: skip
+
+
+def our_rate(rates):
+    """Return the images per second of the rates of train_net.py, each of as many steps."""
+    *rates, _ = rates  # the last one is of the step that writes the checkpoint
+    return len(rates) / sum(1 / x for x in rates)
+
+
 def run_dense_ssl(folder, cfg, iterations):
     """Return the images per second of train_net.py after the warm-up."""
     with tempfile.TemporaryDirectory() as output:
-        # one extra iteration, not counted: the last one also writes the final checkpoint
-        *rates, _ = program_rates(
-            ROOT / "train_net.py", "--config-file", CONFIG, "OUTPUT_DIR", output,
-            "SOLVER.OPTIMIZER", "SGD", "SOLVER.BASE_LR", "0.06",
-            "DATASETS.TRAIN", f"('folder:{folder}',)",
-            "SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH,
-            "SOLVER.EPOCHS", 0, "SOLVER.WARMUP_EPOCHS", 0, "SOLVER.CHECKPOINT_EPOCHS", 0,
-            "SOLVER.MAX_ITER", WARM_UP + iterations + 1, "SOLVER.WARMUP_ITERS", WARM_UP,
-            "SOLVER.CHECKPOINT_PERIOD", 1_000_000, log=Path(output, "log.txt"),
-        )  # fmt: skip
-    return len(rates) / sum(1 / x for x in rates)
+        command = our_command(CONFIG, folder, output, cfg.SOLVER.IMS_PER_BATCH, iterations)
+        return our_rate(program_rates(*command, log=Path(output, "log.txt")))
 
 
 def run_lightly(folder, cfg, iterations, workers, tuned):

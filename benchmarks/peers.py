@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from out_of_the_box import ROOT, WARM_UP, fill_folder, print_table
+from out_of_the_box import ROOT, WARM_UP, fill_folder, our_command, our_rate, print_table
 
 CONFIG = ROOT / "configs" / "mini" / "pretrain" / "dense_cl_R_18.yaml"
 SIZE, HIDDEN, OUT, QUEUE = 128, 512, 128, 2048
@@ -72,18 +72,14 @@ def run_peer(precision, folder, arguments):
 def run_ours(folder, arguments):
     """Return (images per second, MB) of train_net.py."""
     with tempfile.TemporaryDirectory() as output:
-        _, memory = watched(
-            ROOT / "train_net.py", "--config-file", CONFIG, "OUTPUT_DIR", output,
-            "DATASETS.TRAIN", f"('folder:{folder}',)", "DATALOADER.NUM_WORKERS", arguments.workers,
-            "SOLVER.OPTIMIZER", "SGD", "SOLVER.BASE_LR", 0.06, "LOG.REPORT", False,
+        command = our_command(
+            CONFIG, folder, output, arguments.batch_size, arguments.iterations,
+            "DATALOADER.NUM_WORKERS", arguments.workers, "LOG.REPORT", False, "VIS_PERIOD", 0,
             "MODEL.MOCO.QUEUE_SIZE", QUEUE, "MODEL.MOCO.OUT_DIM", OUT,
-            "SOLVER.IMS_PER_BATCH", arguments.batch_size, "SOLVER.EPOCHS", 0,
-            "SOLVER.WARMUP_EPOCHS", 0, "SOLVER.CHECKPOINT_EPOCHS", 0, "SOLVER.WARMUP_ITERS", 1,
-            # one more, not counted: the last one also writes the checkpoint
-            "SOLVER.MAX_ITER", WARM_UP + arguments.iterations + 1, "VIS_PERIOD", 0,
         )  # fmt: skip
-        *rates, _ = re.findall(r"([\d.]+) img/s", Path(output, "log.txt").read_text())
-    return len(rates) / sum(1 / float(x) for x in rates), memory
+        _, memory = watched(*command)
+        rates = re.findall(r"([\d.]+) img/s", Path(output, "log.txt").read_text())
+    return our_rate([float(x) for x in rates]), memory
 
 
 def watched(*command):
