@@ -311,6 +311,14 @@ def test_strategies_of_distillation_ask_for_the_passes_they_need(strategy, targe
     assert set(made.target_views) == targets and made.online_views == (0,)
 
 
+def test_a_teacher_that_is_not_yet_asked_needs_no_pass():
+    made = points("MODEL.PLRC.STRATEGY", 3, "MODEL.PLRC.WARMUP_ITERS", 50)
+    with EventStorage(49):
+        assert made.target_views == (1,)
+    with EventStorage(50):
+        assert made.target_views == (0, 1)
+
+
 @pytest.mark.parametrize("options, pairs", [
     ((), True), (("MODEL.PLRC.ALPHA", 1.0), False), (("MODEL.PLRC.LEVEL", "region"), False),
     (("MODEL.PLRC.PAIRED_POINTS", True), False), (("MODEL.PLRC.WARMUP_ITERS", 50), False),

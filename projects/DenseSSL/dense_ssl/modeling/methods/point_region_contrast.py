@@ -65,7 +65,7 @@ class PointRegionObjective(Objective):
             shared_head: use the head of the image loss.
         """
         super().__init__()
-        self.online_views, self.target_views = (0,), (0, 1) if distillation.strategy == 3 else (1,)
+        self.online_views = (0,)
         self.in_feature = in_feature
         self.projector = projector
         self.add_target("projector")
@@ -156,6 +156,12 @@ class PointRegionObjective(Objective):
         if node.WARMUP_EPOCHS > 0:
             per_epoch = num_images / cfg.SOLVER.IMS_PER_BATCH
             node.WARMUP_ITERS = round(node.WARMUP_EPOCHS * per_epoch)
+
+    @property
+    def target_views(self):
+        """The key; for strategy 3 the query's view too, once it distils."""
+        is_taught = self.distillation.strategy == 3 and not self.distillation.is_off
+        return (0, 1) if is_taught else (1,)
 
     def join(self, objectives):
         images = [x for x in objectives.values() if type(x) is MoCoObjective]
