@@ -43,7 +43,8 @@ class Objective(nn.Module):
     Attributes:
         online_views, target_views: tuples of the indices of the views that it passes through the
             online and the target encoder. Other passes are refused, and views of INPUT.VIEWS beyond
-            the last one that an objective uses are not made.
+            the last one that an objective uses are not made. All target passes are computed,
+            before the first online one.
         node: its node of the config, MODEL.<node>.
         label: the prefix of its names in the log.
         single_cell: False if a map of one cell teaches nothing, because cells of one image must be
