@@ -25,6 +25,15 @@ from helpers import METHODS  # noqa: E402
 from dense_ssl.utils.allocator import tune_allocator  # noqa: E402
 
 
+def trainers(arguments):
+    """Yield (method, trainer on one batch of its own loader, its backbone passes alone)."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings("cpu", False, Path(folder), float("inf"), Path(), ())
+        for method in arguments.methods:
+            trainer = build(settings, method, arguments)
+            yield method, trainer, backbone_passes(trainer)
+
+
 def build(settings, method, arguments):
     """Return a trainer on one batch of its own loader."""
     options = ["SOLVER.AMP.ENABLED", True]
@@ -57,16 +66,12 @@ def main():
     tune_allocator()
     clock = time.process_time if arguments.cpu_time else time.perf_counter
     print(f"ResNet-{arguments.depth}, {arguments.side} pixels, batch {arguments.batch}, bfloat16")
-    with tempfile.TemporaryDirectory() as folder:
-        settings = Settings("cpu", False, Path(folder), float("inf"), Path(), ())
-        for method in arguments.methods:
-            trainer = build(settings, method, arguments)
-            passes = backbone_passes(trainer)
-            for _ in range(2):
-                trainer.step(), passes()
-            step, ideal = 1e3 * in_turns((trainer.step, passes), arguments.rounds, clock).T
-            print(f"{method:22s} {spread(step, 0):>18s} {spread(ideal, 0):>18s} ms "
-                  f"{spread(step / ideal, 3):>21s}", flush=True)  # fmt: skip
+    for method, trainer, passes in trainers(arguments):
+        for _ in range(2):
+            trainer.step(), passes()
+        step, ideal = 1e3 * in_turns((trainer.step, passes), arguments.rounds, clock).T
+        print(f"{method:22s} {spread(step, 0):>18s} {spread(ideal, 0):>18s} ms "
+              f"{spread(step / ideal, 3):>21s}", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

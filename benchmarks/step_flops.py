@@ -10,14 +10,10 @@ some of it takes time.
 
 import argparse
 import math
-import tempfile
 from collections import Counter
-from pathlib import Path
 
 import torch
-from every_step import build, step_arguments
-from gpu_parts.common import Settings
-from steps import backbone_passes
+from every_step import step_arguments, trainers
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -57,18 +53,14 @@ def operations_of(function):
 def main():
     arguments = step_arguments(argparse.ArgumentParser(description=__doc__.split("\n", 1)[0]))
     print(f"{'':22s} passes, TFLOP   step / passes  bfloat16   float32")
-    with tempfile.TemporaryDirectory() as folder:
-        settings = Settings("cpu", False, Path(folder), float("inf"), Path(), ())
-        for method in arguments.methods:
-            trainer = build(settings, method, arguments)
-            passes = backbone_passes(trainer)
-            trainer.step()  # queues are filled, norms of the target known
-            ideal = sum(operations_of(passes).values())
-            counts = operations_of(trainer.step)
-            half = counts[torch.bfloat16] / ideal
-            single = sum(counts.values()) / ideal - half
-            shares = f"{half + single:15.3f} {half:9.3f} {single:9.3f}"
-            print(f"{method:22s} {ideal / 1e12:13.3f} {shares}", flush=True)
+    for method, trainer, passes in trainers(arguments):
+        trainer.step()  # queues are filled, norms of the target known
+        ideal = sum(operations_of(passes).values())
+        counts = operations_of(trainer.step)
+        half = counts[torch.bfloat16] / ideal
+        single = sum(counts.values()) / ideal - half
+        shares = f"{half + single:15.3f} {half:9.3f} {single:9.3f}"
+        print(f"{method:22s} {ideal / 1e12:13.3f} {shares}", flush=True)
 
 
 if __name__ == "__main__":
