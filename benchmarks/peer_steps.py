@@ -17,6 +17,7 @@ gradients, optimizer, queues, and what a step needs.
 import argparse
 import copy
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,7 +27,6 @@ import numpy as np
 import torch
 import torchvision
 from out_of_the_box import ROOT, check_lightly
-from peers import watched
 from steps import spread
 from torch import nn
 
@@ -159,6 +159,15 @@ def measure(method, program, batch_size, steps, cpu_time):
     print(json.dumps({"seconds": times[1:], "megabytes": peak() - before}))
 
 
+def run_job(job):
+    """Return what :func:`measure` prints in a process of its own."""
+    command = [sys.executable, __file__, "--job", json.dumps(job)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        raise SystemExit(f"{job} failed:\n{result.stderr[-4000:]}")
+    return json.loads(result.stdout.splitlines()[-1])
+
+
 def peak():
     """Return the largest resident memory of this process, in megabytes."""
     (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x)
@@ -183,8 +192,7 @@ def main():
         for _ in range(arguments.rounds):
             for program, series in results.items():
                 job = {"method": method, "program": program, **shared}
-                text, _ = watched(__file__, "--job", json.dumps(job))
-                series.append(json.loads(text.splitlines()[-1]))
+                series.append(run_job(job))
         for program, series in results.items():
             seconds = np.array([np.median(x["seconds"]) for x in series])
             ours = [np.median(x["seconds"]) for x in results["DenseSSL"]]

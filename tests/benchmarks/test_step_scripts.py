@@ -1,5 +1,7 @@
 """The scripts that time steps still run, on the smallest case."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -65,6 +67,16 @@ def test_products_are_counted_by_type(monkeypatch):
     counts = operations_of(run_both)
     # 4 x 4 cells of 5 channels from 18 numbers each; products with candidates, and their mean
     assert counts == {torch.bfloat16: 2 * 16 * 5 * 18, torch.float32: 2 * 3 * 20 * (8 + 8)}
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux's /proc")
+def test_a_step_at_the_papers_sizes():
+    """Ours alone: its peer is not part of the environment."""
+    job = {"method": "MoCoV2", "program": "DenseSSL", "batch_size": 2, "steps": 1, "cpu_time": True}
+    output = run("peer_steps", "--job", json.dumps(job))
+    found = json.loads(output.splitlines()[-1])
+    assert len(found["seconds"]) == 1 and found["seconds"][0] > 0
+    assert found["megabytes"] > 4 * 25  # the weights of a ResNet-50 alone
 
 
 def test_checkpoints(tmp_path):
