@@ -80,6 +80,12 @@ CASES = {
 }
 
 
+def start_peak():
+    """Let the peak of this process start at what is resident now, and return it (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak_bytes()
+
+
 def peak_bytes():
     """Return the largest resident memory of this process since the last reset (Linux)."""
     status = Path("/proc/self/status").read_text()
@@ -94,8 +100,7 @@ def measure(case, plain, device):
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
     else:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts at what is resident now
-        before = peak_bytes()
+        before = start_peak()
     start = time.perf_counter()
     run()
     if device == "cuda":

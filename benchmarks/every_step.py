@@ -28,7 +28,7 @@ from dense_ssl.utils.allocator import tune_allocator  # noqa: E402
 def trainers(arguments):
     """Yield (method, trainer on one batch of its own loader, its backbone passes alone)."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings("cpu", False, Path(folder), float("inf"), Path(), ())
+        settings = Settings.of_cpu(folder)
         for method in arguments.methods:
             trainer = build(settings, method, arguments)
             yield method, trainer, backbone_passes(trainer)

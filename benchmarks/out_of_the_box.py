@@ -44,21 +44,24 @@ TARGETS = {"lightly": 2.2, "lightly+": 1.05}
 
 
 class LightlyBYOL(nn.Module):
-    """BYOL on a ResNet-18, built from lightly's parts."""
+    """BYOL on a ResNet of torchvision, built from lightly's parts."""
 
-    def __init__(self, hidden_dim, out_dim):
+    def __init__(self, network, hidden_dim, out_dim):
         super().__init__()
+        from lightly.loss import NegativeCosineSimilarity
         from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
         from lightly.models.utils import deactivate_requires_grad
 
+        width = network.fc.in_features
         # a ResNet without its classifier
-        self.backbone = nn.Sequential(*list(torchvision.models.resnet18().children())[:-1])
-        self.projection_head = BYOLProjectionHead(512, hidden_dim, out_dim)
+        self.backbone = nn.Sequential(*list(network.children())[:-1])
+        self.projection_head = BYOLProjectionHead(width, hidden_dim, out_dim)
         self.prediction_head = BYOLPredictionHead(out_dim, hidden_dim, out_dim)
         self.backbone_momentum = copy.deepcopy(self.backbone)
         self.projection_head_momentum = copy.deepcopy(self.projection_head)
         deactivate_requires_grad(self.backbone_momentum)
         deactivate_requires_grad(self.projection_head_momentum)
+        self.criterion = NegativeCosineSimilarity()
 
     def forward(self, x):
         features = self.backbone(x).flatten(start_dim=1)
@@ -67,6 +70,19 @@ class LightlyBYOL(nn.Module):
     def forward_momentum(self, x):
         features = self.backbone_momentum(x).flatten(start_dim=1)
         return self.projection_head_momentum(features).detach()
+
+    def follow(self, momentum):
+        """Move the target towards the online network."""
+        from lightly.models.utils import update_momentum
+
+        update_momentum(self.backbone, self.backbone_momentum, m=momentum)
+        update_momentum(self.projection_head, self.projection_head_momentum, m=momentum)
+
+    def loss(self, x0, x1):
+        """The symmetric loss of two views."""
+        p0, z0 = self(x0), self.forward_momentum(x0)
+        p1, z1 = self(x1), self.forward_momentum(x1)
+        return 0.5 * (self.criterion(p0, z1) + self.criterion(p1, z0))
 
 
 def lightly_loader(folder, workers, batch_size, size, min_scale):
@@ -86,26 +102,20 @@ def lightly_loader(folder, workers, batch_size, size, min_scale):
 
 def train_lightly(tuned, iterations, heads, **data):
     """Train for the warm-up, then for ``iterations``; print the images per second of the latter."""
-    from lightly.loss import NegativeCosineSimilarity
-    from lightly.models.utils import update_momentum
     from lightly.utils.scheduler import cosine_schedule
 
     layout = torch.channels_last if tuned else torch.contiguous_format
-    model = LightlyBYOL(*heads).to(memory_format=layout)
+    model = LightlyBYOL(torchvision.models.resnet18(), *heads).to(memory_format=layout)
     loader = lightly_loader(**data)
-    criterion = NegativeCosineSimilarity()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.06)
     epochs, total_loss, ends = 10, 0, []
     for epoch in range(epochs):
         momentum = cosine_schedule(epoch, epochs, 0.996, 1)
         for batch in loader:
             x0, x1 = (x.to(memory_format=layout) for x in batch[0])
-            update_momentum(model.backbone, model.backbone_momentum, m=momentum)
-            update_momentum(model.projection_head, model.projection_head_momentum, m=momentum)
+            model.follow(momentum)
             with torch.autocast("cpu", torch.bfloat16, enabled=tuned):
-                p0, z0 = model(x0), model.forward_momentum(x0)
-                p1, z1 = model(x1), model.forward_momentum(x1)
-                loss = 0.5 * (criterion(p0, z1) + criterion(p1, z0))
+                loss = model.loss(x0, x1)
             total_loss += loss.detach()
             loss.backward()
             optimizer.step()

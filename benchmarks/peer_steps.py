@@ -21,14 +21,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
-from out_of_the_box import ROOT, check_lightly
+from contrast_memory import peak_bytes, start_peak
+from out_of_the_box import ROOT, LightlyBYOL, check_lightly
 from steps import spread
 from torch import nn
+from torchvision.models import resnet50
 
 sys.path.insert(0, str(ROOT / "tests"))  # the paper's yaml of each method
 from gpu_parts.common import Settings, fixed_trainer, pretrain_config  # noqa: E402
@@ -49,15 +49,22 @@ class LightlyMoCo(nn.Module):
 
         head = DenseCLProjectionHead if dense else MoCoProjectionHead
         parts = [head(WIDTH, HIDDEN, OUT) for _ in range(1 + dense)]
-        self.online = nn.ModuleList([resnet_50(), *parts])
+        maps = nn.Sequential(*list(resnet50().children())[:-2])  # without pooling and classifier
+        self.online = nn.ModuleList([maps, *parts])
         self.momentum = copy.deepcopy(self.online).requires_grad_(False)
         losses = (NTXentLoss(temperature=0.2, memory_bank_size=(QUEUE, OUT)) for _ in parts)
         self.losses = nn.ModuleList(losses)
 
-    def forward(self, query, key):
+    def follow(self, momentum):
+        """Move the momentum encoder towards the online one."""
+        from lightly.models.utils import update_momentum
+
+        update_momentum(self.online, self.momentum, momentum)
+
+    def loss(self, query, key):
+        """The loss of two views."""
         from lightly.models import utils
 
-        utils.update_momentum(self.online, self.momentum, 0.999)
         queries = encode(self.online, query)
         with torch.no_grad():
             shuffled, shuffle = utils.batch_shuffle(key)
@@ -76,40 +83,12 @@ def encode(modules, images):
     return [cells, modules[1](maps.mean(dim=(2, 3))), *(x(cells) for x in modules[2:])]
 
 
-class LightlyBYOL(nn.Module):
-    """BYOL of lightly's parts."""
-
-    def __init__(self):
-        super().__init__()
-        from lightly.loss import NegativeCosineSimilarity
-        from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
-
-        pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.online = nn.Sequential(resnet_50(), pool, BYOLProjectionHead(WIDTH, 4096, 256))
-        self.predictor = BYOLPredictionHead(256, 4096, 256)
-        self.momentum = copy.deepcopy(self.online).requires_grad_(False)
-        self.criterion = NegativeCosineSimilarity()
-
-    def forward(self, first, second):
-        from lightly.models.utils import update_momentum
-
-        update_momentum(self.online, self.momentum, 0.99)
-        losses = []
-        for online, target in ((first, second), (second, first)):
-            prediction = self.predictor(self.online(online))
-            with torch.no_grad():
-                projection = self.momentum(target)
-            losses.append(self.criterion(prediction, projection))
-        return sum(losses) / 2
-
-
-PEERS = {"BYOL": LightlyBYOL, "MoCoV2": lambda: LightlyMoCo(False),
-         "DenseCL": lambda: LightlyMoCo(True)}  # fmt: skip
-
-
-def resnet_50():
-    """Return torchvision's ResNet-50 without pooling and classifier."""
-    return nn.Sequential(*list(torchvision.models.resnet50().children())[:-2])
+# {method: function that builds it}
+PEERS = {
+    "BYOL": lambda: LightlyBYOL(resnet50(), 4096, 256),
+    "MoCoV2": lambda: LightlyMoCo(False),
+    "DenseCL": lambda: LightlyMoCo(True),
+}
 
 
 def lightly_step(method, batch_size, tuned):
@@ -122,8 +101,9 @@ def lightly_step(method, batch_size, tuned):
     views = [torch.randn(shape).contiguous(memory_format=layout) for _ in range(2)]
 
     def step():
+        model.follow(0.99)
         with torch.autocast("cpu", torch.bfloat16, enabled=tuned):
-            loss = model(*views)
+            loss = model.loss(*views)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -134,8 +114,7 @@ def lightly_step(method, batch_size, tuned):
 def our_step(method, batch_size, mixed, folder):
     """Return a function that trains for one step on one batch of photo-like images."""
     tune_allocator()
-    settings = Settings("cpu", False, Path(folder), float("inf"), Path(), ())
-    cfg = pretrain_config(settings, method, batch_size, "SOLVER.AMP.ENABLED", mixed,
+    cfg = pretrain_config(Settings.of_cpu(folder), method, batch_size, "SOLVER.AMP.ENABLED", mixed,
                           "SOLVER.OPTIMIZER", "SGD", "MODEL.MOCO.QUEUE_SIZE", QUEUE)  # fmt: skip
     return fixed_trainer(cfg).step
 
@@ -145,8 +124,7 @@ def measure(method, program, batch_size, steps, cpu_time):
     torch.manual_seed(0)
     clock = time.process_time if cpu_time else time.perf_counter
     with tempfile.TemporaryDirectory() as folder:
-        Path("/proc/self/clear_refs").write_text("5")  # forget the peak until now
-        before = peak()
+        before = start_peak()
         if program.startswith("lightly"):
             step = lightly_step(method, batch_size, program.endswith("+"))
         else:
@@ -156,7 +134,7 @@ def measure(method, program, batch_size, steps, cpu_time):
             start = clock()
             step()
             times.append(clock() - start)
-    print(json.dumps({"seconds": times[1:], "megabytes": peak() - before}))
+    print(json.dumps({"seconds": times[1:], "megabytes": (peak_bytes() - before) / 1e6}))
 
 
 def run_job(job):
@@ -166,12 +144,6 @@ def run_job(job):
     if result.returncode:
         raise SystemExit(f"{job} failed:\n{result.stderr[-4000:]}")
     return json.loads(result.stdout.splitlines()[-1])
-
-
-def peak():
-    """Return the largest resident memory of this process, in megabytes."""
-    (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x)
-    return int(line.split()[1]) / 1e3
 
 
 def main():

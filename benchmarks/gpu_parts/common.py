@@ -46,6 +46,11 @@ class Settings:
     methods: tuple
     batches: tuple = (64,)
 
+    @classmethod
+    def of_cpu(cls, folder):
+        """Those of scripts that need configs and batches alone, on a CPU."""
+        return cls("cpu", False, Path(folder), float("inf"), Path(), ())
+
     @property
     def on_gpu(self):
         return self.device == "cuda"
