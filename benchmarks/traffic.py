@@ -27,7 +27,7 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 
 from dense_ssl import engine
-from dense_ssl.engine.machine import resolve_norms
+from dense_ssl.config.machine import resolve_norms
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # the paper's yaml of each method

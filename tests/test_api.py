@@ -18,6 +18,7 @@ from PIL import Image
 
 import dense_ssl
 from dense_ssl import api
+from dense_ssl.config import lookup
 from dense_ssl.engine import run
 
 QUICK = {
@@ -54,8 +55,9 @@ def journey(folder):
         patch.chdir(folder)
         for catalog in (DatasetCatalog, MetadataCatalog):  # "BCCD" is another folder elsewhere
             patch.setattr(catalog, "data", dict(catalog.data))
-        plain = api._options
-        patch.setattr(api, "_options", lambda x: plain({**QUICK, **(x or {})}))
+        plain = lookup.as_options
+        for module in (api, lookup):
+            patch.setattr(module, "as_options", lambda x: plain({**QUICK, **(x or {})}))
         exec(compile(block, "docs/python.md", "exec"), names)
     return names
 
@@ -124,7 +126,7 @@ def test_the_backbone_has_the_weights_and_the_colours(journey, folder):
 
 def test_a_bgr_model_gets_bgr(journey):
     array = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    from dense_ssl.engine.inference import as_tensor
+    from dense_ssl.prediction.models import as_tensor
 
     assert as_tensor(array, "BGR")[:, 0, 0].tolist() == [2, 1, 0]
     assert as_tensor(array, "RGB")[:, 0, 0].tolist() == [0, 1, 2]

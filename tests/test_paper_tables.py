@@ -10,8 +10,8 @@ from detectron2.modeling import build_model
 from helpers import CONFIGS, ROOT, load_config
 
 from dense_ssl.analysis.registry import all_analyses
+from dense_ssl.config.machine import resolve_norms
 from dense_ssl.data.views.settings import view_settings
-from dense_ssl.engine.machine import resolve_norms
 from dense_ssl.engine.setup import check_pretraining, meta_architecture
 from dense_ssl.solver import resolve_epochs
 

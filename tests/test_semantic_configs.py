@@ -10,9 +10,9 @@ from detectron2.utils.events import EventStorage
 from helpers import CONFIGS, load_config, short_name
 
 import dense_ssl.modeling  # noqa: F401  (only registration)
+from dense_ssl.config.machine import resolve_norms
 from dense_ssl.data.finetune.semantic_mapper import SemanticMapper
 from dense_ssl.data.sources.entries import resolve_dataset
-from dense_ssl.engine.machine import resolve_norms
 
 LARGE = sorted(CONFIGS.glob("finetune/*-SemanticSegmentation/*.yaml"))
 MINI = sorted(CONFIGS.glob("mini/finetune/*-SemanticSegmentation/*.yaml"))

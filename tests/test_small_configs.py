@@ -8,10 +8,10 @@ from helpers import CONFIGS, METHODS, base_config
 from test_pretrain_configs import build, settings
 
 from dense_ssl.checkpoint.handover import backbone_settings, mismatches
+from dense_ssl.config.machine import resolve_norms
 from dense_ssl.config.recipe import recipe_batch
 from dense_ssl.data.views.mapper import MultiViewMapper
 from dense_ssl.engine.guards import warnings
-from dense_ssl.engine.machine import resolve_norms
 from dense_ssl.engine.setup import (
     check_pretraining,
     is_pretraining,

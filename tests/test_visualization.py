@@ -10,8 +10,8 @@ from PIL import Image
 from dense_ssl.config import load_config
 from dense_ssl.modeling.geometry.boxes import pairwise_iou
 from dense_ssl.modeling.geometry.region_sampling import PointSet, RegionSample
+from dense_ssl.reports.overview import MAX_IOU, choose_views, draw_overview
 from dense_ssl.visualization.matches import draw_matches
-from dense_ssl.visualization.overview import MAX_IOU, choose_views, draw_overview
 from dense_ssl.visualization.regions import draw_regions
 
 PALETTE = [tuple(int(255 * x) for x in colour) for colour in colormaps["tab10"].colors]

@@ -189,8 +189,8 @@ class Demo:
         """Write what ``runs`` find on the first test images, next to their labels."""
         import dense_ssl
         from dense_ssl.config import load_config
+        from dense_ssl.reports.overview import draw_overview
         from dense_ssl.visualization.detections import draw_detections
-        from dense_ssl.visualization.overview import draw_overview
 
         name, images = labelled(self.test_set)
         photo, columns, found = self._photo(images), {}, {}

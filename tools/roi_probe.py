@@ -20,8 +20,8 @@ from detectron2.modeling import build_backbone
 from dense_ssl.analysis.roi_probe import MAX_BOXES, BoxFeatures, roi_linear
 from dense_ssl.checkpoint import Checkpointer, backbone_settings
 from dense_ssl.config import load_config
+from dense_ssl.config.machine import resolve_device, resolve_norms
 from dense_ssl.data.sources.entries import register_datasets
-from dense_ssl.engine.machine import resolve_device, resolve_norms
 from dense_ssl.utils.command_line import parse_options, positive
 from dense_ssl.utils.plain_errors import plain_errors
 

@@ -102,7 +102,7 @@ def run(monkeypatch):
                 "__call__": lambda self, image: detector(image),
             })()  # fmt: skip
 
-        monkeypatch.setattr(detections.api, "load_detector", load_detector)
+        monkeypatch.setattr(detections, "load_detector", load_detector)
         monkeypatch.setattr(detections, "draw_detection_grid", lambda *args: args)
         return detections.Detections(**{"images": 3, **options}).run(Job())
 

@@ -18,7 +18,7 @@ from dense_ssl.analysis.health import alignment, effective_rank, singular_values
 from dense_ssl.analysis.samples import Samples
 from dense_ssl.checkpoint import Checkpointer, backbone_settings
 from dense_ssl.config import default_config
-from dense_ssl.engine.inference import FeatureMaps
+from dense_ssl.prediction.models import FeatureMaps
 from dense_ssl.visualization.health import draw_health
 
 

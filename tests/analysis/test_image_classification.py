@@ -19,7 +19,7 @@ from dense_ssl.analysis.image_features import Level, choose_levels, extract
 from dense_ssl.analysis.knn import NearestNeighbours
 from dense_ssl.analysis.samples import Samples
 from dense_ssl.analysis.svm import GOYAL, SVM, average_precision, fit_svm
-from dense_ssl.engine.inference import FeatureMaps
+from dense_ssl.prediction.models import FeatureMaps
 
 pytest.importorskip("sklearn")
 NAMES = ("blue", "green", "red")

@@ -15,7 +15,7 @@ from dense_ssl.analysis.region_features import RegionFeatures, SquareImages, fro
 from dense_ssl.analysis.region_probe import RegionProbe
 from dense_ssl.analysis.regions import Regions
 from dense_ssl.data.sources.label_maps import label_map_metadata
-from dense_ssl.engine.inference import FeatureMaps
+from dense_ssl.prediction.models import FeatureMaps
 
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
 # columns of an image of 80 x 60 pixels

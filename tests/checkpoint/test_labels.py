@@ -10,7 +10,7 @@ from torch import nn
 from dense_ssl.checkpoint import Checkpointer, read_labels
 from dense_ssl.data.finetune.labels import training_labels
 from dense_ssl.data.sources.entries import resolve_dataset
-from dense_ssl.engine.inference import known_labels
+from dense_ssl.prediction.models import known_labels
 
 pytestmark = pytest.mark.usefixtures("restore_catalogs")
 

@@ -296,6 +296,6 @@ def test_a_folder_and_an_address_are_named(tmp_path, monkeypatch):
     def fail(path):
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr("dense_ssl.checkpoint.checkpointer.PathManager.get_local_path", fail)
+    monkeypatch.setattr("dense_ssl.checkpoint.weights_path.PathManager.get_local_path", fail)
     with pytest.raises(ValueError, match="'https://a.b/c.pkl' cannot be fetched .*Name or service"):
         checkpointer.load("https://a.b/c.pkl")

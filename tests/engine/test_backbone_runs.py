@@ -22,9 +22,9 @@ from helpers import (
     train,
 )
 
+from dense_ssl.config.machine import resolve_norms
 from dense_ssl.data.sources.entries import register_datasets
 from dense_ssl.engine.hooks import FreezeBackbone
-from dense_ssl.engine.machine import resolve_norms
 from dense_ssl.engine.setup import check_finetuning, check_pretraining
 from dense_ssl.modeling.detectors.freeze import freeze_parameters, frozen_modules, hold_frozen
 

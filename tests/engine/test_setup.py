@@ -17,12 +17,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils import comm
 from helpers import CONFIGS, base_config, tiny_config
 
-from dense_ssl.config import default_config, load_config, read_config
-from dense_ssl.config.values import check_values
-from dense_ssl.engine import machine, train_step
+from dense_ssl.config import load_config
+from dense_ssl.engine import train_step
 from dense_ssl.engine.console import setup_console
 from dense_ssl.engine.launch import _started_by_others
-from dense_ssl.engine.machine import resolve_device, resolve_norms
 from dense_ssl.engine.resuming import update_config_file
 from dense_ssl.engine.run import _own_log
 from dense_ssl.engine.setup import (
@@ -38,23 +36,6 @@ from dense_ssl.utils import allocator
 LAUNCH = sys.modules["dense_ssl.engine.launch"]
 SETUP = sys.modules["dense_ssl.engine.setup"]
 
-SYNC = (
-    "MODEL.RESNETS.NORM", "SyncBN", "MODEL.FPN.NORM", "SyncBN", "MODEL.ROI_BOX_HEAD.NORM", "SyncBN",
-    "MODEL.SSL.HEAD_NORM", "SyncBN", "MODEL.ROI_MASK_HEAD.NORM", "GN",
-)  # fmt: skip
-
-
-class Log:
-    """A logger that keeps its messages."""
-
-    def __init__(self):
-        self.messages = []
-
-    def info(self, text, *args):
-        self.messages.append(text % args)
-
-    warning = info
-
 
 def arguments(config, *options):
     return argparse.Namespace(
@@ -63,56 +44,6 @@ def arguments(config, *options):
         eval_only=False,
         resume=False,
     )
-
-
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_one_process_has_no_need_of_sync_bn(device):
-    cfg, log = base_config(*SYNC, "MODEL.DEVICE", device), Log()
-    resolve_norms(cfg, log)
-    assert cfg.MODEL.RESNETS.NORM == cfg.MODEL.FPN.NORM == cfg.MODEL.SSL.HEAD_NORM == "BN"
-    assert cfg.MODEL.ROI_BOX_HEAD.NORM == "BN" and cfg.MODEL.ROI_MASK_HEAD.NORM == "GN"
-    assert len(log.messages) == 1 and "MODEL.SSL.HEAD_NORM" in log.messages[0]
-
-
-@pytest.mark.parametrize("device, norm", [("cpu", "naiveSyncBN"), ("cuda", "SyncBN")])
-def test_several_processes_synchronise_their_norms(monkeypatch, device, norm):
-    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
-    cfg, log = base_config(*SYNC, "MODEL.DEVICE", device), Log()
-    resolve_norms(cfg, log)
-    assert cfg.MODEL.RESNETS.NORM == cfg.MODEL.FPN.NORM == cfg.MODEL.SSL.HEAD_NORM == norm
-    assert cfg.MODEL.ROI_MASK_HEAD.NORM == "GN"
-    assert len(log.messages) == (norm != "SyncBN")
-
-
-def test_levels_of_retinanet_keep_statistics_of_their_own(monkeypatch):
-    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
-    cfg, log = base_config(*SYNC, "MODEL.RETINANET.NORM", "SyncBN", "MODEL.DEVICE", "cpu"), Log()
-    resolve_norms(cfg, log)
-    assert cfg.MODEL.RETINANET.NORM == "BN" and cfg.MODEL.FPN.NORM == "naiveSyncBN"
-    assert any(x == "BN instead of SyncBN in MODEL.RETINANET.NORM" for x in log.messages)
-
-
-@pytest.mark.parametrize("norm", ["BN", "GN", "FrozenBN", "naiveSyncBN", ""])
-def test_other_norms_stay(norm):
-    cfg, log = base_config("MODEL.RESNETS.NORM", norm, "MODEL.SSL.HEAD_NORM", norm), Log()
-    resolve_norms(cfg, log)
-    assert cfg.MODEL.RESNETS.NORM == cfg.MODEL.SSL.HEAD_NORM == norm and not log.messages
-
-
-def test_every_sync_bn_of_the_configs_is_resolved():
-    def norms(node):
-        for key, value in node.items():
-            if hasattr(value, "items"):
-                yield from norms(value)
-            elif key.endswith("NORM"):
-                yield value
-
-    for path in sorted(CONFIGS.rglob("*.yaml")):
-        cfg = base_config()
-        cfg.merge_from_file(str(path))
-        check_values(cfg)
-        resolve_norms(cfg, Log())
-        assert "SyncBN" not in list(norms(cfg.MODEL)), path
 
 
 @pytest.mark.parametrize("key, value", [
@@ -138,32 +69,6 @@ def test_which_configs_pretrain():
     for name, expected in (("BYOL", True), ("SCRL", True), ("MultiObjective", True),
                            ("GeneralizedRCNN", False), ("RetinaNet", False)):  # fmt: skip
         assert is_pretraining(base_config("MODEL.META_ARCHITECTURE", name)) == expected
-
-
-def test_without_a_gpu_the_cpu_is_used(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    cfg, log = base_config("MODEL.DEVICE", "cuda"), Log()
-    resolve_device(cfg, log)
-    assert cfg.MODEL.DEVICE == "cpu" and "no GPU" in log.messages[0]
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    cfg = base_config("MODEL.DEVICE", "cuda")
-    resolve_device(cfg, log)
-    assert cfg.MODEL.DEVICE == "cuda" and len(log.messages) == 1
-
-
-@pytest.mark.parametrize("has_gpu, device", [(True, "cuda"), (False, "cpu")])
-def test_the_device_is_detected_unless_it_is_stated(monkeypatch, has_gpu, device):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
-    config = str(CONFIGS / "mini/pretrain/scrl_R_18.yaml")
-    assert load_config(config).MODEL.DEVICE == device
-    assert load_config(config, ["MODEL.DEVICE", "cpu"]).MODEL.DEVICE == "cpu"
-    cfg, log = read_config(config), Log()
-    assert resolve_device(cfg, log) and cfg.MODEL.DEVICE == device
-    assert log.messages == [f"Running on {device}, as MODEL.DEVICE states no device"]
-    cfg = read_config(config, ["MODEL.DEVICE", "cpu"])
-    assert not resolve_device(cfg, log) and cfg.MODEL.DEVICE == "cpu"
-    # a plain detectron2 config keeps detectron2's default
-    assert default_config().MODEL.DEVICE == "cuda"
 
 
 @pytest.mark.usefixtures("restore_process")
@@ -199,19 +104,6 @@ def test_a_detectors_epochs_are_those_of_its_labelled_images(scenes, tmp_path):
             "DATASETS.TEST", val, "OUTPUT_DIR", tmp_path, "TEST.EVAL_EPOCHS", 1,
             "TEST.BEST_METRIC", "segm/AP",
         ))  # fmt: skip
-
-
-def test_processes_on_cpus_share_the_cores(monkeypatch):
-    threads = []
-    monkeypatch.setattr(torch, "set_num_threads", threads.append)
-    monkeypatch.setattr(machine, "available_cores", lambda: 12)
-    monkeypatch.setattr(comm, "get_local_size", lambda: 4)
-    monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    resolve_device(base_config("MODEL.DEVICE", "cpu"), Log())
-    assert not threads  # what the user says counts
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    resolve_device(base_config("MODEL.DEVICE", "cpu"), Log())
-    assert threads == [3]
 
 
 @pytest.mark.parametrize("processes, norm, batch, parts, refused", [

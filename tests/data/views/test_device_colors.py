@@ -14,7 +14,7 @@ from dense_ssl.data.views.device_colors import change_views, pack
 from dense_ssl.data.views.mapper import MultiViewMapper
 from dense_ssl.data.views.photometry import Photometry, PhotometrySettings, draw_photometry
 from dense_ssl.data.views.render import get_renderer
-from dense_ssl.visualization.overview import choose_views
+from dense_ssl.reports.overview import choose_views
 
 SIZE, BOX = 128, (3, 5, 150, 140)
 JITTER = {"jitter_prob": 1.0, "brightness": 0.4, "contrast": 0.4, "saturation": 0.2}

@@ -8,8 +8,8 @@ from detectron2.modeling import build_model
 
 from ..data.views.batch import stack_samples
 from ..data.views.mapper import MultiViewMapper
-from ..engine.setup import meta_architecture
 from ..modeling.geometry.boxes import pairwise_iou
+from ..modeling.meta_architecture import meta_architecture
 from ..modeling.passes import ObjectivePasses, Passes
 from ..visualization.canvas import as_figure
 from .registry import ANALYSES, ANY_COUNT, Analysis, option

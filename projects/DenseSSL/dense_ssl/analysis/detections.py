@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .. import api
 from ..modeling.geometry.boxes import pairwise_iou
+from ..prediction.loading import load_detector
 from ..visualization.detections import as_instances, draw_detection_grid
 from .registry import ANALYSES, ANY_COUNT, Analysis, option
 
@@ -38,7 +38,7 @@ class Detections(Analysis):
         samples = job.samples(self.options.images, self.needs)
         numbers, columns, items = {}, {}, []
         for name, path in job.weights.items():
-            detector = api.load_detector(path, job.config_file, job.overrides)
+            detector = load_detector(path, job.config_file, job.overrides)
             job.record(name, path, detector.cfg)
             check_classes(name, detector.labels, samples)
             counts, columns[name], items = [], [], []

@@ -33,7 +33,7 @@ def choose_levels(maps, text):
     """Return the levels that an option names.
 
     Args:
-        maps: :class:`~dense_ssl.engine.inference.FeatureMaps`.
+        maps: :class:`~dense_ssl.prediction.models.FeatureMaps`.
         text: "res4,res5:2", a map and perhaps its grid; "": the last map; "all": all maps of the
             network below a pyramid, the stem of a ResNet first.
     """
@@ -59,7 +59,7 @@ def extract(maps, samples, levels, side, folder):
     """Compute the features of all images that can be read.
 
     Args:
-        maps: :class:`~dense_ssl.engine.inference.FeatureMaps`.
+        maps: :class:`~dense_ssl.prediction.models.FeatureMaps`.
         samples: :class:`~.samples.Samples`.
         levels: list of :class:`Level`.
         side: of the centre crop, in pixels.

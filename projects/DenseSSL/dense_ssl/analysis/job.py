@@ -13,14 +13,15 @@ import torch
 from detectron2.modeling import build_backbone
 from fvcore.nn.precise_bn import get_bn_modules
 
-from .. import api
 from ..checkpoint import backbone_settings
-from ..engine.inference import FeatureMaps
-from ..engine.machine import resolve_device, resolve_norms
+from ..config.lookup import get_config
+from ..config.machine import resolve_device, resolve_norms
 from ..modeling.architectures.zero_init import zero_init_residual
 from ..modeling.backbone_keys import norm_key
 from ..modeling.backbones import ask_for_finer_maps
 from ..modeling.norm_statistics import estimate_statistics
+from ..prediction.loading import last_checkpoint, load_backbone
+from ..prediction.models import FeatureMaps
 from ..reports.run_origin import run_origin
 from ..reports.run_settings import fingerprint
 from ..utils.checks import value_of
@@ -66,7 +67,7 @@ class Job:
         return self._samples
 
     def backbones(self, samples, size):
-        """Yield (name, :class:`~dense_ssl.engine.inference.FeatureMaps`): all weights, then random.
+        """Yield (name, :class:`~..prediction.models.FeatureMaps`): all weights, then random.
 
         Their attribute ``file`` says where the weights come from; "" for the random ones.
 
@@ -79,7 +80,7 @@ class Job:
                              "always there; choose another one.")  # fmt: skip
         cfg = None
         for name, path in self.weights.items():
-            maps = api.load_backbone(path, self.config_file, self.overrides, finer_maps=True)
+            maps = load_backbone(path, self.config_file, self.overrides, finer_maps=True)
             cfg = cfg or maps.cfg
             if self.norm_statistics == "data":
                 self._estimate(maps, samples, size)
@@ -97,14 +98,14 @@ class Job:
         """Return the config of --config-file, for this machine."""
         if not self.config_file:
             raise ValueError("give weights by --weights NAME=FILE, or a config by --config-file.")
-        cfg = api.get_config(self.config_file, self.overrides)
+        cfg = get_config(self.config_file, self.overrides)
         resolve_device(cfg, logger)
         resolve_norms(cfg, logger)
         return cfg
 
     def record(self, name, path, cfg):
         """Note which weights were used; return the file."""
-        file = api.last_checkpoint(path) if os.path.isdir(path) else os.fspath(path)
+        file = last_checkpoint(path) if os.path.isdir(path) else os.fspath(path)
         self._records[name] = {"file": file, "digest": fingerprint(file),
                                "config": backbone_settings(cfg)}  # fmt: skip
         return file
@@ -159,7 +160,7 @@ def random_backbone(cfg, seed):
         seed: of torch's generator, which is restored afterwards.
 
     Returns:
-        :class:`~dense_ssl.engine.inference.FeatureMaps`; its batch norms have no statistics yet.
+        :class:`~dense_ssl.prediction.models.FeatureMaps`; its batch norms have no statistics yet.
     """
     cfg = cfg.clone()
     cfg.defrost()

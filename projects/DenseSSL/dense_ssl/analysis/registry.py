@@ -129,7 +129,7 @@ class BackboneAnalysis(Analysis):
         """Return the :class:`Outcome` of one backbone.
 
         Args:
-            maps: :class:`~dense_ssl.engine.inference.FeatureMaps`.
+            maps: :class:`~dense_ssl.prediction.models.FeatureMaps`.
             samples: :class:`~.samples.Samples`. What is drawn for an image comes from its own
                 generator, so that all backbones see the same views, boxes and points.
         """
@@ -161,7 +161,7 @@ def choose_level(maps, level, stride):
     """Return the name of a feature map.
 
     Args:
-        maps: :class:`~dense_ssl.engine.inference.FeatureMaps`.
+        maps: :class:`~dense_ssl.prediction.models.FeatureMaps`.
         level: name from the user; "": of the network below a pyramid, the map of ``stride`` pixels,
             or the one closest to it.
         stride: 32 is conv5_x of the papers, 16 is conv4_x.

@@ -8,11 +8,11 @@ from detectron2.modeling import build_model
 
 from ..checkpoint import Checkpointer, backbone_settings
 from ..checkpoint.formats import read_checkpoint
-from ..engine.inference import FeatureMaps
-from ..engine.setup import is_pretraining
 from ..modeling.geometry.correspondence import corresponding_points, share_transported
 from ..modeling.map_transport import MapTransport
+from ..modeling.meta_architecture import is_pretraining
 from ..modeling.methods.self_emd import SelfEMDObjective
+from ..prediction.models import FeatureMaps
 from ..visualization.transport import draw_flows
 from .registry import (
     ANALYSES,

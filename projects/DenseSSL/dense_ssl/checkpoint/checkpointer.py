@@ -7,7 +7,6 @@ from urllib.parse import parse_qs
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
-from detectron2.utils.file_io import PathManager
 
 from ..utils.atomic_file import atomic_file
 from ..utils.checks import non_finite, refuse_non_finite
@@ -27,6 +26,7 @@ from .loading import to_detectron2
 from .pyramid import equalise_levels
 from .recovery import last_intact, remove_old
 from .stock import write_stock_yaml
+from .weights_path import require_weights
 
 logger = logging.getLogger(__name__)
 
@@ -170,10 +170,8 @@ class Checkpointer(DetectionCheckpointer):
             FileNotFoundError: there is no such file.
         """
         self._path = path
-        if path and "://" not in path and not os.path.isfile(path.partition("?")[0]):
-            raise FileNotFoundError(_no_file(path))
-        if "://" in path:
-            _fetch(path)
+        if path:
+            require_weights(path)
         self._filled_otherwise = (_COUNTER,)
         try:
             return super().load(path, *args, **kwargs)
@@ -250,28 +248,6 @@ class Checkpointer(DetectionCheckpointer):
 
     def _is_pretraining(self):
         return hasattr(self.model, "target_backbone")
-
-
-def _no_file(path):
-    """Say that there is no such file of weights, and which one a folder has."""
-    if os.path.isdir(path):
-        names = ("backbone.pkl", "model_final.pth", "model_best.pth")
-        there = next((os.path.join(path, x) for x in names
-                      if os.path.isfile(os.path.join(path, x))), "")  # fmt: skip
-        return (f"MODEL.WEIGHTS is {path!r}, a folder: set it to the file of the weights"
-                + (f", such as {there}." if there else "."))  # fmt: skip
-    return f"There is no file {path!r}: set MODEL.WEIGHTS to the file of the weights."
-
-
-def _fetch(path):
-    """Download weights into iopath's cache, where they are read from."""
-    try:
-        PathManager.get_local_path(path.partition("?")[0])
-    except Exception as error:  # each handler has its own
-        raise ValueError(
-            f"MODEL.WEIGHTS {path!r} cannot be fetched ({type(error).__name__}: {error}). Check "
-            "its spelling and the network; or copy the file to this machine, and name it instead."
-        ) from error
 
 
 def _refuse_non_finite(state, name):

@@ -3,10 +3,11 @@
 import torch
 from detectron2.config import get_cfg
 
+from ..data.finetune.label_space import AUTO
 from .defaults import default_config
 from .faults import reworded
 from .layers import is_trusted
-from .values import AUTO, DETECT
+from .values import DETECT
 
 
 def load_config(config_file="", options=()):

@@ -19,6 +19,7 @@ from detectron2.modeling import (
     SEM_SEG_HEADS_REGISTRY,
 )
 
+from ..data.finetune.label_space import AUTO
 from ..utils.checks import nearest, require_one_of, value_of
 
 _NORMS = ("", "BN", "SyncBN", "FrozenBN", "GN", "LN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N")
@@ -26,9 +27,6 @@ _NORMS = ("", "BN", "SyncBN", "FrozenBN", "GN", "LN", "nnSyncBN", "naiveSyncBN",
 # else "cpu". (Not the default of the key: stock configs keep detectron2's.) Apple's "mps" is not
 # chosen, because detectron2's RoIAlign does not run on it.
 DETECT = "detect"
-# INPUT.MASK_FORMAT of every config that is loaded and does not state it: fine-tuning then takes
-# "bitmask" if a mask of its data is an RLE, else detectron2's default.
-AUTO = "auto"
 _SCHEDULES = (
     "LinearWarmupCosine", "WarmupPolyLR", "WarmupMultiStepLR", "WarmupCosineLR",
     "WarmupStepWithFixedGammaLR",

@@ -5,30 +5,29 @@ import logging
 
 from detectron2.config import get_cfg
 from detectron2.engine import default_setup
-from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
 from ..checkpoint.recovery import checkpoints_of
 from ..config import read_config
 from ..config.imports import import_modules
+from ..config.machine import resolve_device, resolve_norms
 from ..config.packages import check_packages
 from ..config.recipe import recipe_batch
-from ..config.values import AUTO, check_values
-from ..data.finetune.label_space import resolve_labels
+from ..config.values import check_values
+from ..data.finetune.label_space import AUTO, resolve_labels
 from ..data.finetune.loader import count_training_images, forget_training_images
 from ..data.sources.entries import forget_datasets, register_datasets
 from ..data.views.loader import pretrain_dataset_dicts
 from ..evaluation import check_best_metric, check_evaluators
-from ..modeling import Pretrainer
 from ..modeling.backbone_keys import norm_key, weight_keys
 from ..modeling.detectors.window_segmentor import WindowSegmentor
+from ..modeling.meta_architecture import is_pretraining, meta_architecture
 from ..solver import resolve_epochs
 from ..utils.allocator import tune_allocator
-from ..utils.checks import nearest, require_positive, value_of
+from ..utils.checks import require_positive, value_of
 from .console import announce, setup_console
 from .data_check import announce_data, check_data
-from .machine import resolve_device, resolve_norms
 from .output_folder import claim, config_file, write_config
 from .probe import check_probe
 from .resuming import seed_of_run
@@ -113,24 +112,6 @@ def _config_of(args):
         return cfg
     import_modules(args.cfg.IMPORTS)  # of a process that was started for this run
     return args.cfg
-
-
-def meta_architecture(cfg):
-    """Return the class of MODEL.META_ARCHITECTURE."""
-    name = cfg.MODEL.META_ARCHITECTURE
-    if name not in META_ARCH_REGISTRY:
-        names = sorted(x for x, _ in META_ARCH_REGISTRY)
-        raise ValueError(
-            f"MODEL.META_ARCHITECTURE is {name!r}, which is not registered. Correct the name or, "
-            f"if it is one of your own, name its module in IMPORTS.{nearest(name, names)} "
-            f"Registered are {', '.join(names)}."
-        )
-    return META_ARCH_REGISTRY.get(name)
-
-
-def is_pretraining(cfg):
-    """Return True if the META_ARCHITECTURE of the config pre-trains."""
-    return issubclass(meta_architecture(cfg), Pretrainer)
 
 
 @contextlib.contextmanager

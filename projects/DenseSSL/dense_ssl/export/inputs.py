@@ -7,7 +7,7 @@ from detectron2.data import transforms as T
 from ..data.finetune.images import ResizeShortestEdge
 from ..data.image_io import read_image
 from ..data.sources.folder import list_image_folder
-from ..engine.inference import as_tensor
+from ..prediction.models import as_tensor
 from ..scenes import SceneSpec, draw_scene
 
 NUM_IMAGES = 3

@@ -2,8 +2,9 @@
 
 import os
 
-from .. import api
-from ..engine.setup import is_pretraining
+from ..config.lookup import get_config
+from ..modeling.meta_architecture import is_pretraining
+from ..prediction.loading import load_backbone, load_detector
 from .errors import ExportError
 from .modules import BackboneMaps, traceable
 
@@ -35,12 +36,12 @@ def load_source(weights, config=None, overrides=None):
             )
     if not os.path.exists(weights):
         raise ExportError(f"There is no file {weights}.")
-    cfg = api.get_config(config, {**(overrides or {}), "MODEL.DEVICE": "cpu"})
+    cfg = get_config(config, {**(overrides or {}), "MODEL.DEVICE": "cpu"})
     if is_pretraining(cfg):
-        found, names = api.load_backbone(weights, cfg), None
+        found, names = load_backbone(weights, cfg), None
         module = BackboneMaps(found.backbone, found.mean, found.std)
     else:
-        found = api.load_detector(weights, cfg)
+        found = load_detector(weights, cfg)
         names = found.labels.get("thing_classes") or found.labels.get("stuff_classes")
         module = traceable(found.model)
     return found.cfg, module.eval().requires_grad_(False), list(names) if names else None

@@ -38,27 +38,14 @@ def info_nce(
     if weights is None:
         weights = query.new_ones(len(query))
     weights = weights.to(query)
-    negatives, lengths = negatives.to(query.dtype), None
+    negatives = negatives.to(query.dtype)
     if not unit_negatives:
-        negatives, lengths = _normalised(negatives, len(query))
+        negatives = F.normalize(negatives, dim=1)
     query = query / temperature
     first = (query * positive).sum(dim=1)  # (N,)
-    options = {"lengths": lengths, "max_entries": max_entries}
-    others = log_sum_exp(query[None], negatives[None], **options)[0]  # (N,)
+    others = log_sum_exp(query[None], negatives[None], max_entries=max_entries)[0]  # (N,)
     total = (torch.logaddexp(first, others) - first) @ weights
     return total / weights.sum().clamp(min=1e-12)
-
-
-def _normalised(negatives, count):
-    """Return (negatives (K, D) and None, or as they are and their lengths (K,)).
-
-    They are read in place if the products are divided by the lengths; with many queries, ``count``,
-    there are more products than numbers in a normalised copy.
-    """
-    lengths = negatives.norm(dim=1).clamp(min=1e-12)
-    if count > negatives.shape[1] or negatives.requires_grad:
-        return negatives / lengths[:, None], None
-    return negatives, lengths
 
 
 @torch.no_grad()

@@ -12,9 +12,7 @@ from .candidates import logits_of, lowest
 from .chunks import rows_of_part
 
 
-def log_sum_exp(
-    rows, candidates, usable=None, *, lengths=None, exclude_self=False, max_entries=None
-):
+def log_sum_exp(rows, candidates, usable=None, *, exclude_self=False, max_entries=None):
     r"""Return :math:`\log \sum_j \exp(r_i \cdot c_j)` for every row.
 
     The gradient of a row is the mean of the candidates, weighted by their softmax. It is computed
@@ -25,8 +23,6 @@ def log_sum_exp(
         rows: (G, n, D). candidates: (G, K, D).
         usable: (G, K) bool, the candidates that count; None: all. A row of a group without any has
             a large negative output.
-        lengths: (K,), by which the products with the candidates are divided; None: 1. The
-            candidates must be constants then.
         exclude_self: leave candidate i out of the sum of row i.
         max_entries: largest number of products that are held at once; None:
             :func:`~.chunks.largest_part`, or torch's own blocks.
@@ -36,7 +32,7 @@ def log_sum_exp(
     """
     if not candidates.shape[1]:
         return rows.sum(dim=2) * 0 - torch.inf
-    return _LogSumExp.apply(rows, candidates, usable, lengths, exclude_self, max_entries)
+    return _LogSumExp.apply(rows, candidates, usable, exclude_self, max_entries)
 
 
 def softmax_mean(rows, candidates, values, usable=None, *, exclude_self=False, max_entries=None):
@@ -57,13 +53,12 @@ class _LogSumExp(torch.autograd.Function):
     """See :func:`log_sum_exp`."""
 
     @staticmethod
-    def forward(ctx, rows, candidates, usable, lengths, exclude_self, max_entries):
+    def forward(ctx, rows, candidates, usable, exclude_self, max_entries):
         ctx.options = exclude_self, max_entries
         needs_rows, needs_candidates = ctx.needs_input_grad[:2]
         values = candidates if needs_rows else None
-        sums, means = _softmax(rows, candidates, values, usable, lengths, *ctx.options)
+        sums, means = _softmax(rows, candidates, values, usable, *ctx.options)
         if needs_candidates:
-            assert lengths is None, "candidates that are divided by lengths have no gradient"
             ctx.save_for_backward(means, rows, candidates, usable, sums)
         else:
             ctx.save_for_backward(means)
@@ -78,7 +73,7 @@ class _LogSumExp(torch.autograd.Function):
         with torch.autocast(gradient.device.type, enabled=False):
             of_rows = gradient * means if ctx.needs_input_grad[0] else None
             of_candidates = _summed(gradient * saved[0], *saved, *ctx.options) if saved else None
-        return of_rows, of_candidates, None, None, None, None
+        return of_rows, of_candidates, None, None, None
 
 
 class _SoftmaxMean(torch.autograd.Function):
@@ -87,7 +82,7 @@ class _SoftmaxMean(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rows, candidates, values, usable, exclude_self, max_entries):
         ctx.options = exclude_self, max_entries
-        sums, means = _softmax(rows, candidates, values, usable, None, *ctx.options)
+        sums, means = _softmax(rows, candidates, values, usable, *ctx.options)
         ctx.save_for_backward(rows, candidates, usable, sums)
         return means
 
@@ -99,28 +94,26 @@ class _SoftmaxMean(torch.autograd.Function):
         return None, None, of_values, None, None, None
 
 
-def _softmax(rows, candidates, values, usable, lengths, exclude_self, max_entries):
+def _softmax(rows, candidates, values, usable, exclude_self, max_entries):
     """Return (log sum exp (G, n), softmax means of values (G, n, D), or None without values)."""
-    if lengths is None and not exclude_self and max_entries is None:
+    if not exclude_self and max_entries is None:
         found = fused_softmax(rows, candidates, candidates if values is None else values, usable)
         if found is not None:
             return found
-    return _in_parts(rows, candidates, values, usable, lengths, exclude_self, max_entries)
+    return _in_parts(rows, candidates, values, usable, exclude_self, max_entries)
 
 
-def _in_parts(rows, candidates, values, usable, lengths, exclude_self, max_entries):
+def _in_parts(rows, candidates, values, usable, exclude_self, max_entries):
     """The same with torch's basic operations, a part of the rows at a time."""
     sums, means = [], []
     size = _size_of_parts(candidates, max_entries)
     for i, part in enumerate(rows.split(size, dim=1)):
         logits = _logits(part, candidates, usable, i * size if exclude_self else None)
-        logits = logits if lengths is None else logits.div_(lengths)
         largest = logits.amax(dim=2, keepdim=True)
         weights = logits.sub_(largest).exp_()
         total = weights.sum(dim=2, keepdim=True)
         sums.append((total.log() + largest).squeeze(2))
         if values is not None:
-            weights = weights if lengths is None else weights.div_(lengths)
             means.append((weights @ values).div_(total))
     return torch.cat(sums, dim=1), torch.cat(means, dim=1) if means else None
 

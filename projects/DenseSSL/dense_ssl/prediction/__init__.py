@@ -1,4 +1,4 @@
-"""Using a trained detector or segmentor: images in, pictures and tables out."""
+"""Using finished weights: feature maps of a backbone; what a detector or segmentor finds."""
 
 from .images import find_images
 from .run import predict_images

@@ -39,7 +39,7 @@ def predict_images(detector, root, names, output, threshold=0.5, batch_size=1, p
     """Predict on images, and write ``predictions.json``, ``predictions.csv`` and pictures.
 
     Args:
-        detector: :class:`~dense_ssl.engine.inference.Detector`.
+        detector: :class:`~dense_ssl.prediction.models.Detector`.
         root, names: result of :func:`~.images.find_images`.
         output: folder to write to. Pictures are in ``pictures/``, the class of each pixel of a
             segmentor in ``label_maps/``.

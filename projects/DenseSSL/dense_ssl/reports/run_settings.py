@@ -12,7 +12,7 @@ from detectron2.utils.file_io import PathManager
 
 from ..config import default_config, load_config
 from ..config.flat import FREE_KEYS, flatten, is_among
-from ..engine.setup import is_pretraining
+from ..modeling.meta_architecture import is_pretraining
 
 WEIGHTS = "MODEL.WEIGHTS"
 # Set for each run by the comparison.

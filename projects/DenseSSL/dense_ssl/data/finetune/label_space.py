@@ -4,7 +4,6 @@ import logging
 
 from detectron2.data import MetadataCatalog
 
-from ...config.values import AUTO
 from ...utils.checks import require_one_of, value_of
 from ..sources.check import check_labels
 from ..sources.label_maps import IGNORED, check_number_of_classes
@@ -12,6 +11,10 @@ from ..sources.source import LABEL_MAPS_AT_START
 from .semantic_mapper import is_semantic
 
 logger = logging.getLogger(__name__)
+
+# INPUT.MASK_FORMAT of every config that is loaded and does not state it: fine-tuning then takes
+# "bitmask" if a mask of its data is an RLE, else detectron2's default.
+AUTO = "auto"
 
 # Where models keep their number of classes, and the metadata with the class names.
 _CLASS_KEYS = {

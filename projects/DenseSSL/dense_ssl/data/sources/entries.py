@@ -1,57 +1,22 @@
 """The data sets of DATASETS.TRAIN and DATASETS.TEST: names that detectron2 knows, and paths."""
 
-import difflib
 import functools
 import importlib.util
 import logging
 import os
-import re
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...utils.errors import prefix_errors
 from .builtin import builtin_sources
 from .check import DataCheck, check_registered
-from .classes import classes_source
-from .coco import coco_source
-from .folder import folder_source
+from .forms import ends_in_a_path, open_entry
 from .label_check import LabelCheck
 from .paths import builtin_root
-from .semantic import semseg_source, vocseg_source
-from .shards import shards_source
 from .subsets import parse_subset, subset_source
 from .voc import names_by_image
-from .voc_source import voc_source
 
 logger = logging.getLogger(__name__)
-
-FORMS = """
-  a name registered in detectron2, such as coco_2017_train
-  folder:IMAGES                 a folder of images, without labels
-  shards:/data/{000..999}.tar   tar archives of images, without labels; also /data/*.tar
-  classes:FOLDER                one folder of images for each class
-  coco:ANNOTATIONS.json:IMAGES  a COCO json and its image folder
-  voc:ROOT:SPLIT[:YEAR]         a VOC folder and a file of its ImageSets/Main, or a folder
-                                ROOT/SPLIT with xml files beside the images (Roboflow)
-  semseg:IMAGES:LABELS[:CLASSES.txt]  a folder of images, one of label maps, the class names
-  vocseg:ROOT:SPLIT[:LABELS]    a VOC folder, a file of its ImageSets/Segmentation
-  ENTRY_5pct_seed0              for training: 5 % of the images of one of the above, by a seed
-Relative paths start here or below DETECTRON2_DATASETS."""
-
-# Paths may hold colons themselves, so the fields are recognised by what surrounds them. The groups
-# are the arguments of the functions, which return a Source.
-_OPENERS = {
-    "folder": (r"folder:(?P<path>.+)", folder_source),
-    "shards": (r"shards:(?P<pattern>.+)", shards_source),
-    "classes": (r"classes:(?P<path>.+)", classes_source),
-    "coco": (r"(?P<name>coco:(?P<json_file>.+?\.json):(?P<image_root>.+))", coco_source),
-    "voc": (r"voc:(?P<root>.+?):(?P<split>[^:/]+)(:(?P<year>\d{4}))?", voc_source),
-    "semseg": (r"(?P<name>semseg:(?P<fields>.+:.+))", semseg_source),
-    "vocseg": (
-        r"(?P<name>vocseg:(?P<root>.+?):(?P<split>[^:/]+)(:(?P<labels>[^:/]+))?)",
-        vocseg_source,
-    ),
-}
 
 _ENTRY = "ENTRY"  # in the place of a config key
 # What detectron2 needs to read and to evaluate data sets of a kind.
@@ -78,7 +43,7 @@ def resolve_dataset(entry, key="DATASETS.TRAIN", labels=True):
     """Make sure that ``entry`` is a registered data set.
 
     Args:
-        entry: see :data:`FORMS`.
+        entry: see :data:`~.forms.FORMS`.
         key: config key that holds the entry. Errors start with both, also those raised later, when
             the data set is loaded.
         labels: what the labels say of the metadata, such as the names of classes, is read now.
@@ -107,7 +72,8 @@ def check_entry(entry, decode=False):
     """Check a data set, registered or not; faults are in the result.
 
     Args:
-        entry: see :data:`FORMS`. decode: read all pixels of the images, not only the headers.
+        entry: see :data:`~.forms.FORMS`.
+        decode: read all pixels of the images, not only the headers.
 
     Returns:
         :class:`~.check.DataCheck`.
@@ -139,10 +105,10 @@ def _plain(error, entry):
 def _opened(entry, key):
     """Return (Source of an entry, what errors about it start with)."""
     where = f"{key}: {entry!r}"
-    subset = None if _ends_in_a_path(entry) else parse_subset(entry)
+    subset = None if ends_in_a_path(entry) else parse_subset(entry)
     if subset is None:
         with prefix_errors(where):
-            return _open(entry), where
+            return open_entry(entry), where
     resolve_dataset(subset[0], key, labels=False)
     with prefix_errors(where):
         if key == "DATASETS.TEST":
@@ -208,38 +174,6 @@ class _Reader:
         self.read_labels()
         with prefix_errors(self._where):
             return list(self._load())  # as detectron2's own
-
-
-def _open(entry):
-    for pattern, open_form in _OPENERS.values():
-        match = re.fullmatch(pattern, entry)
-        if match:
-            return open_form(**match.groupdict())
-    raise ValueError(f"not a data set.{_suggestion(entry)} Entries may be:{FORMS}")
-
-
-def _ends_in_a_path(entry):
-    """Return True if the entry, or what follows one of its colons, is a path that exists."""
-    parts = entry.split(":")
-    tails = (":".join(parts[i:]) for i in range(len(parts)))
-    return any(os.path.exists(os.path.expanduser(x)) for x in tails)
-
-
-def _suggestion(entry):
-    path = os.path.expanduser(entry)
-    if os.path.isdir(path):
-        return f" Did you mean 'folder:{entry}'?"
-    if entry.startswith("voc:") and os.path.isdir(os.path.expanduser(entry[4:])):
-        head, name = os.path.split(entry[4:].rstrip("/"))
-        return f" Did you mean 'voc:{head or '.'}:{name}'?"
-    if os.path.isfile(path) and entry.endswith(".json"):
-        return f" Did you mean 'coco:{entry}:IMAGES', IMAGES being its image folder?"
-    near = difflib.get_close_matches(entry, DatasetCatalog.list(), n=3)
-    form, colon, rest = entry.partition(":")
-    if colon:
-        forms = difflib.get_close_matches(form.lower(), _OPENERS, n=1)
-        near += [f"{x}:{rest}" for x in forms if x != form]
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def _check_packages(name, key):

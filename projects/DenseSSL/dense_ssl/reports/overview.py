@@ -9,7 +9,7 @@ from ..data.image_io import read_image
 from ..data.views.mapper import MultiViewMapper
 from ..modeling.geometry.boxes import pairwise_iou, sample_boxes, shared_region
 from ..structures import Views
-from .objects import draw_instances
+from ..visualization.objects import draw_instances
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt  # noqa: E402

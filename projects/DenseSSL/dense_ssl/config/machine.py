@@ -5,10 +5,10 @@ import os
 import torch
 from detectron2.utils import comm
 
-from ..config import detect_device
 from ..modeling.backbone_keys import NORM_KEYS, norm_key
 from ..utils.checks import value_of
 from ..utils.cores import available_cores
+from .loading import detect_device
 
 _SYNC_BN = "SyncBN"
 _PER_LEVEL = "MODEL.RETINANET.NORM"
