@@ -1,6 +1,6 @@
 """What has to be checked and measured on a GPU, in parts of a few minutes.
 
-    python benchmarks/gpu.py --output output/gpu                 everything, about 25 minutes
+    python benchmarks/gpu.py --output output/gpu                 everything, an hour and more
     python benchmarks/gpu.py --parts speed loader --minutes 9    some parts, nine minutes at most
     python benchmarks/gpu.py --device cpu --small                tries the parts on a CPU
 

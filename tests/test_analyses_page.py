@@ -63,7 +63,7 @@ def made(tmp_path_factory, scenes):
         data = (scenes / "train" / item["file_name"]).read_bytes()
         (folder / "photos" / item["file_name"]).write_bytes(data)
     box = ("cat", "<difficult>0</difficult>", 3, 3, 30, 28)
-    root = make_voc(folder, {"1": [box], "2": [box]}, "test")
+    root = make_voc(folder, {"1": [box], "2": [box]}, "val")
     for i in (1, 2):
         image = photo(np.random.default_rng(i), 40, 30)
         cv2.imwrite(str(root / f"JPEGImages/{i}.jpg"), image)

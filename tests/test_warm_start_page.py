@@ -25,7 +25,7 @@ SHORT = [
     "VIS_PERIOD", 0, "LOG.REPORT", False,
 ]  # fmt: skip
 PRETRAIN = [*SHORT, *METHODS["SCRL"].small, "INPUT.VIEWS.SIZE", (64,),
-            "INPUT.VIEWS.MIN_OVERLAP", 16, "GUARDS.MEMORY", 0.0]  # fmt: skip
+            "INPUT.VIEWS.MIN_OVERLAP", 16, "GUARDS.MEMORY", 0.0, "MODEL.FPN.OUT_CHANNELS", 16]  # fmt: skip
 # A learning rate too low to change a number: a detector ends with the kernels that it was given.
 DETECT = [
     *SHORT, "SOLVER.BASE_LR", 1e-30, "SOLVER.STEPS", (),
@@ -91,8 +91,11 @@ def test_a_warm_start(folder):
     words = [*arguments(BLOCKS[0][1], folder), *map(str, PRETRAIN)]
     run(default_argument_parser().parse_args(words))
     out = folder / "output/warm_start"
-    loaded = re.findall(r"loaded (\d+) of (\d+)", (out / "log.txt").read_text())
-    assert loaded and loaded[0][0] == loaded[0][1]
+    ((loaded, count),) = re.findall(r"loaded (\d+) of (\d+)", (out / "log.txt").read_text())
+    with open(out / "backbone.pkl", "rb") as file:
+        names = [x for x in pickle.load(file)["model"] if "num_batches_tracked" not in x]
+    assert int(count) == len(names)
+    assert int(count) - int(loaded) == sum("fpn_" in x for x in names) > 0  # the file has no FPN
     start, end = kernels(folder / "resnet18.pth"), kernels(out / "backbone.pkl")
     assert torch.cosine_similarity(start, end, 0) > 0.99 and not torch.equal(start, end)
 

@@ -2,7 +2,7 @@
 """Show what backbones have learned: the analyses of the papers, for any weights and data.
 
     python tools/analyze.py NAME --weights scrl=output/my_scrl/backbone.pkl byol=output/my_byol \\
-        --data voc:VOC2012:test --output analyses
+        --data voc:VOC2012:val --output analyses
     python tools/analyze.py NAME --config-file configs/Base-Input.yaml \\
         --weights moco=moco_v2_800ep.pth.tar --data folder:PHOTOS --output analyses
     python tools/analyze.py NAME --help

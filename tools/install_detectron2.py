@@ -7,7 +7,9 @@ any numpy. It removes
 
 * the compiled ``_C`` for CPython 3.10 (torchvision's NMS and RoIAlign are used instead),
 * the stray top-level package ``tools`` (it would shadow a project's own folder),
-* the ``numpy<2`` requirement from the metadata (the code runs with numpy 2).
+* the requirements ``numpy<2`` (the code runs with numpy 2) and ``black`` from the metadata.
+
+What else it requires is installed where it is missing; nothing is replaced.
 
 If any detectron2 is already installed, nothing is done; ``--force`` replaces it. ``--wheel FOLDER``
 only writes the repacked wheel to a folder, for a machine without a network.
@@ -45,10 +47,11 @@ def is_dropped(name):
 
 
 def fix_metadata(name, data):
-    """Return a metadata file without the numpy pin and the stray name, with a pure wheel's tag."""
+    """Return a metadata file without the two requirements, the stray name and the binary's tag."""
     lines = data.decode().splitlines(keepends=True)
     if name.endswith(".dist-info/METADATA"):
-        lines = [x for x in lines if not x.replace(" ", "").startswith("Requires-Dist:numpy")]
+        dropped = tuple(f"Requires-Dist:{x}" for x in ("numpy", "black"))
+        lines = [x for x in lines if not x.replace(" ", "").startswith(dropped)]
     elif name.endswith(".dist-info/top_level.txt"):
         lines = [x for x in lines if x.strip() != "tools"]
     elif name.endswith(".dist-info/WHEEL"):
@@ -98,8 +101,9 @@ def main():
         return
     with tempfile.TemporaryDirectory() as published, tempfile.TemporaryDirectory() as repacked:
         wheel = repack(download(published), repacked)
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-        subprocess.run([*command, "--force-reinstall", str(wheel)], check=True)
+        command = [sys.executable, "-m", "pip", "install", "--quiet", str(wheel)]
+        subprocess.run([*command, "--no-deps", "--force-reinstall"], check=True)
+        subprocess.run(command, check=True)  # the packages that it requires, if any are missing
     print(f"installed detectron2 ({PACKAGE} {VERSION}, repacked without its binary)")
 
 

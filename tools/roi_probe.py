@@ -5,7 +5,7 @@ The small form of SCRL's RoI-linear evaluation.
 
     python tools/roi_probe.py --config-file configs/mini/pretrain/scrl_R_18.yaml \\
         MODEL.WEIGHTS output/mini/scrl_R_18/backbone.pkl \\
-        DATASETS.TRAIN "('voc:/path/VOC2012:trainval',)" DATASETS.TEST "('voc:/path/VOC2012:test',)"
+        DATASETS.TRAIN "('voc:/path/VOC2012:trainval',)" DATASETS.TEST "('voc:/path/VOC2012:val',)"
 """
 
 import argparse
