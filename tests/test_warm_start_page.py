@@ -24,8 +24,10 @@ SHORT = [
     "SOLVER.AMP.ENABLED", False, "DATALOADER.NUM_WORKERS", 0, "MODEL.DEVICE", "cpu",
     "VIS_PERIOD", 0, "LOG.REPORT", False,
 ]  # fmt: skip
-PRETRAIN = [*SHORT, *METHODS["SCRL"].small, "INPUT.VIEWS.SIZE", (64,),
-            "INPUT.VIEWS.MIN_OVERLAP", 16, "GUARDS.MEMORY", 0.0, "MODEL.FPN.OUT_CHANNELS", 16]  # fmt: skip
+PRETRAIN = [
+    *SHORT, *METHODS["SCRL"].small, "INPUT.VIEWS.SIZE", (64,), "INPUT.VIEWS.MIN_OVERLAP", 16,
+    "GUARDS.MEMORY", 0.0, "MODEL.FPN.OUT_CHANNELS", 16,
+]  # fmt: skip
 # A learning rate too low to change a number: a detector ends with the kernels that it was given.
 DETECT = [
     *SHORT, "SOLVER.BASE_LR", 1e-30, "SOLVER.STEPS", (),
