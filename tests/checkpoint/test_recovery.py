@@ -50,6 +50,17 @@ def test_a_lost_name_is_no_new_start(folder, tag, caplog):
     assert last_intact(folder) == str(folder / "model_final.pth")
 
 
+def test_a_run_that_was_made_longer_has_newer_checkpoints_than_its_final_one(folder):
+    torch.save({"x": torch.ones(3), "iteration": 19}, folder / "model_final.pth")
+    (folder / "last_checkpoint").write_text("model_0000029.pth")
+    damage(folder / "model_0000029.pth", "cut off")
+    assert last_intact(folder) == str(folder / "model_final.pth")  # as old as model_0000019
+    torch.save({"x": torch.ones(3), "iteration": 9}, folder / "model_final.pth")
+    assert last_intact(folder) == str(folder / "model_0000019.pth")
+    torch.save({"x": torch.ones(3), "iteration": 39}, folder / "model_final.pth")
+    assert last_intact(folder) == str(folder / "model_final.pth")
+
+
 def damage(path, kind):
     data = bytearray(path.read_bytes())
     if kind == "cut off":

@@ -74,14 +74,15 @@ def test_both_networks_start_from_the_file_and_the_angle_measures_from_it(
     assert trainer.checkpointer.loaded == (0, 0)
     trainer.resume_or_load(resume=False)
     found, needed = trainer.checkpointer.loaded
-    assert found == needed == 100  # 20 convolutions, 20 batch norms of 4 tensors
+    assert found == 100  # 20 convolutions, 20 batch norms of 4 tensors
+    assert needed == 130  # an FPN of three levels
     start = Start()
     trainer.register_hooks([start])
     trainer.train()
     online, target = start.states
     for name, value in of_torchvision(weights).items():
-        assert torch.equal(online[name], value), name
-        assert torch.equal(target[name], value), name
+        assert torch.equal(online[f"bottom_up.{name}"], value), name
+        assert torch.equal(target[f"bottom_up.{name}"], value), name
     assert online.keys() == target.keys()
     assert all(torch.equal(online[name], target[name]) for name in online)
     # what the log calls the start is the file
@@ -99,8 +100,9 @@ def test_both_networks_start_from_the_file_and_the_angle_measures_from_it(
 
 def test_the_example_is_the_recipe_with_a_lower_rate():
     example = load_config(str(EXAMPLE))
-    recipe = load_config(str(ROOT / "configs" / "mini" / "pretrain" / "scrl_R_18.yaml"))
+    recipe = load_config(str(ROOT / "configs/small/pretrain/300/scrl.yaml"))
     assert example.SOLVER.BASE_LR == pytest.approx(recipe.SOLVER.BASE_LR / 10)
-    assert example.SOLVER.WARMUP_EPOCHS == 2 * recipe.SOLVER.WARMUP_EPOCHS
+    shares = [x.SOLVER.WARMUP_EPOCHS / x.SOLVER.EPOCHS for x in (example, recipe)]
+    assert shares[0] == 2 * shares[1]
     assert example.MODEL.SSL.MOMENTUM.BASE > recipe.MODEL.SSL.MOMENTUM.BASE
     assert example.MODEL.RESNETS == recipe.MODEL.RESNETS and example.INPUT == recipe.INPUT

@@ -3,10 +3,13 @@
 import contextlib
 import fcntl
 import logging
+import math
 import os
 import re
 import zipfile
 from pathlib import Path
+
+from .formats import read_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +38,7 @@ os.register_at_fork(after_in_child=_let_go)
 
 
 def checkpoints_of(folder):
-    """Return the checkpoints that a run could go on from, the newest first.
+    """Return the checkpoints that a run could go on from: the final one, then the newest first.
 
     model_best.pth is not among them: it is a detector, not the end of a run.
     """
@@ -63,7 +66,7 @@ def last_intact(folder):
         )
     if tagged is not None:
         candidates = [tagged, *(x for x in candidates if x != tagged)]
-    for path in candidates:
+    for path in _by_age(candidates, tagged):
         fault = fault_of(path)
         if not fault:
             return str(path)
@@ -74,6 +77,27 @@ def last_intact(folder):
             "to go on from. Move them away to start again, or set another OUTPUT_DIR."
         )
     return ""
+
+
+def _by_age(candidates, tagged):
+    """Yield the tagged checkpoint, then the others, the newest first.
+
+    A run that was made longer has numbered checkpoints that are newer than the final one. The final
+    one is opened only if the tagged one was not taken.
+    """
+    if tagged is not None:
+        yield tagged
+    others = [x for x in candidates if x != tagged]
+    yield from sorted(others, key=_last_iteration, reverse=True)
+
+
+def _last_iteration(path):
+    if path.name != _FINAL:
+        return _iteration(path)
+    try:
+        return int(read_checkpoint(str(path))["iteration"])
+    except Exception:  # an older file, or a damaged one, which will not be taken
+        return math.inf
 
 
 def fault_of(path):

@@ -36,7 +36,8 @@ class KeepsBest:
         """Take a value into account; return True if it is the best so far.
 
         Args:
-            value: of the metric; NaN is never the best.
+            value: of the metric; NaN is never the best. Before the first number it does not count:
+                a detector finds nothing at first.
             done: iterations that are done.
             file: that the caller then writes, for the log.
         """
@@ -44,7 +45,7 @@ class KeepsBest:
             self.best, self.best_iteration, self.stale = value, done, 0
             logger.info("%s %.3f is the best so far: %s", self.metric, value, file)
             return True
-        self.stale += 1
+        self.stale += self.best_iteration is not None
         return False
 
     def state_dict(self):
@@ -105,7 +106,7 @@ class EvaluateAndChoose(KeepsBest, hooks.EvalHook):
             self._do_eval()
 
     def before_step(self):
-        if self.metric and 0 < self.patience <= self.stale:
+        if self.metric and self.best_iteration is not None and 0 < self.patience <= self.stale:
             logger.info(
                 "Training stops: %d evaluations in a row (TEST.PATIENCE) without a better %s than "
                 "%.3f, that of model_best.pth, of iteration %d",
@@ -151,6 +152,8 @@ class EvaluateAndChoose(KeepsBest, hooks.EvalHook):
         value = float(results[self.metric])
         if self.take(value, done, "model_best.pth"):
             self._checkpointer.save("model_best", is_last=False, iteration=done - 1)
+        elif self.best_iteration is None:
+            logger.info("%s %.3f: nothing has been found yet", self.metric, value)
         else:
             logger.info(
                 "%s %.3f; the best is %.3f, of iteration %s; evaluations without a gain: %d%s",

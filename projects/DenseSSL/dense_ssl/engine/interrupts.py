@@ -34,14 +34,22 @@ class StopOnSignal(HookBase):
     """Ends the run after the step in which SIGTERM, SIGUSR1 or Ctrl-C came, with a checkpoint.
 
     Several processes agree during the next step, which no process waits for, and stop together
-    after it, whichever was told. A second Ctrl-C ends the process at once.
+    after it, whichever was told. A second Ctrl-C ends the process at once. A signal during the last
+    step of a run that has nothing to evaluate changes nothing: the run is complete.
 
     Must come after the hooks that finish a step, and after the one that writes checkpoints.
     """
 
-    def __init__(self, checkpointer):
+    def __init__(self, checkpointer, evaluates=True):
+        """
+        Args:
+            checkpointer: of the run.
+            evaluates: the last step is followed by an evaluation.
+        """
         self._checkpointer = checkpointer
+        self._evaluates = evaluates
         self._number = 0  # of the first signal
+        self._pressed = False  # Ctrl-C
         self._process = os.getpid()
         self._before = {}
         self._group = self._agreement = None
@@ -52,7 +60,7 @@ class StopOnSignal(HookBase):
         if threading.current_thread() is threading.main_thread():  # only there
             self._before = {x: signal.signal(x, self._receive) for x in _SIGNALS}
             if getattr(self._before[signal.SIGINT], "has_come", False):
-                self._number = signal.SIGINT  # a library has swallowed it
+                self._number, self._pressed = signal.SIGINT, True  # a library has swallowed it
 
     def after_train(self):
         if sys.exc_info()[0] is None:  # else a process may be gone
@@ -63,7 +71,8 @@ class StopOnSignal(HookBase):
 
     def after_step(self):
         number = self._agreed()
-        if not number:
+        is_complete = self.trainer.iter + 1 >= self.trainer.max_iter and not self._evaluates
+        if not number or is_complete:
             return
         iteration = self.trainer.iter
         name = f"model_{iteration:07d}"
@@ -103,16 +112,22 @@ class StopOnSignal(HookBase):
     def _receive(self, number, frame):
         if os.getpid() != self._process:
             return self._receive_in_worker(number)
-        if number == signal.SIGINT and self._number == signal.SIGINT:
+        if number == signal.SIGINT and self._pressed:
             raise KeyboardInterrupt
-        self._number = self._number or number
+        self._number, self._pressed = (
+            self._number or number,
+            self._pressed or number == signal.SIGINT,
+        )
         if number == signal.SIGINT and comm.is_main_process():
             # not the logger, whose lock this thread may hold
             os.write(2, b"\nCtrl-C: stopping after this step. Again: stops at once.\n")
         return None
 
     def _receive_in_worker(self, number):
-        """A worker of the data loader ignores what its run answers, but ends when told to."""
+        """A forked process ignores what its run answers, but ends when told to.
+
+        The workers of data loaders have :mod:`~dense_ssl.utils.loader_workers` for SIGTERM.
+        """
         if number == signal.SIGTERM:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

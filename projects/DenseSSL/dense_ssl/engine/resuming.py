@@ -58,7 +58,6 @@ def resume_run(trainer):
     checkpointer.before_loading, checkpointer.needed = compare, "model"
     checkpointer.resume_or_load("", resume=True)
     checkpointer.before_loading, checkpointer.needed = None, ""
-    update_config_file(cfg)
     batch = cfg.SOLVER.IMS_PER_BATCH
     # a step of another batch is another number of images
     trainer.start_iter = (trainer.iter + 1) * (batches[0] or batch) // batch
@@ -67,9 +66,11 @@ def resume_run(trainer):
     is_final = names == ["model_final.pth"]
     if trainer.start_iter == cfg.SOLVER.MAX_ITER and not is_final:
         logger.warning("The run was stopped after its last step: writing model_final.pth")
+        update_config_file(cfg)
         checkpointer.save("model_final", iteration=trainer.iter)
         return
     check_length(trainer.start_iter, cfg, can_evaluate=not trainer.is_pretraining)
+    update_config_file(cfg)
 
 
 def update_config_file(cfg):

@@ -28,7 +28,7 @@ def run_hooks(trainer):
     """Return the hooks of a :class:`~dense_ssl.engine.Trainer`."""
     cfg = trainer.cfg
     model = trainer.model.module if comm.get_world_size() > 1 else trainer.model
-    stop = StopOnSignal(trainer.checkpointer)
+    stop = StopOnSignal(trainer.checkpointer, evaluates=not trainer.is_pretraining)
     # the first step takes longer, so it is not timed
     first = [CheckStart(), ReseedEveryStep(), hooks.IterationTimer(warmup_iter=2)]
     if trainer.is_pretraining:

@@ -65,7 +65,7 @@ class MemoryBank(nn.Module):
             logger.warning(
                 "%skeys has another size in the checkpoint: the queue starts empty.", prefix
             )
-            state_dict.pop(f"{prefix}keys", None)
+            state_dict[f"{prefix}keys"] = self.keys.clone()
             state_dict[f"{prefix}enqueued"] = torch.zeros_like(self.enqueued)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 

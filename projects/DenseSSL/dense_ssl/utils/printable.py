@@ -37,7 +37,10 @@ class PrintableMessages(logging.Filter):
     """Escapes the messages of a handler, whatever wrote them, except line ends and colours."""
 
     def filter(self, record):
-        text = record.getMessage()
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):  # the handler reports arguments that do not fit
+            return True
         clean = printable_lines(text, _ALLOWED)
         if clean != text:
             record.msg, record.args = clean, None

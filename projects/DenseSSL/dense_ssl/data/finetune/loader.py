@@ -16,6 +16,7 @@ from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.data.common import DatasetFromList
 from torch.utils.data import DataLoader, Dataset
 
+from ...utils.loader_workers import shielded
 from ..sampler import GroupedBatchSampler, build_batch_sampler
 from .detection_mapper import DetectionMapper
 from .image_mapper import ImageMapper, classifies_images
@@ -39,11 +40,17 @@ def build_finetune_loader(cfg, seed):
     """
     dicts, mapper = _training_data(cfg)
     if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
-        return build_detection_train_loader(cfg, dataset=dicts, mapper=mapper)
+        batch = cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE
+        loader = build_detection_train_loader(
+            cfg, dataset=dicts, mapper=mapper, total_batch_size=batch
+        )
+        # grouping by aspect ratio is around the DataLoader
+        shielded(loader if isinstance(loader, DataLoader) else loader.dataset)
+        return loader
     sampler = build_batch_sampler(cfg, len(dicts), seed)
     if cfg.DATALOADER.ASPECT_RATIO_GROUPING and all("width" in x for x in dicts):
         sampler = GroupedBatchSampler(sampler, [x["width"] > x["height"] for x in dicts])
-    return DataLoader(
+    loader = DataLoader(
         SeededDataset(DatasetFromList(dicts, copy=False), mapper, seed),
         batch_sampler=sampler,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
@@ -51,6 +58,7 @@ def build_finetune_loader(cfg, seed):
         # its own, so that starting an iteration does not change the random numbers of the step
         generator=torch.Generator(),
     )
+    return shielded(loader)
 
 
 def build_evaluation_loader(cfg, dataset_name):
@@ -58,7 +66,9 @@ def build_evaluation_loader(cfg, dataset_name):
     mapper = _mapper_class(cfg)
     # images of one size are computed in batches
     batch = {"batch_size": _TEST_BATCH} if mapper is ImageMapper else {}
-    return build_detection_test_loader(cfg, dataset_name, mapper=mapper(cfg, False), **batch)
+    return shielded(
+        build_detection_test_loader(cfg, dataset_name, mapper=mapper(cfg, False), **batch)
+    )
 
 
 def count_training_images(cfg):

@@ -9,6 +9,7 @@ import torch
 from detectron2.data import DatasetCatalog
 from torch.utils.data import DataLoader
 
+from ...utils.loader_workers import shielded
 from ...utils.printable import printable
 from ..image_names import SourcedImages
 from ..sampler import build_batch_sampler
@@ -101,7 +102,7 @@ def build_pretrain_loader(cfg, seed, num_views=None):
     mapper = MultiViewMapper(cfg, views=views[:num_views])
     dataset = ViewDataset(pretrain_dataset_dicts(cfg), mapper, seed)
     workers = cfg.DATALOADER.NUM_WORKERS
-    return DataLoader(
+    loader = DataLoader(
         dataset,
         batch_sampler=build_batch_sampler(cfg, len(dataset), seed),
         num_workers=workers,
@@ -112,6 +113,7 @@ def build_pretrain_loader(cfg, seed, num_views=None):
         # its own, so that starting an iteration does not change the random numbers of the step
         generator=torch.Generator(),
     )
+    return shielded(loader)
 
 
 def _start_worker(worker_id):
