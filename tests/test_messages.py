@@ -29,6 +29,8 @@ from dense_ssl.utils.atomic_file import atomic_file
 VALUES = [
     ("SOLVER.BASE_LR", "abc", "must be a number, such as: SOLVER.BASE_LR 0.05"),
     ("SOLVER.BASE_LR", "nan", "must be a number"),
+    ("SEED", "4294967295", "2147483647 or less"),
+    ("OUTPUT_DIR", "a?b", "question mark"),
     ("SOLVER.BASE_LR", "-1", "above 0"),
     ("SOLVER.BASE_LR", "0", "above 0"),
     ("SOLVER.BASE_LR", "1e400", "above 0"),
@@ -174,6 +176,8 @@ YAMLS = [
     ("SOLVER:\n  BASE_LR: 0.1\n BASE: 2\n", ("line 3", "no valid yaml")),
     ("SOLVER:\n  BASE_LRR: 0.1\n", ("SOLVER.BASE_LRR", "Did you mean 'SOLVER.BASE_LR'")),
     ("SOLVER:\n  IMS_PER_BATCH: many\n", ("SOLVER.IMS_PER_BATCH is 'many'", "whole number")),
+    ("MODEL:\n  WEIGHTS:\n", ("MODEL.WEIGHTS is None", "leave the key out")),
+    ("DATASETS:\n  TEST:\n", ("DATASETS.TEST is None", "default ()")),
     ("SOLVER: 3\n", ("SOLVER is 3", "group of keys")),
     ("- SOLVER\n- MODEL\n", ("keys and values",)),
     ("just text\n", ("keys and values",)),
@@ -265,7 +269,7 @@ def test_yamls(fails, tmp_path, text, parts):
     config.write_text(text)
     message = fails(config=config)
     assert all(x in message for x in parts), message
-    is_value = parts[0].startswith("SOLVER")
+    is_value = parts[0].startswith(("SOLVER", "MODEL", "DATASETS"))
     assert is_value or "my.yaml" in message or "nowhere.yaml" in message
     assert not (tmp_path / "out").exists()
 

@@ -1,12 +1,15 @@
 """A command says in one message what a user can correct; a fault keeps its traceback."""
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from helpers import CONFIGS, ROOT, TINY
+from torch.utils.data import DataLoader, Dataset
 
+from dense_ssl.data.image_io import BrokenImageError, read_image
 from dense_ssl.utils.checks import require_one_of
 from dense_ssl.utils.plain_errors import FAILED, message_of, plain_errors
 
@@ -34,6 +37,40 @@ def test_a_key_error_has_no_quotes():
 
 def test_what_the_system_refuses_is_a_message(tmp_path):
     assert str(tmp_path) in message_of(caught(open, tmp_path))
+
+
+class Items(Dataset):
+    """Items that cannot be made."""
+
+    def __init__(self, function, *args):
+        self.make = functools.partial(function, *args)
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return self.make()
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, BrokenImageError])
+def test_what_a_worker_of_a_data_loader_raises_is_a_message(error):
+    text = (
+        f"Caught {error.__name__} in DataLoader worker process 1.\nOriginal Traceback (most recent "
+        'call last):\n  File "/x/torch/worker.py", line 3, in loop\n    data = fetch()\n'
+        '  File "/x/dense_ssl/data/image_io.py", line 9, in read\n    raise ValueError(\n'
+        f"{error.__module__}.{error.__name__}: two\nlines: 'x'\n"
+    )
+    assert message_of(RuntimeError(text)) == "two\nlines: 'x'"
+    assert message_of(RuntimeError(text.replace("raise ValueError(", "x = 1 / 0"))) is None
+    assert message_of(RuntimeError(text.replace("dense_ssl", "numpy"))) is None
+
+
+def test_a_broken_image_in_a_worker(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"no image")
+    loader = DataLoader(Items(read_image, tmp_path / "a.jpg"), num_workers=1)
+    message = message_of(caught(next, iter(loader)))
+    assert message == str(caught(read_image, tmp_path / "a.jpg"))
+    assert message_of(caught(next, iter(DataLoader(Items(int, "x"), num_workers=1)))) is None
 
 
 @pytest.mark.parametrize("function, args", [

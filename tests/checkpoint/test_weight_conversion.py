@@ -9,9 +9,10 @@ import pytest
 import timm
 import torch
 import torchvision
-from detectron2.modeling import build_model
-from helpers import ROOT, tiny_config
+from detectron2.modeling import build_backbone, build_model
+from helpers import ROOT, base_config, tiny_config
 from safetensors import safe_open
+from torch import nn
 from weight_files import detectron2_tensors, network
 
 from dense_ssl.checkpoint import Checkpointer, backbone_settings
@@ -240,6 +241,20 @@ def test_formats_that_cannot_hold_a_network_say_so(pretrained, tmp_path):
         write_backbone(backbone, tmp_path / "x.pth")
     with pytest.raises(CheckpointError, match="mmdet weights are written as .pth, not as .pkl"):
         write_backbone(backbone, tmp_path / "x.pkl", "mmdet")
+
+
+def test_a_network_without_batch_norms_has_no_place_in_others(tmp_path):
+    cfg = base_config(
+        "MODEL.RESNETS.NORM", "GN", "MODEL.RESNETS.OUT_FEATURES", ["res5"],
+        "MODEL.BACKBONE.FREEZE_AT", 0,
+    )  # fmt: skip
+    network = nn.Module()
+    network.backbone = build_backbone(cfg)
+    backbone = extract_backbone({"model": network.state_dict()})
+    for to in ("torchvision", "timm", "mmdet"):
+        with pytest.raises(CheckpointError, match="no statistics of batch norms"):
+            write_backbone(backbone, tmp_path / "x.pth", to)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_tool_reports_what_it_does(source, tmp_path, tool, capsys):

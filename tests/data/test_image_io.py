@@ -8,6 +8,7 @@ import pytest
 from helpers import photo
 from PIL import Image, ImageOps
 
+from dense_ssl.data.deep_images import rgb_of_pil
 from dense_ssl.data.image_io import BrokenImageError, read_image
 
 PIXELS = photo(np.random.default_rng(0), 97, 61)
@@ -173,3 +174,21 @@ def test_a_broken_image_is_an_os_error(tmp_path):
 def test_names_may_be_anything(tmp_path):
     path = write(tmp_path, encode(Image.fromarray(PIXELS), "PNG"), "Ansicht ä 1 (2).jpg")
     assert np.array_equal(read_image(str(path)), PIXELS)  # the content counts, not the extension
+
+
+@pytest.mark.parametrize("kind", ["turned", "deep", "grey", "palette", "transparent"])
+def test_a_pil_image_gives_the_pixels_of_its_file(tmp_path, kind):
+    image, path = Image.fromarray(photo(np.random.default_rng(1), 40, 30)), tmp_path / "a.png"
+    exif = image.getexif()
+    if kind == "turned":
+        exif[0x0112] = 6
+    elif kind == "deep":
+        image = Image.fromarray(np.arange(1200, dtype=np.uint16).reshape(30, 40) * 50)
+    else:
+        image = image.convert({"grey": "L", "palette": "P", "transparent": "RGBA"}[kind])
+    image.save(path, exif=exif)
+    expected = read_image(path)
+    with Image.open(path) as opened:
+        found = rgb_of_pil(opened)
+    assert found.dtype == np.uint8 and np.array_equal(found, expected)
+    assert found.shape[:2] == ((40, 30) if kind == "turned" else (30, 40))

@@ -66,6 +66,15 @@ def test_the_best_detector_is_kept_and_is_not_what_resume_takes(config, monkeypa
     assert saved(cfg)["iteration"] == 2 and last_checkpoint(cfg) == "model_0000001.pth"
 
 
+def test_what_finds_nothing_yet_is_not_stopped(config, monkeypatch, caplog):
+    nan = float("nan")
+    cfg = config("TEST.PATIENCE", 2, "SOLVER.MAX_ITER", 7)
+    trainer = run(cfg, (nan, nan, nan, 2.0, nan, 1.0, 5.0), monkeypatch=monkeypatch)
+    hook = hook_of(trainer)
+    assert (hook.best, hook.best_iteration, hook.stale) == (2.0, 4, 2) and trainer.iter == 6
+    assert trainer.evaluations == 6
+
+
 def test_a_run_that_stops_improving_ends(config, monkeypatch):
     cfg = config("TEST.PATIENCE", 2, "SOLVER.MAX_ITER", 7)
     scores = (1.0, 3.0, 2.0, 2.5, 9.0, 9.0, 9.0)

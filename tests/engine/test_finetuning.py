@@ -8,6 +8,7 @@ import torch
 from detectron2.engine import HookBase
 from helpers import DETECTOR, base_config, build_trainer, final_weights, train
 
+from dense_ssl.data.finetune.loader import build_finetune_loader
 from dense_ssl.data.sources.entries import register_datasets
 from dense_ssl.scenes import SceneSpec, write_scenes
 
@@ -123,3 +124,11 @@ def test_other_samplers_get_detectron2s_loader(config):
     options = ("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler", "SOLVER.MAX_ITER", 2,
                "DATALOADER.REPEAT_THRESHOLD", 0.5, "DATASETS.TEST", ())  # fmt: skip
     assert train(config(*options)).iter == 2
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_their_batches_are_divided_too(config, grouped):
+    cfg = config("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler",
+                 "SOLVER.IMS_PER_BATCH", 4, "SOLVER.ACCUMULATE", 2,
+                 "DATALOADER.ASPECT_RATIO_GROUPING", grouped)  # fmt: skip
+    assert len(next(iter(build_finetune_loader(cfg, 0)))) == 2

@@ -120,6 +120,28 @@ def test_a_signal_before_there_is_a_process_to_pass_it_on_to(name, code, monkeyp
     assert received == [getattr(signal, name)]
 
 
+def test_ctrl_c_twice_ends_at_once_after_another_signal_too():
+    class Pressed(Counter):
+        def run_step(self):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGINT):
+                os.kill(os.getpid(), number)
+
+    with pytest.raises(KeyboardInterrupt):
+        Pressed([StopOnSignal(Checkpoints())], 0, 0).train(0, 2)
+
+
+@pytest.mark.parametrize("evaluates, step, stops", [
+    (False, 3, False), (True, 3, True), (False, 2, True),
+])  # fmt: skip
+def test_a_signal_in_the_last_step(evaluates, step, stops):
+    """Nothing is left to do after it, unless an evaluation follows."""
+    checkpoints = Checkpoints()
+    trainer = Counter([StopOnSignal(checkpoints, evaluates)], step, signal.SIGTERM)
+    with pytest.raises(Stopped) if stops else contextlib.nullcontext():
+        trainer.train(0, 4)
+    assert len(checkpoints.saved) == stops
+
+
 def test_a_worker_ends_when_told_and_ignores_the_rest():
     class Forks(Counter):
         def run_step(self):

@@ -39,6 +39,12 @@ def test_stages_of_a_network_that_keeps_them_in_a_list():
         "stem": 1, "stages.0": 1, "stages.1": 1}  # fmt: skip
 
 
+def test_weights_that_begin_at_zero_have_no_direction():
+    network = nn.ModuleDict({"res2": nn.Linear(2, 3), "res3": nn.Linear(3, 4)})
+    network["res3"].table = nn.Parameter(torch.zeros(3, 3))
+    assert {k: len(x) for k, x in stages_of(network).items()} == {"res2": 1, "res3": 1}
+
+
 def test_angle_and_growth_are_those_of_the_weights():
     first, second = torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 2.0]])
     assert angle(sample([first]), sample([second])).item() == pytest.approx(90)

@@ -12,10 +12,12 @@ from dense_ssl.engine import train_step
 from dense_ssl.engine.resuming import (
     changed_keys,
     check_changes,
+    check_groups,
     check_length,
     digest_of,
     seed_of_run,
 )
+from dense_ssl.modeling import MemoryBank
 
 
 def resumed(cfg):
@@ -92,6 +94,35 @@ def test_another_head_is_refused(pretrain_config):
     train(pretrain_config("BYOL"), kill_at=4)
     with pytest.raises(ValueError, match="complete model is needed"):
         resumed(pretrain_config("BYOL", "MODEL.BYOL.HIDDEN_DIM", 24))
+
+
+def test_other_groups_of_the_optimizer_are_refused():
+    weights = [torch.nn.Parameter(torch.ones(2)) for _ in range(3)]
+    saved = torch.optim.SGD([{"params": weights[:2]}, {"params": weights[2:]}], 0.1).state_dict()
+    check_groups(saved, torch.optim.SGD([{"params": weights[1:]}, {"params": weights[:1]}], 0.1))
+    with pytest.raises(ValueError, match="SOLVER.BIAS_LR_FACTOR"):
+        check_groups(saved, torch.optim.SGD(weights, 0.1))
+
+
+def test_another_queue_takes_effect(pretrain_config):
+    train(pretrain_config("MoCoV2"), kill_at=4)
+    size = pretrain_config("MoCoV2").MODEL.MOCO.QUEUE_SIZE // 2
+    new = resumed(pretrain_config("MoCoV2", "MODEL.MOCO.QUEUE_SIZE", size))
+    new.train()
+    (bank,) = (x for x in new.model.modules() if isinstance(x, MemoryBank))
+    assert len(bank) == size
+
+
+def test_a_refused_length_leaves_the_config_of_the_run(pretrain_config):
+    cfg = pretrain_config("BYOL")
+    train(cfg)
+    path = f"{cfg.OUTPUT_DIR}/config.yaml"
+    with open(path, "w") as file:
+        file.write(cfg.dump())
+    with pytest.raises(ValueError, match="nothing is left to train"):
+        resumed(pretrain_config("BYOL", "SOLVER.MAX_ITER", 2, "SOLVER.BASE_LR", 9.0))
+    with open(path) as file:
+        assert file.read() == cfg.dump()
 
 
 def test_other_images_are_refused_and_moved_ones_are_not(pretrain_config, image_folder, tmp_path):

@@ -24,6 +24,7 @@ from dense_ssl.engine.launch import _started_by_others
 from dense_ssl.engine.resuming import update_config_file
 from dense_ssl.engine.run import _own_log
 from dense_ssl.engine.setup import (
+    check_evaluation,
     check_finetuning,
     check_pretraining,
     is_pretraining,
@@ -63,6 +64,19 @@ def test_fine_tuning_from_scratch_refuses_what_cannot_learn(key, value):
     with pytest.raises(ValueError, match=key):
         check_finetuning(base_config("MODEL.WEIGHTS", "", *options))
     check_finetuning(base_config("MODEL.WEIGHTS", "backbone.pkl", *options))
+
+
+def test_an_evaluation_needs_a_detector_and_data():
+    with pytest.raises(ValueError, match="'BYOL' pre-trains"):
+        check_evaluation(base_config("MODEL.META_ARCHITECTURE", "BYOL"))
+    with pytest.raises(ValueError, match="DATASETS.TEST is empty"):
+        check_evaluation(base_config("MODEL.META_ARCHITECTURE", "RetinaNet"))
+    check_evaluation(base_config("MODEL.META_ARCHITECTURE", "RetinaNet", "DATASETS.TEST", "('a',)"))
+
+
+def test_augmentation_of_tests_is_not_ignored():
+    with pytest.raises(ValueError, match="TEST.AUG.ENABLED"):
+        check_finetuning(base_config("MODEL.WEIGHTS", "x.pkl", "TEST.AUG.ENABLED", True))
 
 
 def test_which_configs_pretrain():

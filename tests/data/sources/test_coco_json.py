@@ -100,6 +100,22 @@ FAULTS = {
         {"categories": [{"id": 7, "name": "cat"}, {"id": 7, "name": "dog"}]},
         "ids of categories occur several times: 7",
     ),
+    "classes with one name": (
+        {
+            "categories": [{"id": 7, "name": "cat"}, {"id": 8, "name": "cat"}],
+            "annotations": [PLAIN, {**PLAIN, "id": 2, "category_id": 8}],
+        },
+        "1 names of categories occur several times, first 'cat'",
+    ),
+    "an endless image": (
+        {
+            "images": [
+                {"id": i, "file_name": f"{i}.jpg", "width": float("inf"), "height": 30}
+                for i in (1, 2)
+            ]
+        },
+        "2 of 2 images have no width and height",
+    ),
     "an unknown class": ({"annotations": several({"category_id": 3})}, "category_id .*first one 3"),
     "an unknown image": ({"annotations": several({"image_id": 8})}, "image_id .*first one 8"),
     "a box that is no number": (

@@ -4,6 +4,7 @@ from detectron2.config import CfgNode, get_cfg
 
 from .backbones import add_backbone_config
 from .data import add_data_config, add_view_config
+from .flat import flatten
 from .log import add_log_config
 from .model import add_classifier_config, add_model_config, add_segmentation_config
 from .node import Config
@@ -46,3 +47,14 @@ def default_config():
     cfg = get_cfg()
     add_dense_ssl_config(cfg)
     return cfg
+
+
+def refuse_none(cfg):
+    """Raise ValueError for None, as an empty value of a yaml is read, unless it is the default."""
+    given = dict(flatten(cfg))
+    for key, default in flatten(default_config()):
+        if default is not None and given.get(key, default) is None:
+            raise ValueError(
+                f"{key} is None, as of a key without a value in a yaml. Give it a value, such as "
+                f"its default {default!r}, or leave the key out."
+            )

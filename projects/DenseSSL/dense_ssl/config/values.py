@@ -21,6 +21,7 @@ from detectron2.modeling import (
 
 from ..data.finetune.label_space import AUTO
 from ..utils.checks import nearest, require_one_of, value_of
+from .defaults import refuse_none
 
 _NORMS = ("", "BN", "SyncBN", "FrozenBN", "GN", "LN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N")
 # MODEL.DEVICE of every config that is loaded and does not state another: "cuda" if there is a GPU,
@@ -97,7 +98,7 @@ _RANGES = {
     (0, 0.5, False): "INPUT.VIEWS.HUE",
     (0, 256, False): "INPUT.VIEWS.SOLARIZE_THRESHOLD",
     (-math.inf, math.inf, False): "MODEL.PIXEL_MEAN",
-    (-math.inf, 2**63 - 1, False): "SEED",
+    (-math.inf, 2**31 - 1, False): "SEED",
 }
 
 _CHOICES = {
@@ -123,8 +124,7 @@ _CHOICES = {
     ("relative_range", "relative", "absolute", "absolute_range"): "INPUT.CROP.TYPE",
     ("bilinear", "bicubic"): "INPUT.CLASSIFY.INTERPOLATION",
     ("valid", "all"): "MODEL.SEM_SEG_HEAD.FCN.LOSS_MEAN_OVER",
-    ("TrainingSampler", "RepeatFactorTrainingSampler", "RandomSubsetTrainingSampler"):
-        "DATALOADER.SAMPLER_TRAIN",
+    ("TrainingSampler", "RepeatFactorTrainingSampler"): "DATALOADER.SAMPLER_TRAIN",
 }  # fmt: skip
 
 # Lists of names.
@@ -155,6 +155,7 @@ def check_values(cfg):
     for bounds, keys in _RANGES.items():
         for key in keys.split():
             _check_range(cfg, key, *bounds)
+    refuse_none(cfg)
     for allowed, keys in _CHOICES.items():
         for key in keys.split():
             require_one_of(key, _present(cfg, key, allowed[0]), allowed)
@@ -171,6 +172,11 @@ def check_values(cfg):
         value = value_of(cfg, key)
         if len(value) not in counts:
             raise ValueError(f"{key} is {value!r}; it must have {max(counts)} numbers.")
+    if "?" in cfg.OUTPUT_DIR:
+        raise ValueError(
+            f"OUTPUT_DIR is {cfg.OUTPUT_DIR!r}; it must not have a question mark, which "
+            "MODEL.WEIGHTS takes for the beginning of options."
+        )
     _check_maps(cfg)
     _check_device(cfg.MODEL.DEVICE)
 

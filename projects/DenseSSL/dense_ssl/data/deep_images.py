@@ -124,6 +124,14 @@ def upright(image):
     return ImageOps.exif_transpose(image)
 
 
+def rgb_of_pil(image):
+    """Return a PIL image as uint8 (H, W, 3) in RGB, upright; for deep values :func:`to_8_bits`."""
+    image = upright(image)
+    if image.mode[0] in "IF":
+        return np.repeat(to_8_bits(np.asarray(image))[..., None], 3, axis=2)
+    return np.asarray(image.convert("RGB"))
+
+
 def _tiff_tags(data):
     """Return the tags of the first image of a TIFF file; {} if they cannot be read."""
     try:

@@ -18,10 +18,11 @@ def stages_of(backbone):
     """Return {stage: [weights]} of the convolutions and linear layers of a backbone.
 
     Stages are named by the first part of a parameter's name that tells them apart: "stem", "res4";
-    the layers of an FPN are one stage, "fpn".
+    the layers of an FPN are one stage, "fpn". Weights that are initialised to zero have no
+    direction to turn from, and are left out.
     """
     names = {name.removeprefix("bottom_up."): x for name, x in backbone.named_parameters()
-             if x.dim() > 1 and x.requires_grad}  # fmt: skip
+             if x.dim() > 1 and x.requires_grad and x.any()}  # fmt: skip
     while len({name.split(".")[0] for name in names}) == 1 and all("." in x for x in names):
         names = {name.partition(".")[2]: x for name, x in names.items()}
     stages = {}
@@ -138,6 +139,10 @@ class WatchBackbone(HookBase):
         return {} if self.start is None else {"start": self.start}
 
     def load_state_dict(self, state):
+        if {k: len(x) for k, x in state["start"].items()} != {
+            k: len(x) for k, x in self.stages.items()
+        }:
+            return  # of an older version
         device = next(iter(self.stages.values()))[0].device
         self.start = {name: [x.to(device) for x in found] for name, found in state["start"].items()}
 

@@ -174,6 +174,22 @@ def own_hyperparameters(optimizer, scheduler):
     scheduler.base_lrs = base_lrs
 
 
+def check_groups(saved, optimizer):
+    """Refuse a state of an optimizer that has its parameters in other groups.
+
+    Args:
+        saved: state of the optimizer in the checkpoint.
+        optimizer: that of this run.
+    """
+    numbers = [len(x["params"]) for x in saved["param_groups"]]
+    if numbers != [len(x["params"]) for x in optimizer.param_groups]:
+        raise ValueError(
+            "--resume: the optimizer in the checkpoint has its parameters in other groups. Leave "
+            "SOLVER.BIAS_LR_FACTOR, SOLVER.WEIGHT_DECAY_NORM and SOLVER.WEIGHT_DECAY_BIAS as they "
+            "were, and what is frozen."
+        )
+
+
 def continue_schedule(scheduler, iteration):
     """Set the learning rates to those of the schedule after ``iteration`` steps."""
     scheduler.last_epoch = iteration

@@ -68,6 +68,8 @@ def setup(args, hold=None):
         _resolve_finetuning(cfg, args)
     resolve_seed(cfg, args)
     require_positive(cfg, "SOLVER.MAX_ITER")
+    if args.eval_only:
+        check_evaluation(cfg)
     cfg.freeze()
     goes_on = getattr(args, "resume", False) and bool(checkpoints_of(cfg.OUTPUT_DIR))
     with _config_kept(cfg, args.eval_only or goes_on) as is_kept:
@@ -150,6 +152,22 @@ def resolve_seed(cfg, args):
         logger.info("SEED %d, drawn as none is stated", cfg.SEED)
 
 
+def check_evaluation(cfg):
+    """Raise where ``--eval-only`` has nothing to evaluate."""
+    if is_pretraining(cfg):
+        raise ValueError(
+            f"--eval-only evaluates detectors, but MODEL.META_ARCHITECTURE "
+            f"{cfg.MODEL.META_ARCHITECTURE!r} pre-trains. Name the yaml of a detector "
+            "(configs/finetune/); tools/roi_probe.py and tools/analyze.py say what a backbone has "
+            "learned."
+        )
+    if not cfg.DATASETS.TEST:
+        raise ValueError(
+            "DATASETS.TEST is empty, so --eval-only has nothing to evaluate. Name a labelled data "
+            "set."
+        )
+
+
 def check_pretraining(cfg):
     """Raise where a config cannot pre-train from scratch."""
     if cfg.MODEL.BACKBONE.FREEZE_AT > 0:
@@ -177,6 +195,11 @@ def check_finetuning(cfg):
             f"TEST.WINDOW.SIZE is {cfg.TEST.WINDOW.SIZE}, which MODEL.META_ARCHITECTURE "
             f"{cfg.MODEL.META_ARCHITECTURE!r} ignores. Set that to 'WindowSegmentor', or the "
             "size to ()."
+        )
+    if cfg.TEST.AUG.ENABLED:
+        raise ValueError(
+            "TEST.AUG.ENABLED is True, but test-time augmentation is not part of detectron2's "
+            "evaluation, nor of this one. Set it to False."
         )
     if cfg.MODEL.WEIGHTS:
         return

@@ -32,7 +32,7 @@ from ..solver import build_lr_scheduler, build_optimizer
 from ..utils.progress import progress
 from .best import EarlyStop
 from .console import announce_model
-from .resuming import digest_of, own_hyperparameters, resume_run
+from .resuming import check_groups, digest_of, own_hyperparameters, resume_run
 from .run_hooks import run_hooks
 from .trackers import build_trackers
 from .train_step import TrainStep, amp_dtype
@@ -168,6 +168,7 @@ class Trainer(DefaultTrainer):
 
     def load_state_dict(self, state_dict):
         self.seed = state_dict["seed"]
+        check_groups(state_dict["_trainer"]["optimizer"], self.optimizer)
         with own_hyperparameters(self.optimizer, self.scheduler):
             super().load_state_dict(state_dict)
             self._trainer.load_state_dict(state_dict["_trainer"])

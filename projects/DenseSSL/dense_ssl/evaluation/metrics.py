@@ -50,11 +50,11 @@ def check_best_metric(cfg):
             "TEST.PATIENCE to 0."
         )
     known = known_metrics(cfg)
-    name, _, of_class = test.BEST_METRIC.rpartition("/")[2].partition("-")
     tasks = {x.rpartition("/")[0] for x in known}
-    is_of_class = of_class and name in ("AP", "IoU", "ACC", "acc")  # the classes are known later
+    # the classes are known later, and may have any name
+    of_classes = tuple(f"{task}/{x}-" for task in tasks for x in ("AP", "IoU", "ACC", "acc"))
     if test.BEST_METRIC not in known and not (
-        is_of_class and test.BEST_METRIC.rpartition("/")[0] in tasks
+        test.BEST_METRIC.startswith(of_classes) and test.BEST_METRIC not in of_classes
     ):
         raise ValueError(
             f"TEST.BEST_METRIC is {test.BEST_METRIC!r}, which the evaluation does not give. It "

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..checkpoint.labels import labels_in
+from ..data.deep_images import rgb_of_pil
 from ..data.finetune.images import ResizeShortestEdge
 from ..data.finetune.labels import training_labels
 from ..data.image_io import read_image
@@ -117,9 +118,12 @@ def known_labels(checkpoint, cfg):
 
 
 def as_array(image):
-    """Return an image as uint8 (H, W, 3) in RGB, whether it is a file, an array or of PIL."""
+    """Return an image as uint8 (H, W, 3) in RGB, whether it is a file, an array or of PIL.
+
+    A PIL image gives the pixels of its file: turned as EXIF says, deep values brought to 8 bits.
+    """
     if hasattr(image, "convert"):  # PIL
-        image = np.asarray(image.convert("RGB"))
+        image = rgb_of_pil(image)
     elif not isinstance(image, np.ndarray):
         image = read_image(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:

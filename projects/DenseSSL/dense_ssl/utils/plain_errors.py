@@ -3,6 +3,8 @@
 import dis
 import errno
 import functools
+import os
+import re
 import sys
 
 from .exit_codes import FAILED
@@ -11,6 +13,8 @@ from .exit_codes import FAILED
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 _PACKAGE = __name__.partition(".")[0]
+# How torch passes on the error of a worker: the traceback there, as text.
+_OF_WORKER = re.compile(r"Caught (\w+) in DataLoader worker process \d+\.\nOriginal Traceback")
 
 
 def plain_errors(main):
@@ -44,6 +48,8 @@ def message_of(error, command=""):
         error: an exception that was caught.
         command: name of the module of the command, whose own ``raise`` counts too.
     """
+    if _OF_WORKER.match(str(error.args[0] if error.args else "")):
+        return _message_of_worker(str(error.args[0]))
     if isinstance(error, OSError) and error.filename is not None:
         return str(error)
     if isinstance(error, OSError) and error.errno in FULL:
@@ -51,6 +57,19 @@ def message_of(error, command=""):
     if not _is_raised_by((_PACKAGE, command), error.__traceback__):
         return None
     return str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+
+
+def _message_of_worker(text):
+    """The same of an error in a worker of a data loader, by the end of its traceback."""
+    path, _, rest = text.rpartition('\n  File "')[2].partition('"')
+    _, code, *lines = rest.split("\n")
+    name = re.compile(rf"(\w+\.)*{_OF_WORKER.match(text)[1]}: ")
+    begin = next((i for i, x in enumerate(lines) if name.match(x)), None)
+    is_ours = f"{os.sep}{_PACKAGE}{os.sep}" in path and code.strip().startswith("raise ")
+    if begin is None or not is_ours:
+        return None
+    message = "\n".join(lines[begin:]).rstrip()
+    return message[name.match(message).end() :]
 
 
 def _is_raised_by(modules, trace):

@@ -72,6 +72,11 @@ def _torchvision_tensors(backbone, to):
             "has them in the 3 x 3 ones: the same weights would compute something else. "
             "MMDetection has such networks (--to mmdet, style='caffe')."
         )
+    if not any(x.endswith(".running_var") for x in backbone.weights):
+        raise CheckpointError(
+            f"This network has no statistics of batch norms, and {to}'s networks have batch norms: "
+            "the same weights would compute something else. Only --to detectron2 can hold it."
+        )
     result, rest = OrderedDict(), list(backbone.head)
     for name, x in backbone.weights.items():
         new = to_torchvision(name)

@@ -40,7 +40,7 @@ def cached(kind, name, files, check):
         try:
             state = os.stat(path)
             facts = os.path.abspath(path), state.st_size, state.st_mtime_ns
-        except OSError:
+        except (OSError, ValueError):  # the latter for a name with a NUL
             facts = os.path.abspath(path), "absent"
         key.update(repr(facts).encode("utf-8", "backslashreplace"))
     key = key.hexdigest()

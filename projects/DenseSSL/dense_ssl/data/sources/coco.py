@@ -74,8 +74,9 @@ def _labels(name, json_file, image_root):
         "label_notes": check.notes,
         "thing_classes": [x["name"] for x in check.categories],
         "classes_without_objects": [x for x, count in check.classes.items() if not count],
-        **_keypoints(check.categories),
     }
+    with _readable(json_file):
+        metadata.update(_keypoints(check.categories))
     return functools.partial(_load, path, image_root, name, check.error), metadata
 
 
@@ -107,6 +108,7 @@ def _keypoints(categories):
     ]
     pairs = [x for x in pairs if x[1] in names]
     lines = categories[0].get("skeleton") or ()  # counted from 1
+    lines = [x for x in lines if isinstance(x, (list, tuple)) and len(x) == 2]
     known = range(1, len(names) + 1)
     rules = [(names[a - 1], names[b - 1], _LINE) for a, b in lines if a in known and b in known]
     more = {"keypoint_connection_rules": rules} if rules else {}

@@ -1,6 +1,7 @@
 """What the labels of a COCO json hold, and what is wrong or odd about them."""
 
 import dataclasses
+import math
 from collections import Counter
 
 from ...utils.errors import prefix_errors
@@ -102,6 +103,15 @@ def _refuse_faults(json_file, data):
     nameless = [x["id"] for x in data["categories"] if not is_id(x["name"]) or x["name"] == ""]
     if nameless:
         raise ValueError(f"{json_file!r}: category {nameless[0]!r} has no name; give it a text.")
+    used = {x.get("category_id") for x in annotations}
+    counts = Counter(x["name"] for x in data["categories"] if x["id"] in used)
+    repeated = [x for x, count in counts.items() if count > 1]
+    if repeated:
+        raise ValueError(
+            f"{json_file!r}: {len(repeated)} names of categories occur several times, first "
+            f"{repeated[0]!r}: their scores could not be told apart. Give each class its own name, "
+            "or its objects one category_id."
+        )
     known = {part: {x["id"] for x in data[part]} for part in ("images", "categories")}
     for part, field in (("images", "image_id"), ("categories", "category_id")):
         ids = [x[field] for x in annotations if x.get(field) is not None]
@@ -128,7 +138,7 @@ def _refuse_faults(json_file, data):
 
 
 def _is_size(value):
-    return isinstance(value, (int, float)) and value > 0 and value == int(value)
+    return isinstance(value, (int, float)) and 0 < value < math.inf and value == int(value)
 
 
 def _check_boxes(json_file, data):

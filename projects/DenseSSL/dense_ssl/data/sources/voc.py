@@ -16,6 +16,7 @@ from ..image_io import read_header
 from .folder import IMAGE_EXTENSIONS, check_folder
 from .paths import located
 from .voc_flat import XML, is_flat, read_flat
+from .xml_files import parse_xml
 
 logger = logging.getLogger(__name__)
 
@@ -126,8 +127,8 @@ def names_by_image(root):
     found = {}
     for path in progress(paths, f"Reading {folder}"):
         try:
-            tree = ElementTree.parse(path).getroot()
-        except ElementTree.ParseError:
+            tree = parse_xml(path)
+        except (ElementTree.ParseError, ValueError):
             continue
         names = {x.findtext("name", "").strip() for x in tree.findall("object")}
         found[path.relative_to(folder).with_suffix("").as_posix()] = names - {""}
@@ -142,7 +143,7 @@ def read_objects(path):
         ``difficult``). ``difficult`` is False if the file does not say.
     """
     try:
-        tree = ElementTree.parse(path).getroot()
+        tree = parse_xml(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"the annotation file {path!r} does not exist. Images without labels can be "
