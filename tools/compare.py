@@ -143,11 +143,13 @@ def planned_runs(args):
 
 def recorded_runs(args):
     """Return the runs in OUTPUT, or those that the options select, in the order of the options."""
-    runs = find_runs(args.output)
+    runs, protocols = find_runs(args.output), [protocol_name(x) for x in args.protocols]
+    if args.probe:  # one for each folder of protocols
+        protocols += dict.fromkeys(f"{os.path.dirname(x)}/probe" for x in protocols)
     for key, selected in (
         ("seed", args.seeds),
         ("backbone", [name_of(x) for x in args.backbones]),
-        ("protocol", [protocol_name(x) for x in args.protocols]),
+        ("protocol", protocols),
     ):
         if selected:
             of = base_protocol if key == "protocol" else lambda run, key=key: getattr(run, key)

@@ -251,5 +251,9 @@ def test_the_probe_is_a_protocol_and_is_correlated_with_the_others(run, tmp_path
     assert knn["probe_metric"] == "probe/knn" and knn["rho"] == pytest.approx(-first["rho"])
     assert ("Spearman's correlation of demo/probe probe/class_accuracy with demo/mask_rcnn bbox/AP "
             "over 8 run") in printed  # fmt: skip
+    run("--backbones", *names, "--probe", "p3", "--report-only", protocols=protocols)
+    again = json.loads((out / "comparison.json").read_text())
+    assert again["protocols"] == report["protocols"]
+    assert again["correlations"] == report["correlations"]
     status, printed = run("--backbones", "random", "--probe", "p4", seeds=(1,))
     assert status == 2 and "PROBE: 'p3', now 'p4'" in printed
