@@ -107,6 +107,7 @@ FAULTS = {
         },
         "1 names of categories occur several times, first 'cat'",
     ),
+    "a class that is a list": ({"annotations": several({"category_id": [7]})}, "first one .7."),
     "an endless image": (
         {
             "images": [

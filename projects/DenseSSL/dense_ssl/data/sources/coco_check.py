@@ -103,7 +103,7 @@ def _refuse_faults(json_file, data):
     nameless = [x["id"] for x in data["categories"] if not is_id(x["name"]) or x["name"] == ""]
     if nameless:
         raise ValueError(f"{json_file!r}: category {nameless[0]!r} has no name; give it a text.")
-    used = {x.get("category_id") for x in annotations}
+    used = {x["category_id"] for x in annotations if is_id(x.get("category_id"))}
     counts = Counter(x["name"] for x in data["categories"] if x["id"] in used)
     repeated = [x for x, count in counts.items() if count > 1]
     if repeated:
