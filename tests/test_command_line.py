@@ -98,6 +98,14 @@ def test_numbers_of_tools_are_above_0(tool, words, capsys):
     assert "'0' must be a whole number above 0" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("value", ["-1", "4294967296", "1.5"])
+def test_seeds_are_those_that_numpy_takes(value, capsys):
+    words = ["matching", "--data", "folder:x", "--output", "y", f"--seed={value}"]
+    with pytest.raises(SystemExit):
+        load_tool("analyze").main(words)
+    assert f"'{value}' must be a whole number from 0" in capsys.readouterr().err
+
+
 def test_a_full_disk_is_no_fault_of_the_program():
     @plain_errors
     def main():

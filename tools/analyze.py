@@ -18,7 +18,7 @@ from dataclasses import asdict, fields
 
 from dense_ssl.analysis.job import Job
 from dense_ssl.analysis.registry import all_analyses, flag
-from dense_ssl.utils.command_line import parse_with_config
+from dense_ssl.utils.command_line import parse_with_config, seed
 from dense_ssl.utils.plain_errors import plain_errors
 
 
@@ -67,7 +67,7 @@ def parse_arguments(kind, arguments):
                         help="formats of the figures; default png")  # fmt: skip
     parser.add_argument(
         "--seed",
-        type=int,
+        type=seed,
         default=0,
         help="of all that is drawn, and of the random weights; default 0",
     )

@@ -108,6 +108,15 @@ FAULTS = {
         "1 names of categories occur several times, first 'cat'",
     ),
     "a class that is a list": ({"annotations": several({"category_id": [7]})}, "first one .7."),
+    "ids of two kinds": (
+        {
+            "images": [
+                {"id": i, "file_name": f"{i}.jpg", "width": 40, "height": 30} for i in (1, "2")
+            ],
+            "annotations": [PLAIN],
+        },
+        "some ids of images are numbers and some are texts",
+    ),
     "an endless image": (
         {
             "images": [

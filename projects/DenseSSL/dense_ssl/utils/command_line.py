@@ -34,6 +34,13 @@ def positive(text):
     return int(text)
 
 
+def seed(text):
+    """The type of an option that is a seed: what numpy and torch both take."""
+    if not text.isdecimal() or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0 to 2147483647")
+    return int(text)
+
+
 def share(text):
     """The type of an option that is a number from 0 to 1."""
     try:

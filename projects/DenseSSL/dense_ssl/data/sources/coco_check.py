@@ -5,7 +5,8 @@ import math
 from collections import Counter
 
 from ...utils.errors import prefix_errors
-from .coco_json import crowd_flag, is_box, is_id, read_coco, refuse_repeated, tool_changes
+from .coco_ids import refuse_wrong_ids
+from .coco_json import crowd_flag, is_box, read_coco, tool_changes
 from .coco_keypoints import (
     clean_keypoints,
     counts_of_keypoints,
@@ -99,28 +100,7 @@ def _refuse_faults(json_file, data):
     annotations, images = data["annotations"], data["images"]
     if not isinstance(annotations, list) or not all(isinstance(x, dict) for x in annotations):
         raise ValueError(f"{json_file!r}: 'annotations' must be a list of objects.")
-    refuse_repeated(json_file, "categories", data["categories"], "Give each class an id.")
-    nameless = [x["id"] for x in data["categories"] if not is_id(x["name"]) or x["name"] == ""]
-    if nameless:
-        raise ValueError(f"{json_file!r}: category {nameless[0]!r} has no name; give it a text.")
-    used = {x["category_id"] for x in annotations if is_id(x.get("category_id"))}
-    counts = Counter(x["name"] for x in data["categories"] if x["id"] in used)
-    repeated = [x for x, count in counts.items() if count > 1]
-    if repeated:
-        raise ValueError(
-            f"{json_file!r}: {len(repeated)} names of categories occur several times, first "
-            f"{repeated[0]!r}: their scores could not be told apart. Give each class its own name, "
-            "or its objects one category_id."
-        )
-    known = {part: {x["id"] for x in data[part]} for part in ("images", "categories")}
-    for part, field in (("images", "image_id"), ("categories", "category_id")):
-        ids = [x[field] for x in annotations if x.get(field) is not None]
-        unknown = [x for x in ids if not is_id(x) or x not in known[part]]
-        if unknown:
-            raise ValueError(
-                f"{json_file!r}: {len(unknown)} of {len(annotations)} annotations have a {field} "
-                f"that is not among its {part}, the first one {unknown[0]!r}."
-            )
+    refuse_wrong_ids(json_file, data)
     for field in _FIELDS:
         lack = [x for x in annotations if x.get(field) is None]
         if lack:
