@@ -29,6 +29,7 @@ from dense_ssl.reports.comparison_grid import Grid
 from dense_ssl.reports.comparison_plan import plan_runs
 from dense_ssl.reports.comparison_pretraining import find_pretrainings
 from dense_ssl.reports.comparison_runs import (
+    Protocol,
     check_comparable,
     find_runs,
     protocol_name,
@@ -145,7 +146,7 @@ def recorded_runs(args):
     """Return the runs in OUTPUT, or those that the options select, in the order of the options."""
     runs, protocols = find_runs(args.output), [protocol_name(x) for x in args.protocols]
     if args.probe:  # one for each folder of protocols
-        protocols += dict.fromkeys(f"{os.path.dirname(x)}/probe" for x in protocols)
+        protocols += dict.fromkeys(Protocol(x, probe=args.probe).name for x in args.protocols)
     for key, selected in (
         ("seed", args.seeds),
         ("backbone", [name_of(x) for x in args.backbones]),

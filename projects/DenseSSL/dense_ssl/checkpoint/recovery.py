@@ -59,27 +59,27 @@ def last_intact(folder):
     Raises:
         ValueError: there are checkpoints, and all of them are damaged.
     """
-    candidates, tagged = checkpoints_of(folder), _tagged(folder)
-    if candidates and tagged is None:
+    others, tagged = checkpoints_of(folder), _tagged(folder)
+    if others and tagged is None:
         logger.warning(
             "%s/%s is lost or damaged: looking for the newest checkpoint beside it", folder, _TAG
         )
-    if tagged is not None:
-        candidates = [tagged, *(x for x in candidates if x != tagged)]
-    for path in _by_age(candidates, tagged):
+    others = [x for x in others if x != tagged]
+    for path in _by_age(tagged, others):
         fault = fault_of(path)
         if not fault:
             return str(path)
         logger.warning("%s is damaged (%s): trying the checkpoint before it", path, fault)
-    if candidates:
+    count = len(others) + (tagged is not None)
+    if count:
         raise ValueError(
-            f"All {len(candidates)} checkpoints in {folder} are damaged, so --resume has nothing "
+            f"All {count} checkpoints in {folder} are damaged, so --resume has nothing "
             "to go on from. Move them away to start again, or set another OUTPUT_DIR."
         )
     return ""
 
 
-def _by_age(candidates, tagged):
+def _by_age(tagged, others):
     """Yield the tagged checkpoint, then the others, the newest first.
 
     A run that was made longer has numbered checkpoints that are newer than the final one. The final
@@ -87,7 +87,6 @@ def _by_age(candidates, tagged):
     """
     if tagged is not None:
         yield tagged
-    others = [x for x in candidates if x != tagged]
     yield from sorted(others, key=_last_iteration, reverse=True)
 
 

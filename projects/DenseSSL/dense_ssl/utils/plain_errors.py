@@ -48,8 +48,9 @@ def message_of(error, command=""):
         error: an exception that was caught.
         command: name of the module of the command, whose own ``raise`` counts too.
     """
-    if _OF_WORKER.match(str(error.args[0] if error.args else "")):
-        return _message_of_worker(str(error.args[0]))
+    of_worker = _OF_WORKER.match(str(error.args[0] if error.args else ""))
+    if of_worker:
+        return _message_of_worker(of_worker.string, of_worker[1])
     if isinstance(error, OSError) and error.filename is not None:
         return str(error)
     if isinstance(error, OSError) and error.errno in FULL:
@@ -59,11 +60,11 @@ def message_of(error, command=""):
     return str(error.args[0] if isinstance(error, KeyError) and error.args else error)
 
 
-def _message_of_worker(text):
+def _message_of_worker(text, kind):
     """The same of an error in a worker of a data loader, by the end of its traceback."""
     path, _, rest = text.rpartition('\n  File "')[2].partition('"')
     _, code, *lines = rest.split("\n")
-    name = re.compile(rf"(\w+\.)*{_OF_WORKER.match(text)[1]}: ")
+    name = re.compile(rf"(\w+\.)*{kind}: ")
     begin = next((i for i, x in enumerate(lines) if name.match(x)), None)
     is_ours = f"{os.sep}{_PACKAGE}{os.sep}" in path and code.strip().startswith("raise ")
     if begin is None or not is_ours:
