@@ -183,6 +183,14 @@ def test_arguments_may_come_from_a_file(compare, tmp_path):
     assert set(starts(tmp_path)) == {"random/seed3"}
 
 
+@pytest.mark.parametrize("study", sorted((CONFIGS / "study").glob("*.txt")), ids=lambda x: x.stem)
+def test_the_runs_of_a_study(compare, tmp_path, study):
+    """Every file of configs/study can be planned as it is; its data are needed for training only."""
+    status, printed = call(compare, (f"@{study}", "--output", tmp_path, "--dry-run"))
+    assert status == 0, printed
+    assert "seed 3: to run" in printed and not list(tmp_path.iterdir())
+
+
 def test_the_best_of_a_grid(run, compare, tmp_path):
     """`flat` is best with the yaml's own rate; `rate` with 0.02, and only that is trained again."""
     names = ("--backbones", backbone(tmp_path, "flat", "12"), backbone(tmp_path, "rate", "rate"))

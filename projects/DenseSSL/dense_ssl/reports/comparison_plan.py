@@ -9,7 +9,7 @@ from .comparison_runs import PROBE, Protocol, Run, check_unique, protocol_name
 from .run_settings import OWN_KEYS, WEIGHTS, read_config, run_settings
 
 # Meta-architectures whose data the probe can classify.
-_PROBED = ("GeneralizedRCNN", "RetinaNet", "SemanticSegmentor", "WindowSegmentor")
+_PROBED = ("GeneralizedRCNN", "RetinaNet", "RoIClassifier", "SemanticSegmentor", "WindowSegmentor")
 
 
 def plan_runs(backbones, config_files, seeds, output, options=(), num_gpus=1, pretrain_options=(),
