@@ -19,8 +19,8 @@ from isolation import restored_process
 
 from dense_ssl import engine
 from dense_ssl.checkpoint.formats import CheckpointError
-from dense_ssl.config import read_config
-from dense_ssl.config.values import _CHOICES, _RANGES, _present, check_values
+from dense_ssl.config import detector_values, read_config, value_tables
+from dense_ssl.config.values import _present, check_values
 from dense_ssl.engine.setup import setup
 from dense_ssl.utils.atomic_file import atomic_file
 
@@ -126,6 +126,32 @@ VALUES = [
     ("MODEL.PIXPRO.THRESHOLD", "0.0", "above 0"),
     ("MODEL.DISTILLATION.IMAGE_WEIGHT", "-1.0", "0 or more"),
     ("MODEL.ROI_HEADS.NUM_CLASSES", "0", "1 or more"),
+    ("MODEL.ROI_HEADS.IN_FEATURES", "()", "is empty; it must have at least one"),
+    ("MODEL.ROI_HEADS.IN_FEATURES", "(3,)", "must be names"),
+    ("MODEL.ROI_HEADS.IOU_THRESHOLDS", "(3,)", "above 0, and 1 at most"),
+    ("MODEL.ROI_HEADS.IOU_LABELS", "(1,)", "each of the 2 ranges"),
+    ("MODEL.RPN.IOU_THRESHOLDS", "(0.7, 0.3)", "numbers that rise"),
+    ("MODEL.RETINANET.IOU_LABELS", "(0, 0.5, 1)", "0 (background), -1 (ignored) or 1 (object)"),
+    ("MODEL.RPN.BBOX_REG_WEIGHTS", "(1.0,)", "4 numbers"),
+    ("MODEL.RPN.BBOX_REG_LOSS_TYPE", "iou", "Did you mean 'giou'"),
+    ("MODEL.RPN.LOSS_WEIGHT", "-1.0", "0 or more"),
+    ("MODEL.RPN.PRE_NMS_TOPK_TRAIN", "0", "1 or more"),
+    ("MODEL.RPN.POST_NMS_TOPK_TEST", "-1", "1 or more"),
+    ("MODEL.ROI_BOX_HEAD.POOLER_TYPE", "ROIAlignV3", "Did you mean 'ROIAlignV2'"),
+    ("MODEL.ROI_BOX_HEAD.FC_DIM", "-1", "1 or more"),
+    ("MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION", "0", "1 or more"),
+    ("MODEL.ROI_MASK_HEAD.CONV_DIM", "0", "1 or more"),
+    ("MODEL.RETINANET.PRIOR_PROB", "-1.0", "between 0 and 1"),
+    ("MODEL.FPN.FUSE_TYPE", "mean", "('sum', 'avg')"),
+    ("MODEL.ANCHOR_GENERATOR.SIZES", "()", "at least one"),
+    ("MODEL.ANCHOR_GENERATOR.SIZES", "((-32,),)", "above 0"),
+    ("MODEL.ANCHOR_GENERATOR.OFFSET", "1.0", "below 1"),
+    ("SOLVER.WARMUP_METHOD", "cosine", "('linear', 'constant')"),
+    ("SOLVER.REFERENCE_WORLD_SIZE", "7", "it must divide SOLVER.IMS_PER_BATCH"),
+    ("INPUT.FORMAT", "rgb", "Did you mean 'RGB'"),
+    ("INPUT.MIN_SIZE_TRAIN", "()", "at least one"),
+    ("MODEL.PIXEL_MEAN", "(1.0,)", "as many numbers as each other"),
+    ("TEST.EXPECTED_RESULTS", "(38.5,)", "a task, a metric, a score"),
     ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "50.0", "between 0 and 1"),
     ("INPUT.VIEWS.NUM", "0", "1 or more"),
     ("INPUT.VIEWS.SIZE", "64", 'INPUT.VIEWS.SIZE "(64,)"'),
@@ -461,7 +487,8 @@ def test_the_defaults_and_a_detector_pass():
 
 def test_every_key_of_the_table_exists():
     cfg, missing = read_config(), object()
-    for keys in (*_RANGES.values(), *_CHOICES.values()):
+    tables = (value_tables, detector_values)
+    for keys in (y for x in tables for y in (*x.RANGES.values(), *x.CHOICES.values())):
         assert [x for x in keys.split() if _present(cfg, x, missing) is missing] == []
 
 

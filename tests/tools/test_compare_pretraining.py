@@ -185,7 +185,7 @@ def test_arguments_may_come_from_a_file(compare, tmp_path):
 
 @pytest.mark.parametrize("study", sorted((CONFIGS / "study").glob("*.txt")), ids=lambda x: x.stem)
 def test_the_runs_of_a_study(compare, tmp_path, study):
-    """Every file of configs/study can be planned as it is; its data are needed for training only."""
+    """Every file of configs/study can be planned as it is; planning needs no data."""
     status, printed = call(compare, (f"@{study}", "--output", tmp_path, "--dry-run"))
     assert status == 0, printed
     assert "seed 3: to run" in printed and not list(tmp_path.iterdir())

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from detectron2.modeling import build_model
 
 from ..data.views.batch import stack_samples
 from ..data.views.mapper import MultiViewMapper
+from ..modeling.building import build_model
 from ..modeling.geometry.boxes import pairwise_iou
 from ..modeling.meta_architecture import meta_architecture
 from ..modeling.passes import ObjectivePasses, Passes

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from detectron2.modeling import build_model
 
 from ..checkpoint import Checkpointer, backbone_settings
 from ..checkpoint.formats import read_checkpoint
+from ..modeling.building import build_model
 from ..modeling.geometry.correspondence import corresponding_points, share_transported
 from ..modeling.map_transport import MapTransport
 from ..modeling.meta_architecture import is_pretraining

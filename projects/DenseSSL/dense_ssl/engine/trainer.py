@@ -24,6 +24,7 @@ from ..data.finetune.loader import (
 from ..data.views.loader import BrokenImages, build_pretrain_loader
 from ..evaluation import build_evaluator
 from ..modeling.backbones import feature_shapes
+from ..modeling.building import explained_refusals
 from ..modeling.detectors.freeze import freeze_parameters
 from ..modeling.detectors.frozen_features import FrozenFeatures
 from ..modeling.norm_statistics import make_sync_batch_norms_exact
@@ -175,7 +176,8 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg):
-        model = make_sync_batch_norms_exact(super().build_model(cfg))
+        with explained_refusals(cfg):
+            model = make_sync_batch_norms_exact(super().build_model(cfg))
         announce_model(cfg, model)
         if cfg.MODEL.CHANNELS_LAST:
             model = model.to(memory_format=torch.channels_last)

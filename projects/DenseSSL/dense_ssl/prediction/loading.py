@@ -4,7 +4,7 @@ import logging
 import os
 from pathlib import Path
 
-from detectron2.modeling import build_backbone, build_model
+from detectron2.modeling import build_backbone
 from torch import nn
 
 from ..checkpoint import Checkpointer, backbone_settings
@@ -12,6 +12,7 @@ from ..config.lookup import get_config, is_run
 from ..config.machine import resolve_device, resolve_norms
 from ..config.values import check_values
 from ..modeling.backbones import ask_for_finer_maps
+from ..modeling.building import build_model
 from ..modeling.detectors.frozen_features import FrozenFeatures
 from ..modeling.meta_architecture import is_pretraining, meta_architecture
 from .models import Detector, FeatureMaps, known_labels

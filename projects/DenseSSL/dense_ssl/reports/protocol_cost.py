@@ -5,7 +5,6 @@ import statistics
 from dataclasses import dataclass
 
 import numpy as np
-from detectron2.modeling import build_model
 from fvcore.nn.precise_bn import get_bn_modules
 
 from ..config.machine import resolve_norms
@@ -14,6 +13,7 @@ from ..data.finetune.loader import count_training_images
 from ..data.finetune.region_mapper import classifies_regions
 from ..data.finetune.semantic_mapper import is_semantic
 from ..data.sources.entries import register_datasets
+from ..modeling.building import build_model
 from ..modeling.detectors.freeze import freeze_parameters
 from ..solver import resolve_epochs
 from ..utils.metrics_file import read_records
