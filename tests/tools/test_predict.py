@@ -262,6 +262,21 @@ def test_label_maps_of_images_with_one_stem(images, tmp_path):
     assert names == ["a.jpg.png", "a.png.png", "b.png"]
 
 
+def test_no_file_is_written_twice(images, tmp_path):
+    """Neither pictures, of which a GIF's is a.gif.png, nor label maps take each other's names."""
+    write_run(tmp_path / "run", "CamVid-SemanticSegmentation/fcn_R_18.yaml", SEGMENTS,
+              "MODEL.SEM_SEG_HEAD.NUM_CLASSES", 2)  # fmt: skip
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.gif", "a.gif.png", "a.jpg", "a.jpg.png", "a.png"):
+        Image.open(images / "a.jpg").save(folder / name)
+    predict("--weights", tmp_path / "run", "--input", folder, "--output", tmp_path / "o")
+    pictures, maps = ({x.name for x in (tmp_path / "o" / y).iterdir()}
+                      for y in ("pictures", "label_maps"))  # fmt: skip
+    assert pictures == {"a.gif.png", "a.gif.png.png", "a.jpg", "a.jpg.png", "a.png"}
+    assert len(maps) == 5
+
+
 @pytest.mark.parametrize("words, message", [
     (("--threshold", "nan"), "'nan' must be a number from 0 to 1"),
     (("--threshold", 2), "'2' must be a number from 0 to 1"),

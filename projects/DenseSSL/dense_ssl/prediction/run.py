@@ -55,7 +55,7 @@ def predict_images(detector, root, names, output, threshold=0.5, batch_size=1, p
     table = ClassTable(detector.cfg, detector.labels)
     records = Records(root, table)
     stream = read_images(root, names, summary.broken, "Predicting")
-    map_names = _map_names(names)
+    map_names, picture_names = _map_names(names), _picture_names(names)
     for batch in iter(lambda: list(itertools.islice(stream, batch_size)), []):
         outputs = detector.predict([image for _, image in batch])
         for (name, image), found in zip(batch, outputs):
@@ -67,12 +67,12 @@ def predict_images(detector, root, names, output, threshold=0.5, batch_size=1, p
             else:
                 found = found["sem_seg"].argmax(dim=0).numpy().astype(np.uint8)
                 records.add_segments(name, image, found)
-                _write(os.path.join(output, "label_maps"), map_names[name],
-                       table.values_in_files(found))  # fmt: skip
+                path = os.path.join(output, "label_maps", map_names[name])
+                write_picture(path, table.values_in_files(found))
                 draw = draw_segments
             if pictures:
-                picture = draw(image, found, table.labels)
-                _write(os.path.join(output, "pictures"), name, picture[:, :, ::-1])
+                path = os.path.join(output, "pictures", picture_names[name])
+                write_picture(path, draw(image, found, table.labels)[:, :, ::-1])
     summary.found = records.counts
     records.write(output)
     return summary
@@ -81,8 +81,24 @@ def predict_images(detector, root, names, output, threshold=0.5, batch_size=1, p
 def _map_names(names):
     """Return {name of an image: name of its label map}: .png for .jpg, or behind it if need be."""
     stems = Counter(os.path.splitext(x)[0] for x in names)
-    return {x: (os.path.splitext(x)[0] if stems[os.path.splitext(x)[0]] == 1 else x) + ".png"
-            for x in names}  # fmt: skip
+    return _unique({x: (os.path.splitext(x)[0] if stems[os.path.splitext(x)[0]] == 1 else x)
+                    + ".png" for x in names})  # fmt: skip
+
+
+def _picture_names(names):
+    """Return {name of an image: name of its picture}: its own, or with .png behind it."""
+    return _unique({x: x if x.lower().endswith(_WRITABLE) else f"{x}.png" for x in names})
+
+
+def _unique(files):
+    """Put .png behind the names of files that others have; own names come first."""
+    taken, result = set(), {}
+    for name in sorted(files, key=lambda x: (files[x] != x, x)):
+        result[name] = files[name]
+        while result[name] in taken:
+            result[name] += ".png"
+        taken.add(result[name])
+    return result
 
 
 def _confident(instances, threshold, summary, cfg):
@@ -91,10 +107,3 @@ def _confident(instances, threshold, summary, cfg):
         summary.highest = max(summary.highest or 0.0, float(instances.scores.max()))
     summary.full += len(instances) >= cfg.TEST.DETECTIONS_PER_IMAGE > 0
     return instances[instances.scores >= threshold]
-
-
-def _write(folder, name, pixels):
-    path = os.path.join(folder, name)
-    if not path.lower().endswith(_WRITABLE):
-        path += ".png"
-    write_picture(path, pixels)
