@@ -480,6 +480,20 @@ def test_an_output_folder_that_is_a_file(fails, tmp_path):
     assert (tmp_path / "out").read_text() == "mine"
 
 
+def test_what_a_killed_writer_left_is_removed_after_a_day(tmp_path):
+    """Of the same file alone, whatever its name; a writer of now is not disturbed."""
+    path = tmp_path / "index[1].npz"
+    old, new, other = (tmp_path / f"{x}.tmp7{i}" for i, x in
+                       enumerate((path.name, path.name, "index1.npz")))  # fmt: skip
+    for file in (old, new, other):
+        file.write_bytes(b"half")
+    for file in (old, other):
+        os.utime(file, (0, 0))
+    with atomic_file(path) as file:
+        file.write(b"whole")
+    assert {x.name for x in tmp_path.iterdir()} == {path.name, new.name, other.name}
+
+
 def test_the_defaults_and_a_detector_pass():
     check_values(read_config())  # tests/engine/test_setup.py has all of configs/
     check_values(read_config(str(DETECTOR)))

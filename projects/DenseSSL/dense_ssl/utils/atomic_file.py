@@ -1,16 +1,21 @@
 """Files that are written completely or not at all."""
 
+import contextlib
+import glob
 import os
+import time
 import uuid
-from contextlib import contextmanager
+
+_DAY = 86400  # seconds
 
 
-@contextmanager
+@contextlib.contextmanager
 def atomic_file(path, advice="Free some space, or name a folder that can be written to."):
     """Open ``path`` for binary writing; it appears only after the block has succeeded.
 
     The data go to a temporary file, which then replaces ``path``; a process that is killed before
-    that leaves the old file unchanged. Machines that share the folder write different ones.
+    that leaves the old file unchanged, and a temporary one that the next writer removes after a
+    day. Machines that share the folder write different ones.
 
     Args:
         path: of the file; its folder must exist.
@@ -33,3 +38,12 @@ def atomic_file(path, advice="Free some space, or name a folder that can be writ
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
+    _remove_leftovers(path)
+
+
+def _remove_leftovers(path):
+    """Remove what writers of this file left that were killed a day ago or earlier."""
+    for old in glob.glob(f"{glob.escape(os.fspath(path))}.tmp[0-9]*"):
+        with contextlib.suppress(OSError):  # another process does the same
+            if time.time() - os.path.getmtime(old) > _DAY:
+                os.remove(old)
