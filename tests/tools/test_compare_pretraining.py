@@ -1,11 +1,14 @@
 """tools/compare.py with backbones that it pre-trains, and with a grid; with a fake trainer."""
 
+import contextlib
 import functools
 import json
 
 import pytest
 from comparison_calls import PROTOCOL, backbone, call, fake_compare, run_in, starts, table
 from helpers import CONFIGS
+
+from dense_ssl.reports import comparison_training
 
 PRETRAINING = CONFIGS / "mini" / "pretrain" / "scrl_R_18.yaml"
 LINEAR = CONFIGS / "finetune" / "Image-Classification" / "imagenet_moco_R_50.yaml"
@@ -68,6 +71,37 @@ def test_a_finished_pretraining_is_not_repeated(run, tmp_path):
     starts_of = [tmp_path / f"out/pretraining/a/seed{x}/starts.txt" for x in (1, 2)]
     assert [len(x.read_text().splitlines()) for x in starts_of] == [1, 1]
     assert starts(tmp_path) == {"a/seed1": 1, "a/seed2": 1}
+
+
+def test_what_another_process_has_pre_trained_is_taken_up(run, compare, tmp_path, monkeypatch):
+    """A run is left out while its pre-training runs elsewhere, and trained after the others."""
+    plain_lock, plain_train = comparison_training.locked, comparison_training.train
+    of_other = []
+
+    def locked(step):
+        if step.folder == tmp_path / "out/pretraining/a/seed1" and not of_other:
+            of_other.append(step)
+            return contextlib.nullcontext(None)
+        return plain_lock(step)
+
+    def train(step, command, lock):
+        if len(of_other) == 1:  # meanwhile the other process ends
+            of_other.append(None)
+            programs = compare.TRAIN_NET, compare.PROBE
+            with plain_lock(of_other[0]) as its_lock:
+                words = comparison_training.train_command(of_other[0], programs, 1)
+                assert plain_train(of_other[0], words, its_lock)
+        return plain_train(step, command, lock)
+
+    monkeypatch.setattr(comparison_training, "locked", locked)
+    monkeypatch.setattr(comparison_training, "train", train)
+    names = [pretrained(tmp_path, x, "write 12") for x in ("a", "b")]
+    status, printed = run("--backbones", *names, seeds=(1,))
+    assert status == 0 and "a  seed 1: left out, its pre-training runs in another" in printed
+    assert started(tmp_path) == [
+        "pretraining/a/seed1", "pretraining/b/seed1", "demo/mask_rcnn/b/seed1",
+        "demo/mask_rcnn/a/seed1",
+    ]  # fmt: skip
 
 
 def test_an_interrupted_pretraining_resumes(run, tmp_path):

@@ -14,6 +14,7 @@ from .comparison_runs import Run
 LOG = "comparison_run.log"
 LINES_OF_FAILURE = 30
 SECONDS_BETWEEN_LINES = 30
+FAILED = "failed"
 
 
 def train_command(run, programs, num_gpus):
@@ -60,33 +61,56 @@ def run_missing(runs, programs, num_gpus, after_each, is_needed=lambda run: True
     Returns:
         (trainings that failed, trainings that another process is running).
     """
-    failed, elsewhere = [], []
-    steps = with_pretrainings(runs)
+    steps, failed = with_pretrainings(runs), []
+
+    def attempt(step, lock):
+        if step.conflict():  # another process may have used the folder since the planning
+            print(f"{step}: its folder now has other settings\n{step.conflict()}", flush=True)
+            failed.append(step)
+            return
+        if not train(step, train_command(step, programs, num_gpus), lock):
+            failed.append(step)
+        elif delete_checkpoints:
+            delete_checkpoints_of(step)
+        after_each()
+
+    elsewhere, attempted = _go_through(steps, failed, is_needed, attempt)
+    while elsewhere and attempted:  # others may have finished their pre-trainings meanwhile
+        elsewhere, attempted = _go_through(steps, failed, is_needed, attempt)
+    return failed, elsewhere
+
+
+def _go_through(steps, failed, is_needed, attempt):
+    """Attempt each step that is neither done nor taken.
+
+    Returns:
+        (steps that others are at, number of attempts).
+    """
+    elsewhere, attempted = [], 0
     for number, step in enumerate(steps, start=1):
-        if isinstance(step, Run):
-            if not is_needed(step):
-                continue
-            if step.pretraining and not step.pretraining.is_done():
-                has_failed = any(x is step.pretraining for x in failed)
-                reason = "failed" if has_failed else "runs in another process"
-                print(f"{step}: left out, its pre-training {reason}", flush=True)
-                (failed if has_failed else elsewhere).append(step)
-                continue
+        if any(x is step for x in failed) or isinstance(step, Run) and not is_needed(step):
+            continue
+        reason = _left_out(step, failed)
+        if reason:
+            print(f"{step}: left out, its pre-training {reason}", flush=True)
+            (failed if reason == FAILED else elsewhere).append(step)
+            continue
         with locked(step) as lock:
             if lock is None:
                 elsewhere.append(step)
-            elif step.conflict():  # another process may have used the folder since the planning
-                print(f"{step}: its folder now has other settings\n{step.conflict()}", flush=True)
-                failed.append(step)
-            elif not step.is_done():
-                print(f"[{number}/{len(steps)}] {step}  {step.length}, {step.state()}",
-                      flush=True)  # fmt: skip
-                if not train(step, train_command(step, programs, num_gpus), lock):
-                    failed.append(step)
-                elif delete_checkpoints:
-                    delete_checkpoints_of(step)
-                after_each()
-    return failed, elsewhere
+            elif not step.is_done() or step.conflict():
+                print(f"[{number}/{len(steps)}] {step}  {step.length}, {step.state()}", flush=True)
+                attempted += 1
+                attempt(step, lock)
+    return elsewhere, attempted
+
+
+def _left_out(step, failed):
+    """Return what keeps a detector from its pre-training, "" if nothing does."""
+    pretraining = getattr(step, "pretraining", None)
+    if pretraining is None or pretraining.is_done():
+        return ""
+    return FAILED if any(x is pretraining for x in failed) else "runs in another process"
 
 
 @contextmanager
