@@ -69,7 +69,9 @@ def test_boxes_are_pooled_from_where_they_are(painted):
 
 
 def test_separable_classes_are_separated(painted):
-    result = roi_linear(model(), "probe_train", "probe_test", norm_images=4)
+    with recorded_log(roi_probe.__name__, logging.WARNING) as messages:
+        result = roi_linear(model(), "probe_train", "probe_test", norm_images=4)
+    assert not messages
     names = ("accuracy", "class_accuracy", "linear", "knn")
     assert [result[x] for x in names] == [100] * 4
     assert result["train_boxes"] == 36 and result["test_boxes"] == 18
@@ -100,8 +102,15 @@ def test_label_maps_count_as_the_boxes_of_their_cells(tmp_path, restore_catalogs
 def test_constant_features_give_at_most_the_majority(painted):
     constant = model()
     constant.backbone.forward = lambda x: {"colour": torch.zeros(len(x), 3, 8, 8)}
-    result = roi_linear(constant, "probe_train", "probe_test")
+    with recorded_log(roi_probe.__name__, logging.WARNING) as messages:
+        result = roi_linear(constant, "probe_train", "probe_test")
     assert result["accuracy"] <= result["majority"] + 1e-6
+    most = np.bincount([x["category_id"] for y in DatasetCatalog.get("probe_train")
+                        for x in y["annotations"]])  # fmt: skip
+    text = (
+        f"every box as class {most.argmax()}, which {100 * most.max() / 36:.0f} % of the training"
+    )
+    assert len(messages) == 1 and text in messages[0]
 
 
 @pytest.mark.parametrize("flag", ["iscrowd", "difficult"])

@@ -197,6 +197,12 @@ def roi_linear(model, train, test, norm_images=200, max_boxes=MAX_BOXES):
         raise ValueError(f"{test!r} has no object of a class that {train!r} has.")
     x_test, y_test = x_test[known], y_test[known]
     predicted = logistic_regression(x, y, 0.01).predict(x_test)
+    if len(set(predicted)) == 1:
+        logger.warning(
+            "The logistic regression names every box as class %d, which %.0f %% of the training "
+            "boxes are. Read `linear` and `knn`, which weigh the classes.",
+            predicted[0], 100 * (y == predicted[0]).mean(),
+        )  # fmt: skip
     node = probe_defaults()
     return {
         "accuracy": 100 * (predicted == y_test).mean(),
