@@ -150,7 +150,7 @@ VALUES = [
     ("SOLVER.REFERENCE_WORLD_SIZE", "7", "it must divide SOLVER.IMS_PER_BATCH"),
     ("INPUT.FORMAT", "rgb", "Did you mean 'RGB'"),
     ("INPUT.MIN_SIZE_TRAIN", "()", "at least one"),
-    ("MODEL.PIXEL_MEAN", "(1.0,)", "as many numbers as each other"),
+    ("MODEL.PIXEL_MEAN", "(1.0,)", "INPUT.FORMAT 'RGB' needs 3 numbers"),
     ("TEST.EXPECTED_RESULTS", "(38.5,)", "a task, a metric, a score"),
     ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "50.0", "between 0 and 1"),
     ("INPUT.VIEWS.NUM", "0", "1 or more"),

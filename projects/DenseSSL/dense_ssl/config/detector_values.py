@@ -66,13 +66,8 @@ def check_detector(cfg):
     """Raise ValueError for keys of detectron2 that do not suit each other."""
     for node in _MATCHED:
         _check_matcher(node, value_of(cfg, node))
-    mean, std = cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD
-    if len(mean) != len(std):
-        raise ValueError(
-            f"MODEL.PIXEL_MEAN is {mean} and MODEL.PIXEL_STD is {std}; they must have as many "
-            "numbers as each other."
-        )
-    # detectron2's ResNets take their number from it
+    mean = cfg.MODEL.PIXEL_MEAN
+    # detectron2's ResNets take the number of channels from it
     if len(mean) != 3 and cfg.INPUT.FORMAT != "L" and "resnet" in cfg.MODEL.BACKBONE.NAME:
         raise ValueError(
             f"MODEL.PIXEL_MEAN is {mean}; INPUT.FORMAT {cfg.INPUT.FORMAT!r} needs 3 numbers."
