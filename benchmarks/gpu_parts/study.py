@@ -12,7 +12,7 @@ DATA = ("BCCD", "NEU-DET")
 SEEDS = (1, 2, 3)
 # Networks are small: one training leaves most of a GPU idle, and needs about three cores.
 CORES_PER_RUN = 3
-# A command leaves out detectors whose pre-training another one is at; the next round runs them.
+# A command ends when all that is left waits for others; the next round lets it help them.
 ROUNDS = 4
 RESNET_50 = ("MODEL.TIMM.NAME", "resnet50", "MODEL.TIMM.ARGUMENTS", "('zero_init_last=False',)",
              "DATALOADER.NUM_WORKERS", "2")  # fmt: skip

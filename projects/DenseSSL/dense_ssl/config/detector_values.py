@@ -3,25 +3,27 @@
 import math
 
 from ..modeling.building import IN_FEATURES
-from ..utils.checks import value_of
 
-_HEADS = "BOX MASK KEYPOINT"
-_POOLERS = ("ROIAlignV2", "ROIAlign", "ROIPool", "ROIAlignRotated")
-_BOX_LOSSES = ("smooth_l1", "giou", "diou", "ciou")
-_MATCHED = ("MODEL.RPN", "MODEL.ROI_HEADS", "MODEL.RETINANET")
+_POOLED = ("ROI_BOX_HEAD", "ROI_MASK_HEAD", "ROI_KEYPOINT_HEAD")
+_REGRESSED = ("RPN", "ROI_BOX_HEAD", "RETINANET")
+_MATCHED = ("RPN", "ROI_HEADS", "RETINANET")
 
-# As in values.py: (least value, largest value, whether the least one itself is excluded): keys.
+
+def _keys(nodes, name):
+    """("RPN", "ROI_HEADS"), "X" -> "MODEL.RPN.X MODEL.ROI_HEADS.X"."""
+    return " ".join(f"MODEL.{x}.{name}" for x in nodes)
+
+
+# As in value_tables.py: (least value, largest value, whether the least one is excluded): keys.
 RANGES = {
-    (0, math.inf, True): """
+    (0, math.inf, True): f"""
         MODEL.ANCHOR_GENERATOR.SIZES MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS
-        MODEL.RPN.BBOX_REG_WEIGHTS MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS
-        MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS MODEL.RETINANET.BBOX_REG_WEIGHTS""",
-    (0, math.inf, False): """
+        {_keys((*_REGRESSED, "ROI_BOX_CASCADE_HEAD"), "BBOX_REG_WEIGHTS")}""",
+    (0, math.inf, False): f"""
         MODEL.PROPOSAL_GENERATOR.MIN_SIZE
         MODEL.RPN.LOSS_WEIGHT MODEL.RPN.BBOX_REG_LOSS_WEIGHT MODEL.RPN.SMOOTH_L1_BETA
         MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_WEIGHT MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA
-        MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO MODEL.ROI_MASK_HEAD.POOLER_SAMPLING_RATIO
-        MODEL.ROI_KEYPOINT_HEAD.POOLER_SAMPLING_RATIO
+        {_keys(_POOLED, "POOLER_SAMPLING_RATIO")}
         MODEL.ROI_BOX_HEAD.NUM_FC MODEL.ROI_BOX_HEAD.NUM_CONV MODEL.ROI_MASK_HEAD.NUM_CONV
         MODEL.ROI_KEYPOINT_HEAD.LOSS_WEIGHT MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE
         MODEL.RETINANET.NUM_CONVS MODEL.RETINANET.FOCAL_LOSS_GAMMA
@@ -29,43 +31,41 @@ RANGES = {
     (1, math.inf, False): f"""
         MODEL.RPN.PRE_NMS_TOPK_TRAIN MODEL.RPN.PRE_NMS_TOPK_TEST
         MODEL.RPN.POST_NMS_TOPK_TRAIN MODEL.RPN.POST_NMS_TOPK_TEST
-        {" ".join(f"MODEL.ROI_{x}_HEAD.POOLER_RESOLUTION" for x in _HEADS.split())}
+        {_keys(_POOLED, "POOLER_RESOLUTION")}
         MODEL.ROI_BOX_HEAD.FC_DIM MODEL.ROI_BOX_HEAD.CONV_DIM MODEL.ROI_MASK_HEAD.CONV_DIM
         MODEL.ROI_KEYPOINT_HEAD.CONV_DIMS MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS
         MODEL.RETINANET.TOPK_CANDIDATES_TEST MODEL.RESNETS.DEFORM_NUM_GROUPS
         MODEL.SEM_SEG_HEAD.COMMON_STRIDE""",
-    (0, 1, True): " ".join(f"{x}.IOU_THRESHOLDS" for x in _MATCHED)
-    + " MODEL.ROI_BOX_CASCADE_HEAD.IOUS",
+    (0, 1, True): f"{_keys(_MATCHED, 'IOU_THRESHOLDS')} MODEL.ROI_BOX_CASCADE_HEAD.IOUS",
     (0, 1, False): """
         MODEL.RPN.POSITIVE_FRACTION MODEL.RETINANET.PRIOR_PROB MODEL.RETINANET.FOCAL_LOSS_ALPHA""",
     (0, 0.9999999, False): "MODEL.ANCHOR_GENERATOR.OFFSET",
-    (-1, 1, False): " ".join(f"{x}.IOU_LABELS" for x in _MATCHED),
+    (-1, 1, False): _keys(_MATCHED, "IOU_LABELS"),
 }
 
 CHOICES = {
-    _POOLERS: " ".join(f"MODEL.ROI_{x}_HEAD.POOLER_TYPE" for x in _HEADS.split()),
-    _BOX_LOSSES: """MODEL.RPN.BBOX_REG_LOSS_TYPE MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE
-        MODEL.RETINANET.BBOX_REG_LOSS_TYPE""",
+    ("ROIAlignV2", "ROIAlign", "ROIPool", "ROIAlignRotated"): _keys(_POOLED, "POOLER_TYPE"),
+    ("smooth_l1", "giou", "diou", "ciou"): _keys(_REGRESSED, "BBOX_REG_LOSS_TYPE"),
     ("sum", "avg"): "MODEL.FPN.FUSE_TYPE",
     ("linear", "constant"): "SOLVER.WARMUP_METHOD",
     ("RGB", "BGR", "L", "YUV-BT.601"): "INPUT.FORMAT",
 }
 
 NAMES = IN_FEATURES
-COUNTS = {f"MODEL.{x}.BBOX_REG_WEIGHTS": (4,) for x in ("RPN", "ROI_BOX_HEAD", "RETINANET")}
+COUNTS = {key: (4,) for key in _keys(_REGRESSED, "BBOX_REG_WEIGHTS").split()}
 
-# Lists that must have an element.
+# Lists that must have an element; that of a pyramid is empty where there is none.
 FILLED = (
-    "MODEL.ANCHOR_GENERATOR.SIZES", "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS",
-    "MODEL.RPN.IN_FEATURES", "MODEL.ROI_HEADS.IN_FEATURES", "MODEL.RETINANET.IN_FEATURES",
-    "MODEL.SEM_SEG_HEAD.IN_FEATURES",
-)  # fmt: skip
+    "MODEL.ANCHOR_GENERATOR.SIZES",
+    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS",
+    *(x for x in IN_FEATURES if x != "MODEL.FPN.IN_FEATURES"),
+)
 
 
 def check_detector(cfg):
     """Raise ValueError for keys of detectron2 that do not suit each other."""
     for node in _MATCHED:
-        _check_matcher(node, value_of(cfg, node))
+        _check_matcher(f"MODEL.{node}", cfg.MODEL[node])
     mean = cfg.MODEL.PIXEL_MEAN
     # detectron2's ResNets take the number of channels from it
     if len(mean) != 3 and cfg.INPUT.FORMAT != "L" and "resnet" in cfg.MODEL.BACKBONE.NAME:

@@ -177,7 +177,8 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg):
         with explained_refusals(cfg):
-            model = make_sync_batch_norms_exact(super().build_model(cfg))
+            model = super().build_model(cfg)
+        model = make_sync_batch_norms_exact(model)
         announce_model(cfg, model)
         if cfg.MODEL.CHANNELS_LAST:
             model = model.to(memory_format=torch.channels_last)

@@ -54,8 +54,9 @@ def _place_in_detectron2(error):
 def _message(cfg, error, place):
     name = error.args[0] if isinstance(error, KeyError) and error.args else None
     for key in IN_FEATURES:
-        if name is not None and name in value_of(cfg, key) and name not in _maps(cfg, key):
-            return f"{key} names {name!r}; the maps are {', '.join(_maps(cfg, key)) or 'unknown'}."
+        maps = _maps(cfg, key) if name is not None and name in value_of(cfg, key) else (name,)
+        if name not in maps:
+            return f"{key} names {name!r}; the maps are {', '.join(maps) or 'unknown'}."
     path = Path(place.filename).relative_to(_DETECTRON2.parent).as_posix()
     said = str(error) if str(error) and not isinstance(error, KeyError) else repr(error)
     return (

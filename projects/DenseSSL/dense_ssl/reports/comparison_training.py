@@ -14,7 +14,6 @@ from .comparison_runs import Run
 LOG = "comparison_run.log"
 LINES_OF_FAILURE = 30
 SECONDS_BETWEEN_LINES = 30
-FAILED = "failed"
 
 
 def train_command(run, programs, num_gpus):
@@ -64,24 +63,21 @@ def run_missing(runs, programs, num_gpus, after_each, is_needed=lambda run: True
     steps, failed = with_pretrainings(runs), []
 
     def attempt(step, lock):
-        if step.conflict():  # another process may have used the folder since the planning
-            print(f"{step}: its folder now has other settings\n{step.conflict()}", flush=True)
-            failed.append(step)
-            return
         if not train(step, train_command(step, programs, num_gpus), lock):
             failed.append(step)
         elif delete_checkpoints:
             delete_checkpoints_of(step)
         after_each()
 
-    elsewhere, attempted = _go_through(steps, failed, is_needed, attempt)
-    while elsewhere and attempted:  # others may have finished their pre-trainings meanwhile
+    while True:
         elsewhere, attempted = _go_through(steps, failed, is_needed, attempt)
-    return failed, elsewhere
+        if not elsewhere or not attempted:
+            return failed, elsewhere
+        # others may have finished their pre-trainings meanwhile
 
 
 def _go_through(steps, failed, is_needed, attempt):
-    """Attempt each step that is neither done nor taken.
+    """Attempt each step that is neither done nor taken; those that cannot be join ``failed``.
 
     Returns:
         (steps that others are at, number of attempts).
@@ -90,27 +86,28 @@ def _go_through(steps, failed, is_needed, attempt):
     for number, step in enumerate(steps, start=1):
         if any(x is step for x in failed) or isinstance(step, Run) and not is_needed(step):
             continue
-        reason = _left_out(step, failed)
-        if reason:
+        if _waits(step):
+            has_failed = any(x is step.pretraining for x in failed)
+            reason = "failed" if has_failed else "runs in another process"
             print(f"{step}: left out, its pre-training {reason}", flush=True)
-            (failed if reason == FAILED else elsewhere).append(step)
+            (failed if has_failed else elsewhere).append(step)
             continue
         with locked(step) as lock:
             if lock is None:
                 elsewhere.append(step)
-            elif not step.is_done() or step.conflict():
+            elif step.conflict():  # another process may have used the folder since the planning
+                print(f"{step}: its folder now has other settings\n{step.conflict()}", flush=True)
+                failed.append(step)
+            elif not step.is_done():
                 print(f"[{number}/{len(steps)}] {step}  {step.length}, {step.state()}", flush=True)
                 attempted += 1
                 attempt(step, lock)
     return elsewhere, attempted
 
 
-def _left_out(step, failed):
-    """Return what keeps a detector from its pre-training, "" if nothing does."""
-    pretraining = getattr(step, "pretraining", None)
-    if pretraining is None or pretraining.is_done():
-        return ""
-    return FAILED if any(x is pretraining for x in failed) else "runs in another process"
+def _waits(step):
+    """Return True for a run whose pre-training is not done."""
+    return isinstance(step, Run) and bool(step.pretraining) and not step.pretraining.is_done()
 
 
 @contextmanager
