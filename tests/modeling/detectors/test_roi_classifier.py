@@ -3,21 +3,19 @@
 import json
 import os
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from detectron2.data import MetadataCatalog
 from detectron2.layers import ShapeSpec
-from detectron2.structures import Boxes, BoxMode, Instances
+from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
-from helpers import CONFIGS, base_config, load_config, train
+from helpers import CONFIGS, load_config, train
 from torch import nn
 from torch.nn import functional as F
 
 from dense_ssl.data.finetune.label_space import resolve_labels
-from dense_ssl.data.finetune.region_mapper import RegionMapper
 from dense_ssl.data.sources.entries import register_datasets
 from dense_ssl.evaluation import check_best_metric
 from dense_ssl.evaluation.roi_accuracy import RoIAccuracyEvaluator
@@ -117,60 +115,6 @@ def test_a_batch_without_boxes_keeps_the_graph():
 def test_an_unknown_map_names_the_key():
     with pytest.raises(ValueError, match="MODEL.ROI_HEADS.IN_FEATURES is 'p9'"):
         build(in_features=("p9",))
-
-
-def mapper_config(*options):
-    pairs = ["MODEL.META_ARCHITECTURE", "RoIClassifier", "INPUT.FORMAT", "RGB",
-             "INPUT.MIN_SIZE_TRAIN", (40,), "INPUT.MIN_SIZE_TEST", 40]  # fmt: skip
-    return base_config(*pairs, *options)
-
-
-def test_images_become_squares_with_their_boxes(tmp_path):
-    image = np.zeros((20, 80, 3), np.uint8)
-    image[:, 20:40, 0] = 255
-    cv2.imwrite(str(tmp_path / "x.png"), image[:, :, ::-1])
-    annotation = {"bbox": [20, 5, 20, 10], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 4}
-    dataset_dict = {"file_name": str(tmp_path / "x.png"), "height": 20, "width": 80,
-                    "image_id": 7, "annotations": [
-                        annotation, {**annotation, "iscrowd": 1}, {**annotation, "difficult": 1},
-                    ]}  # fmt: skip
-    result = RegionMapper(mapper_config(), False)(dataset_dict)
-    assert result["image"].shape == (3, 40, 40)
-    assert result["instances"].gt_boxes.tensor.tolist() == [[10, 10, 20, 30]]
-    assert result["instances"].gt_classes.tolist() == [4]
-    assert result["image"][0, 20, 14] > 250 and result["image"][0, 20, 25] < 5
-    assert "annotations" in dataset_dict  # of the catalog
-    assert result["image_id"] == 7 and "annotations" not in result
-    sides = set()
-    for seed in range(8):
-        np.random.seed(seed)
-        flipped = RegionMapper(mapper_config(), True)(dataset_dict)
-        (box,) = flipped["instances"].gt_boxes.tensor.tolist()
-        sides.add(box[0])
-        np.random.seed(seed)
-        tested = RegionMapper(mapper_config(), False)(dataset_dict)
-        assert tested["instances"].gt_boxes.tensor[0, 0] == 10
-        assert flipped["image"][0, 20, int(box[0]) + 5] > 250
-    assert sides == {10, 20}
-    np.random.seed(0)
-    off = RegionMapper(mapper_config("INPUT.RANDOM_FLIP", "none"), True)
-    assert {off(dataset_dict)["instances"].gt_boxes.tensor[0, 0].item() for _ in range(8)} == {10}
-
-
-def test_flips_may_be_vertical(tmp_path):
-    cv2.imwrite(str(tmp_path / "x.png"), np.zeros((40, 40, 3), np.uint8))
-    annotation = {"bbox": [0, 0, 10, 10], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0}
-    dataset_dict = {"file_name": str(tmp_path / "x.png"), "annotations": [annotation]}
-    mapper, found = RegionMapper(mapper_config("INPUT.RANDOM_FLIP", "vertical"), True), set()
-    for seed in range(8):
-        np.random.seed(seed)
-        found.add(tuple(mapper(dataset_dict)["instances"].gt_boxes.tensor[0].tolist()))
-    assert found == {(0, 0, 10, 10), (0, 30, 10, 40)}
-
-
-def test_several_sizes_are_refused():
-    with pytest.raises(ValueError, match="INPUT.MIN_SIZE_TRAIN"):
-        RegionMapper(mapper_config("INPUT.MIN_SIZE_TRAIN", (40, 50)), True)
 
 
 def test_the_evaluator_counts_boxes_by_class(restore_catalogs):

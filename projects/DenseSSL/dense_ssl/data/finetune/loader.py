@@ -87,7 +87,10 @@ def count_training_objects(cfg):
 
 def _training_data(cfg):
     """Return (dicts of DATASETS.TRAIN, mapper)."""
-    return _training_dicts(cfg), _mapper_class(cfg)(cfg, True)
+    dicts, mapper = _training_dicts(cfg), _mapper_class(cfg)(cfg, True)
+    if isinstance(mapper, RegionMapper):
+        mapper.keep_squares(len(dicts))
+    return dicts, mapper
 
 
 def _mapper_class(cfg):
