@@ -160,6 +160,31 @@ def test_names_of_configs():
         api.last_checkpoint(str(CONFIGS))
 
 
+def test_values_of_numpy_and_paths_are_plain_values():
+    overrides = {
+        "SOLVER.IMS_PER_BATCH": np.int64(8), "SOLVER.BASE_LR": np.float64(0.5),
+        "SOLVER.STEPS": np.array([1, 2]), "SOLVER.AMP.ENABLED": np.bool_(False),
+        "INPUT.VIEWS.SIZE": (np.int32(96),), "OUTPUT_DIR": Path("output/x"),
+    }  # fmt: skip
+    cfg = dense_ssl.get_config("mini/pretrain/scrl_R_18", overrides)
+    assert (cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.BASE_LR, cfg.SOLVER.STEPS) == (8, 0.5, (1, 2))
+    assert cfg.SOLVER.AMP.ENABLED is False and cfg.INPUT.VIEWS.SIZE == (96,)
+    assert cfg.OUTPUT_DIR == str(Path("output/x"))
+    assert yaml.safe_load(cfg.dump())["SOLVER"]["IMS_PER_BATCH"] == 8
+
+
+@pytest.mark.parametrize("config", [None, 3, {}, ["mini/pretrain/scrl_R_18"]])
+def test_what_is_no_config_is_said(config):
+    with pytest.raises(TypeError, match="is no config: give the name or the path of a yaml"):
+        dense_ssl.get_config(config)
+
+
+@pytest.mark.parametrize("overrides", [["SEED", 1], "SEED 1", {1: 2}])
+def test_what_are_no_overrides_is_said(overrides):
+    with pytest.raises(TypeError, match="keys to change are a dict"):
+        dense_ssl.get_config("mini/pretrain/scrl_R_18", overrides)
+
+
 def test_backbone_pkl_is_taken_where_the_checkpoint_was_deleted(tmp_path):
     (tmp_path / "last_checkpoint").write_text("model_final.pth")
     last = str(tmp_path / "model_final.pth")

@@ -91,6 +91,20 @@ def test_a_broken_image_of_a_detector_is_an_error_before_training(tmp_path, eval
     assert any("cannot be read" in x for x in messages)
 
 
+@pytest.mark.parametrize("eval_only, keys", [
+    (False, "DATASETS.TRAIN and DATASETS.TEST"), (True, "DATASETS.TEST")
+])  # fmt: skip
+def test_data_of_both_keys_are_named_with_both(tmp_path, eval_only, keys):
+    entry = many(tmp_path, 3)
+    cut_off(tmp_path / "images/1.jpg")
+    cfg = make_cfg((entry,), (entry,))
+    register_datasets(cfg)
+    checks = check_data(cfg, False, eval_only)
+    trains = () if eval_only else cfg.DATASETS.TRAIN
+    with pytest.raises(ValueError, match=f"^{keys}: 'coco:"):
+        announce_data(checks, False, cfg.DATASETS.TEST, trains)
+
+
 def test_a_test_without_objects_is_an_error_before_training(tmp_path):
     train = make_voc(tmp_path, {"1": [("cat", "", 1, 1, 9, 9)]})
     make_voc(tmp_path, {"2": []}, split="test")

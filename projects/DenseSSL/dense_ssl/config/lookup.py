@@ -1,7 +1,11 @@
 """The config of a name in configs/, a path, the folder of a run, or a config that is given."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
+from fvcore.common.config import CfgNode
 
 from .loading import read_config
 
@@ -23,10 +27,16 @@ def get_config(config, overrides=None):
     Raises:
         FileNotFoundError: no such yaml; the message lists similar names.
         KeyError: a key does not exist.
+        TypeError: ``config`` or ``overrides`` is something else.
     """
     options = as_options(overrides)
     if isinstance(config, (str, os.PathLike)):
         return read_config(yaml_of(os.fspath(config)), options)
+    if not isinstance(config, CfgNode):
+        raise TypeError(
+            f"{config!r} is no config: give the name or the path of a yaml, the folder of a run, "
+            "or what get_config returned."
+        )
     cfg = config.clone()
     cfg.defrost()
     cfg.merge_from_list(options)
@@ -63,4 +73,18 @@ def yaml_of(name):
 
 def as_options(overrides):
     """Return ["A.B", 1] for {"A.B": 1}: as on the command line."""
-    return [x for pair in (overrides or {}).items() for x in pair]
+    overrides = {} if overrides is None else overrides
+    if not isinstance(overrides, Mapping) or not all(isinstance(x, str) for x in overrides):
+        raise TypeError(
+            f'{overrides!r}: keys to change are a dict, such as {{"SOLVER.IMS_PER_BATCH": 8}}.'
+        )
+    return [x for key, value in overrides.items() for x in (key, _plain(value))]
+
+
+def _plain(value):
+    """Numbers and arrays of numpy and paths as the types that a yaml can hold."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value

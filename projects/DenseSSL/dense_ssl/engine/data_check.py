@@ -37,21 +37,21 @@ def check_data(cfg, is_pretraining, eval_only=False):
     return checks
 
 
-def announce_data(checks, is_pretraining=True, tests=()):
+def announce_data(checks, is_pretraining=True, tests=(), trains=()):
     """Log one line on each data set, and warn of its images; faults of labels were said before.
 
     Args:
         checks: result of :func:`check_data`.
         is_pretraining: broken images are replaced; else they would end the run when their turn
             comes.
-        tests: DATASETS.TEST.
+        tests, trains: DATASETS.TEST and DATASETS.TRAIN.
 
     Raises:
         ValueError: a detector cannot learn from these data, or be evaluated on them.
     """
     for check in checks:
         logger.info("Data: %s: %s", check.entry, summary(check) or check.error)
-        key = "DATASETS.TEST" if check.entry in tests else "DATASETS.TRAIN"
+        key = _keys_of(check.entry, tests, trains)
         for text in check.images.errors if check.images else ():
             if not is_pretraining:
                 raise ValueError(
@@ -64,3 +64,10 @@ def announce_data(checks, is_pretraining=True, tests=()):
             what = "labelled pixel" if check.labels.counts.get("label maps") else "labelled object"
             raise ValueError(f"{key}: {check.entry!r} has no {what}: label some, or name other "
                              "data.")  # fmt: skip
+
+
+def _keys_of(entry, tests, trains):
+    """Return the key that has an entry, or both: "DATASETS.TRAIN and DATASETS.TEST"."""
+    if entry not in tests:
+        return "DATASETS.TRAIN"
+    return "DATASETS.TRAIN and DATASETS.TEST" if entry in trains else "DATASETS.TEST"

@@ -76,7 +76,8 @@ def setup(args, hold=None):
         default_setup(cfg, args)
     announce(cfg, getattr(args, "config_file", ""), is_kept and args.eval_only)
     checks = check_data(cfg, is_pretraining(cfg), args.eval_only)
-    announce_data(checks, is_pretraining(cfg), cfg.DATASETS.TEST)
+    announce_data(checks, is_pretraining(cfg), cfg.DATASETS.TEST,
+                  () if args.eval_only else cfg.DATASETS.TRAIN)  # fmt: skip
     if detected and not is_kept and cfg.OUTPUT_DIR and comm.is_main_process():
         write_config(cfg, with_device=False)
     if cfg.TUNE_ALLOCATOR and cfg.MODEL.DEVICE == "cpu":
