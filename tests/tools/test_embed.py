@@ -45,7 +45,10 @@ def test_an_image_has_the_mean_of_its_map(run, images, tmp_path, capsys):
     assert found["level"] == "res5" and found["root"] == str(images)
     assert found["boxes"].tolist() == [[0, 0, 64, 64]] * 3
     assert found["classes"].tolist() == [-1] * 3
-    maps = load_backbone(run)([str(images / f"{i}.png") for i in range(3)])["res5"]
+    model = load_backbone(run)
+    with pytest.raises(ValueError, match="there is no image"):
+        model([])
+    maps = model([str(images / f"{i}.png") for i in range(3)])["res5"]
     expected = maps.mean(dim=(2, 3)).numpy()
     np.testing.assert_allclose(found["features"], expected, rtol=1e-4, atol=1e-5)
 

@@ -185,6 +185,15 @@ def test_a_broken_image_is_named(tmp_path):
     assert check.images.broken == 1 and any("a.tar!a.png" in x for x in check.errors)
 
 
+def test_a_check_is_made_again_if_the_archive_changed(images, tmp_path):
+    whole = sorted((images / "0").iterdir())[0].read_bytes()
+    path = pack(tmp_path / "a.tar", {"a.png": whole})
+    assert not check_entry(f"shards:{path}").images.broken
+    damaged = pack(tmp_path / "a.tar", {"a.png": b"\0" * len(whole)})  # at the same place
+    os.utime(damaged, (1, 1))
+    assert check_entry(f"shards:{path}").images.broken == 1
+
+
 def test_an_archive_that_is_cut_off_later(archives, tmp_path):
     last = listed(f"shards:{archives}")[-1]["file_name"]
     path = tmp_path / "shard-002.tar"

@@ -22,6 +22,12 @@ def member_path(archive, name, start, size):
     return f"{PREFIX}{archive}!{name.replace('!', '_')}@{start}+{size}"
 
 
+def file_of(path):
+    """Return the file on disk that holds a path: the archive of a member, else the path itself."""
+    match = _PATH.fullmatch(path) if isinstance(path, str) else None
+    return match["archive"] if match else path
+
+
 class TarMembers(PathHandler):
     """Opens the paths of :func:`member_path`."""
 

@@ -46,6 +46,8 @@ class FeatureMaps(nn.Module):
             {map: (N, C, h, w)}; of a pyramid also the maps below it.
         """
         images = images if isinstance(images, (list, tuple)) else [images]
+        if not images:
+            raise ValueError("there is no image: give one, or a list of at least one.")
         pixels = [as_tensor(x, self.cfg.INPUT.FORMAT).to(self.mean) for x in images]
         if size is not None:
             pixels = [

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...utils.atomic_file import atomic_file
 from ...utils.json_file import read_object
+from ..tar_members import file_of
 
 
 def _digest_of_code():
@@ -32,13 +33,14 @@ def cached(kind, name, files, check):
     Args:
         kind: dataclass of the result, of plain values.
         name: what the result depends on beside the files, a text.
-        files: paths that it depends on, by their sizes and times.
+        files: paths that it depends on, by the sizes and times of their files; of a file in a tar
+            archive the archive counts.
         check: function that returns the result.
     """
     key = hashlib.sha256(repr((VERSION, kind.__name__, name)).encode())
     for path in files:
         try:
-            state = os.stat(path)
+            state = os.stat(file_of(path))
             facts = os.path.abspath(path), state.st_size, state.st_mtime_ns
         except (OSError, ValueError):  # the latter for a name with a NUL
             facts = os.path.abspath(path), "absent"
