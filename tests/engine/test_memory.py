@@ -54,6 +54,17 @@ def test_the_estimate_is_near_the_measured_peak(image_folder, tmp_path, method):
     assert memory.total == pytest.approx(measured, rel=0.25)
 
 
+@pytest.mark.parametrize("method", ["MoCoV2", "SCRL"])
+def test_checkpointed_blocks_count_while_they_run_again(image_folder, tmp_path, method):
+    options = ("SOLVER.IMS_PER_BATCH", 16, "MODEL.RESNETS.DEPTH", 50,
+               "MODEL.RESNETS.RES2_OUT_CHANNELS", 256,
+               "MODEL.SSL.CHECKPOINT_ACTIVATIONS", True)  # fmt: skip
+    model = Trainer.build_model(tiny_config(method, image_folder, tmp_path, *options)).train()
+    memory = estimate_memory(model, batch_for(method, 2), 16)
+    measured = peak_of_a_step(model, batch_for(method, 16)) - memory.fixed
+    assert memory.per_image * 16 == pytest.approx(measured, rel=0.15)
+
+
 def test_activation_checkpointing_needs_less_than_half(image_folder, tmp_path):
     peaks = {}
     for value in (False, True):
