@@ -16,7 +16,7 @@ from detectron2.utils import comm
 from helpers import recorded_log
 from PIL import Image
 
-from dense_ssl.data.sources.entries import resolve_dataset
+from dense_ssl.data.sources.entries import forget_datasets, resolve_dataset
 from dense_ssl.evaluation import build_evaluator, check_evaluators
 
 FULL = "<pose>Left</pose><truncated>0</truncated><difficult>{}</difficult>"
@@ -221,6 +221,25 @@ def test_voc_names_may_hold_slashes_and_spaces(tmp_path):
     name = resolve_dataset(f"voc:{make_voc(tmp_path, objects)}:train")
     results = score(evaluator_of(tmp_path, name), perfect(name))
     assert results["bbox"]["AP-red cell/old"] == results["bbox"]["AP"] == 100
+
+
+@pytest.mark.parametrize("image_id", [
+    "red cell/1", "Фотография со склада номер двенадцать от 12 марта", "a" * 200, "50% {}"
+])  # fmt: skip
+def test_voc_images_may_have_any_name(tmp_path, image_id):
+    for part in ("Annotations", "JPEGImages"):
+        (tmp_path / "voc" / part / image_id).parent.mkdir(parents=True, exist_ok=True)
+    objects = {image_id: [("cat", EASY, 2, 2, 20, 20)]}
+    name = resolve_dataset(f"voc:{make_voc(tmp_path, objects)}:train")
+    assert score(evaluator_of(tmp_path, name), perfect(name))["bbox"]["AP"] == 100
+
+
+def test_voc_labels_that_changed_are_read_again(tmp_path):
+    for corner in (2, 12):
+        objects = {"1": [("cat", EASY, corner, corner, 28, 28)]}
+        name = resolve_dataset(f"voc:{make_voc(tmp_path, objects)}:train")
+        assert score(evaluator_of(tmp_path, name), perfect(name))["bbox"]["AP"] == 100
+        forget_datasets()
 
 
 def test_voc_folders_may_have_braces(tmp_path, monkeypatch):

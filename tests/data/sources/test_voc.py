@@ -15,6 +15,7 @@ from dense_ssl.data.finetune.label_space import resolve_labels
 from dense_ssl.data.finetune.region_mapper import RegionMapper, boxes_of, counted
 from dense_ssl.data.sources.entries import resolve_dataset
 from dense_ssl.data.sources.voc_difficult import marked_dicts
+from dense_ssl.data.sources.voc_source import check_voc
 
 ROOT = os.environ.get("DETECTRON2_DATASETS", "")
 
@@ -161,6 +162,16 @@ def test_voc_image_must_exist(tmp_path):
     (root / "JPEGImages" / "1.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"no image .*1\.jpg"):
         DatasetCatalog.get(resolve_dataset(f"voc:{root}:train"))
+
+
+def test_the_check_sees_an_image_that_was_added(tmp_path):
+    root = make_voc(tmp_path, {"1": [("cat", "", 2, 3, 20, 20)]})
+    image = root / "JPEGImages/1.jpg"
+    kept = image.read_bytes()
+    image.unlink()
+    assert "there is no image" in check_voc(str(root), "train").error
+    image.write_bytes(kept)
+    assert not check_voc(str(root), "train").error
 
 
 @pytest.mark.skipif(

@@ -49,6 +49,36 @@ def test_a_flat_export_never_gets_the_20_classes_of_voc(tmp_path):
     assert MetadataCatalog.get(name).thing_classes == ["cat"]
 
 
+def test_hidden_files_of_macos_are_left_out(tmp_path):
+    root = make_flat(tmp_path / "export", train=["cat"])
+    for name in ("._a photo 0_jpg.rf.x.jpg", "._a photo 0_jpg.rf.x.xml"):
+        (root / "train" / name).write_bytes(b"\0\5\x16\7")
+    (root / "__MACOSX").mkdir()
+    (root / "__MACOSX/._1.xml").write_bytes(b"\0\5\x16\7")
+    assert len(DatasetCatalog.get(resolve_dataset(f"voc:{root}:train"))) == 1
+    with pytest.raises(FileNotFoundError, match=r"Folders with xml files there: \['train'\]"):
+        resolve_dataset(f"voc:{root}:valid")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of other systems are text")
+def test_names_that_are_no_utf_8_are_evaluated(tmp_path):
+    root = tmp_path / "export"
+    make_flat(root, valid=["cat"])
+    for path in list((root / "valid").iterdir()):
+        os.rename(
+            path, os.path.join(os.fsencode(root / "valid"), b"caf\xe9" + path.suffix.encode())
+        )
+    name = resolve_dataset(f"voc:{root}:valid")
+    (item,) = DatasetCatalog.get(name)
+    evaluator = VOCEvaluator(name, str(tmp_path / "out"))
+    evaluator.reset()
+    found = Instances((30, 40))
+    found.pred_boxes = Boxes(torch.tensor([item["annotations"][0]["bbox"]]).float())
+    found.scores, found.pred_classes = torch.ones(1), torch.zeros(1, dtype=torch.int64)
+    evaluator.process([item], [{"instances": found}])
+    assert evaluator.evaluate()["bbox"]["AP"] == 100
+
+
 def test_a_flat_split_is_evaluated(tmp_path):
     root = make_flat(tmp_path / "export", valid=["wren", "robin"])
     name = resolve_dataset(f"voc:{root}:valid")

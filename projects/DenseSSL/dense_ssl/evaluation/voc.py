@@ -6,13 +6,12 @@ import os
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from urllib.parse import quote
 
 import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import PascalVOCDetectionEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
-from detectron2.evaluation.pascal_voc_evaluation import voc_eval
+from detectron2.evaluation.pascal_voc_evaluation import parse_rec, voc_eval
 from detectron2.utils import comm
 from tabulate import tabulate
 
@@ -49,9 +48,13 @@ class VOCEvaluator(PascalVOCDetectionEvaluator):
     def reset(self):
         super().reset()
         self._results = []
+        # detectron2 separates the id and the score by a space and names a file by the id: any id
+        # has a number there
+        self._numbers = {x: str(i) for i, x in enumerate(read_split(self._root, self._split))}
 
     def process(self, inputs, outputs):
-        super().process([{**x, "image_id": quote(x["image_id"])} for x in inputs], outputs)
+        numbered = [{**x, "image_id": self._numbers[x["image_id"]]} for x in inputs]
+        super().process(numbered, outputs)
         for item, output in zip(inputs, outputs):
             instances = output["instances"].to(self._cpu_device)
             self._results += instances_to_coco_json(instances, item["image_id"])
@@ -63,9 +66,8 @@ class VOCEvaluator(PascalVOCDetectionEvaluator):
             {"bbox": {"AP", "AP50", "AP75", "AP-<class>" of each class in the split}} in percent in
             the main process, else None.
         """
-        ids = read_split(self._root, self._split)
-        # detectron2 separates the id and the score by a space, so ids with spaces are quoted
-        files = {quote(x): read_objects(annotation_file(self._root, x))[1] for x in ids}
+        files = {number: read_objects(annotation_file(self._root, x))[1]
+                 for x, number in self._numbers.items()}  # fmt: skip
         counts = self._count_objects(files.values())
         lines, results = comm.gather(self._predictions, dst=0), comm.gather(self._results, dst=0)
         if not comm.is_main_process():
@@ -128,14 +130,15 @@ class VOCEvaluator(PascalVOCDetectionEvaluator):
         """Write the labels as detectron2 reads them: its own reader knows PASCAL's files alone.
 
         Args:
-            files: {image id: objects, as ``read_objects`` gives them}.
+            files: {number of the image: objects, as ``read_objects`` gives them}.
 
         Returns:
-            (path of annotation files with "{}" for the image id, path of the list of images).
+            (path of annotation files with "{}" for the number, path of the list of images).
         """
+        parse_rec.cache_clear()  # it keeps what files of these names held before
         annotations = os.path.join(_pattern(self._output_folder), "annotations", "{}.xml")
-        for image_id, objects in files.items():
-            path = annotations.format(image_id)
+        for number, objects in files.items():
+            path = annotations.format(number)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             ElementTree.ElementTree(_tree(objects)).write(path)
         image_set = os.path.join(self._output_folder, f"{self._split}.txt")

@@ -58,7 +58,7 @@ def read_split(root, split, task="Main"):
 def _image_id(root, line):
     """Return the id in a line of a split file; those of one class have a flag behind it."""
     stem, *flag = line.rsplit(None, 1)
-    if flag and flag[0] in ("-1", "0", "1") and not _find_image(root, line):  # "photo 1"
+    if flag and flag[0] in ("-1", "0", "1") and not find_image(root, line):  # "photo 1"
         return stem
     return line
 
@@ -122,6 +122,7 @@ def names_by_image(root):
     flat = is_flat(root)
     folder = Path(root) if flat else Path(root, "Annotations")
     paths = sorted(folder.glob(f"*/{XML}") if flat else folder.rglob(XML))
+    paths = [x for x in paths if not x.name.startswith(".")]  # macOS writes "._1.xml" beside 1.xml
     logger.info("Reading the classes of %d files in %s; %s would avoid it", len(paths), folder,
                 os.path.join(root, "classes.txt"))  # fmt: skip
     found = {}
@@ -166,7 +167,7 @@ def read_objects(path):
 
 def image_file(root, image_id):
     """Return the image of a VOC folder with an id, whatever its extension."""
-    found = _find_image(root, image_id)
+    found = find_image(root, image_id)
     if not found:
         raise FileNotFoundError(
             f"there is no image {_image_stem(root, image_id) + '.jpg'!r} (nor with any other "
@@ -175,7 +176,8 @@ def image_file(root, image_id):
     return found
 
 
-def _find_image(root, image_id):
+def find_image(root, image_id):
+    """Return the path of :func:`image_file`; "" if there is none."""
     return find_file(_image_stem(root, image_id), ("jpg", *sorted(IMAGE_EXTENSIONS - {"jpg"})))
 
 

@@ -24,7 +24,8 @@ def is_flat(root):
 
 def check_flat(root, split):
     """Raise if a folder has neither layout, saying what is there."""
-    folders = sorted({x.parent.name for x in Path(root).glob(f"*/{XML}")})
+    files = [x for x in Path(root).glob(f"*/{XML}") if not x.name.startswith(".")]
+    folders = sorted({x.parent.name for x in files})
     if split not in folders:
         found = f"Folders with xml files there: {folders}."
         if not folders and any(Path(root).glob(XML)):
@@ -38,7 +39,7 @@ def check_flat(root, split):
 
 def read_flat(root, split):
     """Return the image ids of a split of a flat folder, such as "train/photo1"."""
-    paths = sorted(Path(root, split).iterdir())
+    paths = sorted(x for x in Path(root, split).iterdir() if not x.name.startswith("."))
     labelled = [x.stem for x in paths if x.suffix.lower() == ".xml"]
     images = {x.stem for x in paths if x.suffix[1:].lower() in IMAGE_EXTENSIONS}
     unlabelled = len(images - set(labelled))

@@ -9,6 +9,7 @@ from .source import Source
 from .voc import (
     annotation_file,
     check_voc_folder,
+    find_image,
     image_file,
     read_item,
     read_split,
@@ -73,7 +74,7 @@ def check_voc(root, split):
         classes = split_classes(root, split)
     except (OSError, ValueError) as error:
         return LabelCheck(error=str(error))
-    files = [annotation_file(root, x) for x in ids]
+    files = [y for x in ids for y in (annotation_file(root, x), find_image(root, x))]
     check = functools.partial(_check, root, ids, classes)
     return cached(LabelCheck, repr((root, ids, classes)), files, check)
 
