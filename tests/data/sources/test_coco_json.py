@@ -231,3 +231,30 @@ def test_odd_values_become_those_that_pycocotools_reads(tmp_path):
     flags = [x["iscrowd"] for x in found["annotations"]]
     assert flags == [0, 0, 1, 1] and "renamed" not in found
     assert [x["iscrowd"] for x in DatasetCatalog.get(name)[0]["annotations"]] == flags
+
+
+def test_sizes_with_a_point_are_whole_numbers(tmp_path):
+    images = [{"id": i, "file_name": f"{i}.jpg", "width": 40.0, "height": 30.0} for i in (1, 2)]
+    name = resolve_dataset(make_coco(tmp_path, images=images))
+    sizes = [(x["height"], x["width"]) for x in DatasetCatalog.get(name)]
+    assert sizes == [(30, 40), (30, 40)] and all(type(y) is int for x in sizes for y in x)
+
+
+@pytest.mark.parametrize("crowd", [0, 1])
+@pytest.mark.parametrize("ignore", [1, True, "yes"])
+def test_what_is_to_be_ignored_is_a_crowd(tmp_path, crowd, ignore, caplog):
+    box = {"id": 1, "image_id": 1, "category_id": 7, "bbox": [1, 2, 10, 8], "area": 80}
+    annotations = [{**box, "iscrowd": 0, "ignore": 0},
+                   {**box, "id": 2, "iscrowd": crowd, "ignore": ignore}]  # fmt: skip
+    entry = make_coco(tmp_path, annotations=annotations)
+    (image,) = [x for x in DatasetCatalog.get(resolve_dataset(entry)) if x["image_id"] == 1]
+    assert [x["iscrowd"] for x in image["annotations"]] == [0, 1]
+    resolve_labels(make_cfg((entry,)))
+    assert "1 annotations have ignore 1: they are taken for crowds" in caplog.text
+
+
+def test_an_ignore_that_says_nothing_clear_is_refused(tmp_path):
+    box = {"id": 1, "image_id": 1, "category_id": 7, "bbox": [1, 2, 10, 8], "ignore": "maybe"}
+    name = resolve_dataset(make_coco(tmp_path, annotations=[box]))
+    with pytest.raises(ValueError, match="ignore of annotation 1 is 'maybe'; it must be 0 or 1"):
+        DatasetCatalog.get(name)

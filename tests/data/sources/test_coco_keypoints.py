@@ -139,3 +139,22 @@ def test_points_outside_of_the_image(tmp_path):
 def test_a_whole_file_is_read_as_it_is(tmp_path):
     check = check_labels(resolve_dataset(make_points(tmp_path, WHOLE, WHOLE)))
     assert not check.rewrite and not check.keypoint_notes and not check.keypoint_error
+
+
+@pytest.mark.parametrize("with_objects", [False, True])
+def test_a_category_without_objects_needs_no_keypoints(tmp_path, with_objects):
+    person = {"id": 7, "name": "person", "keypoints": ["nose"], "skeleton": []}
+    box = {"id": 1, "image_id": 1, "category_id": 7, "bbox": [1, 2, 10, 8], "area": 80,
+           "iscrowd": 0, "keypoints": [4, 5, 2], "num_keypoints": 1}  # fmt: skip
+    other = {k: x for k, x in box.items() if "keypoints" not in k}
+    annotations = [box, {**other, "id": 2, "category_id": 0}] if with_objects else [box]
+    entry = make_coco(
+        tmp_path, categories=[{"id": 0, "name": "my-project"}, person], annotations=annotations
+    )
+    cfg = make_cfg((resolve_dataset(entry),), KEYPOINT_ON=True)
+    if with_objects:
+        with pytest.raises(ValueError, match="in each category with objects"):
+            resolve_labels(cfg)
+    else:
+        resolve_labels(cfg)
+        assert cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS == 1

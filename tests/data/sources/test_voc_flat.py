@@ -65,9 +65,7 @@ def test_names_that_are_no_utf_8_are_evaluated(tmp_path):
     root = tmp_path / "export"
     make_flat(root, valid=["cat"])
     for path in list((root / "valid").iterdir()):
-        os.rename(
-            path, os.path.join(os.fsencode(root / "valid"), b"caf\xe9" + path.suffix.encode())
-        )
+        path.rename(path.with_name("caf\udce9" + path.suffix))
     name = resolve_dataset(f"voc:{root}:valid")
     (item,) = DatasetCatalog.get(name)
     evaluator = VOCEvaluator(name, str(tmp_path / "out"))

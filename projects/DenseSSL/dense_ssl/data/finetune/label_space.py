@@ -91,7 +91,7 @@ def _resolve_keypoints(cfg, stated):
         raise ValueError(
             f"MODEL.KEYPOINT_ON is True, but {' and '.join(map(repr, cfg.DATASETS.TRAIN))} of "
             "DATASETS.TRAIN has no keypoints. Name a data set that has them (its json lists their "
-            "names in its category), or set MODEL.KEYPOINT_ON False."
+            "names in each category with objects, the same ones), or set MODEL.KEYPOINT_ON False."
         )
     _set_number(cfg, "MODEL.ROI_KEYPOINT_HEAD", "NUM_KEYPOINTS", len(names), stated)
     pairs = [MetadataCatalog.get(x).get("keypoint_flip_map") for x in cfg.DATASETS.TRAIN]

@@ -76,7 +76,9 @@ def _labels(name, json_file, image_root):
         "classes_without_objects": [x for x, count in check.classes.items() if not count],
     }
     with _readable(json_file):
-        metadata.update(_keypoints(check.categories))
+        # Roboflow's exports begin with a category without objects, the name of the project
+        used = [x for x in check.categories if x.get("keypoints") or check.classes.get(x["name"])]
+        metadata.update(_keypoints(used))
     return functools.partial(_load, path, image_root, name, check.error), metadata
 
 
@@ -100,7 +102,7 @@ def _keypoints(categories):
     there is one, says which ones a picture connects.
     """
     lists = [list(x.get("keypoints") or ()) for x in categories]
-    names = lists[0]
+    names = lists[0] if lists else []
     if not names or any(x != names for x in lists):
         return {}
     pairs = [

@@ -17,6 +17,7 @@ from .coco_masks import clean_mask
 
 # What the json must have; categories may be absent as a whole.
 _FIELDS = {"images": ("id", "file_name"), "categories": ("id", "name")}
+_SIDES = ("width", "height")
 # An error names this many ids at most.
 _SHOWN = 5
 
@@ -74,10 +75,12 @@ def tool_changes(data, encoding):
       match", and of equal ids one): they are counted anew,
     * annotations have no ``iscrowd`` (0), or a word for it,
     * annotations have no number as ``area`` (width x height of the box),
+    * annotations have an ``ignore``, which detectron2 refuses: they are crowds,
+    * widths or heights are no whole numbers as json writes them (640.0),
     * names of categories are numbers.
 
     Raises:
-        ValueError: an ``iscrowd`` says neither yes nor no.
+        ValueError: an ``iscrowd`` or ``ignore`` says neither yes nor no.
     """
     annotations, notes = data["annotations"], []
     if _must_renumber(annotations):
@@ -85,19 +88,29 @@ def tool_changes(data, encoding):
     lack = sum(not _is_number(x.get("area")) for x in annotations)
     if lack:
         notes.append(f"{lack} annotations have no area: width x height of the box")
+    ignored = sum(_flag(x, "ignore") for x in annotations)
+    if ignored:
+        notes.append(f"{ignored} annotations have ignore 1: they are taken for crowds, which are "
+                     "neither learned nor counted")  # fmt: skip
     flags = [(x.get("iscrowd"), crowd_flag(x)) for x in annotations]
     rewrite = bool(notes) or encoding != "utf-8" or data["renamed"]
+    rewrite |= any(type(x.get(side)) is not int for x in data["images"] for side in _SIDES)
+    rewrite |= any(x.get("ignore", 0) != 0 for x in annotations)
     return rewrite or any(given is None or given != flag for given, flag in flags), notes
 
 
 def crowd_flag(annotation):
-    """Return ``iscrowd`` of an annotation as 0 or 1; 0 where there is none."""
-    value = annotation.get("iscrowd")
+    """Return 1 for a crowd, or what is to be ignored like one, else 0."""
+    return max(_flag(annotation, "iscrowd"), _flag(annotation, "ignore"))
+
+
+def _flag(annotation, field):
+    value = annotation.get(field)
     if isinstance(value, str):
         value = FLAGS.get(value.strip().lower(), value)
     if value is None or (_is_number(value) and value in (0, 1)):
         return int(value or 0)
-    raise ValueError(f"iscrowd of annotation {annotation.get('id')!r} is {value!r}; it must be "
+    raise ValueError(f"{field} of annotation {annotation.get('id')!r} is {value!r}; it must be "
                      "0 or 1.")  # fmt: skip
 
 
@@ -125,13 +138,15 @@ def corrected_copy(json_file):
     annotations = []
     for number, annotation in enumerate(data["annotations"], start=1):
         fixed = {**annotation, "iscrowd": crowd_flag(annotation), **_area(annotation)}
+        fixed.pop("ignore", None)
         mask = _mask(fixed.pop("segmentation", None), sizes.get(annotation.get("image_id")))
         points = _keypoints(fixed.pop("keypoints", None), counts.get(fixed.get("category_id"), 0))
         annotations.append({**fixed, **mask, **points, **({"id": number} if renumber else {})})
     path = os.path.join(_folder(), f"{len(os.listdir(_folder()))}_{os.path.basename(json_file)}")
     with open(path, "w", encoding="utf-8") as file:
         del data["renamed"]
-        json.dump({**data, "annotations": annotations}, file)
+        images = [{**x, **{y: int(x[y]) for y in _SIDES}} for x in data["images"]]
+        json.dump({**data, "images": images, "annotations": annotations}, file)
     return path
 
 

@@ -13,6 +13,7 @@ from .check import DataCheck, check_registered
 from .forms import ends_in_a_path, open_entry
 from .label_check import LabelCheck
 from .paths import builtin_root
+from .registration import EntryReader, forget, read_as_entry, register
 from .subsets import parse_subset, subset_source
 from .voc import names_by_image
 
@@ -51,13 +52,16 @@ def resolve_dataset(entry, key="DATASETS.TRAIN", labels=True):
             the images alone, and faults of labels do no harm.
 
     Returns:
-        the name it is registered under: ``entry`` itself.
+        the name it is registered under: ``entry`` itself. A COCO json that other code registered
+        is read as an entry is.
     """
     is_new = entry not in DatasetCatalog
     if is_new:
-        _register(entry, *_opened(entry, key))
+        register(entry, *_opened(entry, key))
+    elif labels:
+        read_as_entry(entry, f"{key}: {entry!r}")
     reader = DatasetCatalog.data[entry]
-    if labels and isinstance(reader, _Reader):
+    if labels and isinstance(reader, EntryReader):
         try:
             reader.read_labels()
         except (OSError, ValueError):
@@ -126,10 +130,7 @@ def forget_datasets():
 
     A notebook changes labels between two runs. Built-in data sets are registered anew.
     """
-    for name, reader in list(DatasetCatalog.data.items()):
-        if isinstance(reader, _Reader):
-            DatasetCatalog.remove(name)
-            MetadataCatalog.pop(name, None)
+    forget()
     names_by_image.cache_clear()
     register_builtin()
 
@@ -138,42 +139,7 @@ def register_builtin():
     """Register :mod:`~dense_ssl.data.sources.builtin`, except what is registered already."""
     for name, source in builtin_sources().items():
         if name not in DatasetCatalog:
-            _register(name, source, repr(name))
-
-
-def _register(name, source, where):
-    """Register a data set; errors when it is read start with ``where``."""
-    reader = _Reader(name, source, where)
-    more = {"check_labels": source.check, "sample_images": source.sample}
-    more = {k: x for k, x in more.items() if x}
-    MetadataCatalog.get(name).set(image_dicts=reader.read_images, **source.metadata, **more)
-    DatasetCatalog.register(name, reader)
-
-
-class _Reader:
-    """The function that detectron2 calls for the dicts of a data set, with their labels."""
-
-    def __init__(self, name, source, where):
-        self._name, self._source, self._where = name, source, where
-        self._load = None if source.labels else source.images
-
-    def read_labels(self):
-        """Complete the metadata, once."""
-        if self._load is None:
-            with prefix_errors(self._where):
-                load, metadata = self._source.labels()
-            MetadataCatalog.get(self._name).set(**metadata)
-            self._load = load
-
-    def read_images(self):
-        """Return the dicts without labels."""
-        with prefix_errors(self._where):
-            return self._source.images()
-
-    def __call__(self):
-        self.read_labels()
-        with prefix_errors(self._where):
-            return list(self._load())  # as detectron2's own
+            register(name, source, repr(name))
 
 
 def _check_packages(name, key):

@@ -11,6 +11,7 @@ import re
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from .check import check_labels
 from .image_lists import list_images
 from .source import Source
 
@@ -72,11 +73,10 @@ def subset_source(base, percent, seed, name, read_labels):
         read_labels()
         return read, _metadata(base)
 
-    meta = MetadataCatalog.get(base)
     return Source(
         images=lambda: share(list_images(base)),
         labels=labels,
-        check=meta.get("check_labels"),
+        check=lambda most=None: check_labels(base, most),
     )
 
 
