@@ -1,6 +1,8 @@
 """Reading images: the same pixels as Pillow's, or an error that names the file."""
 
 import io
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -9,7 +11,7 @@ from helpers import photo
 from PIL import Image, ImageOps
 
 from dense_ssl.data.deep_images import rgb_of_pil
-from dense_ssl.data.image_io import BrokenImageError, read_image
+from dense_ssl.data.image_io import BrokenImageError, read_header, read_image
 
 PIXELS = photo(np.random.default_rng(0), 97, 61)
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
@@ -113,6 +115,50 @@ def test_exif_orientation_is_applied(tmp_path, form, orientation):
     path = write(tmp_path, encode(Image.fromarray(PIXELS), form, exif=exif))
     assert_same(path)
     assert read_image(path).shape[:2] == ((97, 61) if orientation >= 5 else (61, 97))
+
+
+def chunk(kind, data):
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def sizes(path):
+    header = read_header(path)
+    return (header.height, header.width), read_image(path).shape[:2]
+
+
+@pytest.mark.parametrize("place", ["IDAT", "IEND"])
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("deep", [False, True])
+def test_exif_of_a_png_may_follow_its_pixels(tmp_path, place, orientation, deep):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    image = Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 256 if deep else PIXELS)
+    data, body = encode(image, "PNG"), exif.tobytes().removeprefix(b"Exif\0\0")
+    start = data.index(place.encode()) - 4
+    path = write(tmp_path, data[:start] + chunk(b"eXIf", body) + data[start:])
+    assert sizes(path) == ((97, 61),) * 2 if orientation == 6 else ((61, 97),) * 2
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "deep PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("with_exif", [False, True])
+def test_the_orientation_is_that_of_exif_alone(tmp_path, form, with_exif):
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    image = Image.fromarray(PIXELS[..., 0].astype(np.uint16) if form == "deep PNG" else PIXELS)
+    if form == "TIFF":
+        options = {"tiffinfo": {700: xmp}}
+    else:
+        options = {"xmp": xmp, **({"exif": exif} if with_exif else {})}
+    data = encode(image, form.split()[-1], **options)
+    if "PNG" in form:
+        start = data.index(b"IDAT") - 4
+        text = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
+        data = data[:start] + text + data[start:]
+    path = write(tmp_path, data)
+    assert sizes(path) == ((61, 97),) * 2
+    assert not read_header(path).is_turned
 
 
 def test_orientations_differ(tmp_path):

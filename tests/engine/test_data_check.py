@@ -113,6 +113,18 @@ def test_a_test_without_objects_is_an_error_before_training(tmp_path):
     checks = check_data(cfg, False)
     with pytest.raises(ValueError, match="DATASETS.TEST: 'voc:.*:test' has no labelled object"):
         announce_data(checks, False, cfg.DATASETS.TEST)
+    make_voc(tmp_path, {"2": [("cat", "<difficult>1</difficult>", 1, 1, 9, 9)]}, split="hard")
+    cfg = make_cfg((f"voc:{train}:hard",), (f"voc:{train}:hard",))
+    register_datasets(cfg)
+    with pytest.raises(ValueError, match="no labelled object that is not marked difficult"):
+        announce_data(check_data(cfg, False), False, cfg.DATASETS.TEST)
+    announce_data(check_data(cfg, False), False)  # detectron2 learns them
+    (tmp_path / "crowd").mkdir()
+    crowd = {"id": 1, "image_id": 1, "category_id": 7, "bbox": [1, 2, 9, 9], "iscrowd": 1}
+    cfg = make_cfg((), (make_coco(tmp_path / "crowd", annotations=[crowd]),))
+    register_datasets(cfg)
+    with pytest.raises(ValueError, match="has no labelled object that is no crowd"):
+        announce_data(check_data(cfg, False), False, cfg.DATASETS.TEST)
     make_labels(tmp_path / "maps/1.png", np.full((30, 40), 255))
     make_image(tmp_path / "images/1.png")
     (tmp_path / "classes.txt").write_text("0 sky\n1 road\n")

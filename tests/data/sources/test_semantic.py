@@ -177,6 +177,28 @@ def test_voc_with_own_classes(tmp_path):
     assert meta.stuff_classes == ["background", "wren", "robin"]
 
 
+@pytest.mark.parametrize("first", ["background", "Background"])
+def test_voc_background_may_be_the_first_class_listed(tmp_path, first):
+    root = make_voc_labels(tmp_path, "train", ["1"])
+    (root / "classes.txt").write_text(f"{first}\nwren\n")
+    meta = MetadataCatalog.get(resolve_dataset(f"vocseg:{root}:train"))
+    assert meta.stuff_classes == ["background", "wren"]
+    (root / "classes.txt").write_text(f"robin\n{first}\n")
+    with pytest.raises(ValueError, match="classes.txt' lists 'background' behind other classes"):
+        resolve_dataset(f"vocseg:{root}:train:SegmentationClass")
+
+
+def test_masks_of_0_and_255_are_asked_about(tmp_path):
+    entry = make_pairs(tmp_path, "1.png", values=((0, 0), (255, 255)))
+    with pytest.raises(ValueError, match="values 0 and 255 alone, and 255 means no label"):
+        resolve_dataset(entry)
+    (tmp_path / "classes.txt").write_text("0 background\n255 object\n")
+    name = resolve_dataset(f"{entry}:{tmp_path}/classes.txt")
+    assert MetadataCatalog.get(name).stuff_classes == ["background", "object"]
+    (item,) = DatasetCatalog.get(name)
+    assert LabelReader(name)(item["sem_seg_file_name"]).tolist() == [[0, 0], [1, 1]]
+
+
 def test_voc_faults_are_named(tmp_path):
     root = make_voc_labels(tmp_path, "train", ["1", "2"])
     with pytest.raises(FileNotFoundError, match=r"Segmentation/val\.txt.*there: \['train'\]"):

@@ -10,6 +10,7 @@ from detectron2.structures import BoxMode
 from detectron2.utils.events import EventStorage
 from helpers import base_config, tiny_config
 
+from dense_ssl.data.tar_members import member_path
 from dense_ssl.data.views.loader import build_pretrain_loader, pretrain_dataset_dicts
 from dense_ssl.data.views.mapper import MultiViewMapper
 from dense_ssl.data.views.region_sources import AnnotatedRegions, LabelFiles, build_region_source
@@ -72,6 +73,16 @@ def test_label_files(tmp_path):
     for name in ("b", "deep", "missing"):
         with pytest.raises(ValueError, match=f"INPUT.REGIONS.FOLDER: .*{name}.png"):
             LabelFiles(str(tmp_path))({"file_name": name + ".jpg"}, HEIGHT, WIDTH)
+
+
+def test_label_files_of_archives_are_found_by_the_names_there(tmp_path):
+    for value, path in enumerate(["1.png", "a/1.png", "b/1.png"]):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / path), np.full((4, 6), value, np.uint8))
+    read = LabelFiles(str(tmp_path))
+    for value, name in enumerate(["c/1.jpg", "a/1.jpg", "./b/1.jpg"]):
+        path = member_path("/data/shard-0.tar", name, 512, 100)
+        assert (read({"file_name": path}, 4, 6) == value).all()
 
 
 def test_label_files_may_be_palette_images(tmp_path):

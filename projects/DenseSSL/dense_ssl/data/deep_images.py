@@ -5,16 +5,18 @@ import struct
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_START = b"\x89PNG\r\n\x1a\n"
 # PGM, PFM and JPEG 2000: of colours they give 8 bits
 _DEEP_GREY = (b"P2", b"P5", b"Pf", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 _PNG_DEPTH = 24  # position of the bit depth in the header
 # What cameras, microscopes and scanners record.
 DEPTHS = (8, 10, 12, 14, 16)
+# Where Pillow keeps XMP
+_XMP = ("xmp", "XML:com.adobe.xmp")
 # Tags of TIFF
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO, _SAMPLE_FORMAT, _FLOAT = 258, 262, 0, 339, 3
 
@@ -52,7 +54,7 @@ def to_8_bits(values):
 
 def is_deep(data):
     """Return True if a file has more than 8 bits per value that Pillow or OpenCV read as such."""
-    if data.startswith(_PNG_START):
+    if data.startswith(PNG_START):
         return data[_PNG_DEPTH : _PNG_DEPTH + 1] == b"\x10"
     if data.startswith(_DEEP_GREY):
         return _mode(data)[0] in "IF"
@@ -107,7 +109,7 @@ def _grey_values(data):
 def _colour_values(data):
     """Return (H, W, 1 or 3) in RGB, without alpha, read by OpenCV; None if it cannot read it."""
     flags = cv2.IMREAD_UNCHANGED
-    if data.startswith(_PNG_START):  # with alpha or not; it turns only what it may change
+    if data.startswith(PNG_START):  # with alpha or not; it turns only what it may change
         flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
     try:
         values = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -120,8 +122,21 @@ def _colour_values(data):
 
 def upright(image):
     """Return a PIL image, decoded and turned as its EXIF orientation says."""
+    forget_xmp(image)
     image.load()  # TIFF files are turned here; their orientation must not be read before
+    forget_xmp(image)  # that of a PNG may follow its pixels
     return ImageOps.exif_transpose(image)
+
+
+def forget_xmp(image):
+    """Leave the orientation of a PIL image to EXIF: OpenCV knows no other, Pillow takes XMP's."""
+    for key in _XMP:
+        image.info.pop(key, None)
+    if image.format in ("JPEG", "MPO"):  # Pillow has read both already, for the resolution
+        stated = Image.Exif()
+        stated.load(image.info.get("exif", b""))
+        if ExifTags.Base.Orientation not in stated:
+            image.getexif().pop(ExifTags.Base.Orientation, None)
 
 
 def rgb_of_pil(image):

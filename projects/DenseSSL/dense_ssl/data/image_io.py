@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from ..utils.native_messages import native_messages
 from ..utils.printable import printable
 from . import tar_members  # noqa: F401  registers its paths with PathManager
-from .deep_images import TIFF_STARTS, is_deep, read_deep, upright
+from .deep_images import PNG_START, TIFF_STARTS, forget_xmp, is_deep, read_deep, upright
 
 # OpenCV 4.11 and later decode straight to RGB.
 _DECODE_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
@@ -98,8 +98,9 @@ def read_header(path):
     with _named_errors(path), PathManager.open(str(path), "rb") as file:
         try:
             with Image.open(file) as image:
-                # of a PNG without EXIF at its beginning, Pillow would read all pixels
-                has_exif = image.format != "PNG" or "exif" in image.info
+                forget_xmp(image)
+                # to look for EXIF behind the pixels of a PNG, Pillow would read them all
+                has_exif = image.format != "PNG" or "exif" in image.info or _exif_follows(file)
                 turn = image.getexif().get(ExifTags.Base.Orientation, 1) if has_exif else 1
                 size = _stored_size(image)
                 size = size[::-1] if turn in QUARTER_TURNS else size
@@ -112,6 +113,20 @@ def read_header(path):
     # Pillow does not know some images that OpenCV reads
     height, width = read_image(path).shape[:2]
     return Header(str(path).rpartition(".")[2].upper(), width, height)
+
+
+def _exif_follows(file):
+    """Return True if a PNG has EXIF anywhere; the position in the file stays."""
+    position, kind = file.tell(), b""
+    file.seek(len(PNG_START))
+    while kind not in (b"eXIf", b"IEND"):
+        chunk = file.read(8)
+        if len(chunk) < 8:
+            break
+        size, kind = struct.unpack(">I4s", chunk)
+        file.seek(size + 4, io.SEEK_CUR)  # the data and their checksum
+    file.seek(position)
+    return kind == b"eXIf"
 
 
 def _stored_size(image):

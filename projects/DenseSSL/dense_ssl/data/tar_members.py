@@ -8,7 +8,9 @@ from iopath.common.file_io import PathHandler
 
 PREFIX = "tar://"
 # The path of an archive may hold any character, so the last "!" ends it.
-_PATH = re.compile(rf"{PREFIX}(?P<archive>.+)![^!]+@(?P<start>\d+)\+(?P<size>\d+)", re.DOTALL)
+_PATH = re.compile(
+    rf"{PREFIX}(?P<archive>.+)!(?P<name>[^!]+)@(?P<start>\d+)\+(?P<size>\d+)", re.DOTALL
+)
 
 
 def member_path(archive, name, start, size):
@@ -26,6 +28,12 @@ def file_of(path):
     """Return the file on disk that holds a path: the archive of a member, else the path itself."""
     match = _PATH.fullmatch(path) if isinstance(path, str) else None
     return match["archive"] if match else path
+
+
+def name_in_archive(path):
+    """Return the name of a member in its archive; "" for other paths."""
+    match = _PATH.fullmatch(path)
+    return match["name"] if match else ""
 
 
 class TarMembers(PathHandler):

@@ -59,11 +59,24 @@ def announce_data(checks, is_pretraining=True, tests=(), trains=()):
                     "out of the data set; tools/check_data.py names all of them."
                 )
             logger.warning("Data: %s: %s. tools/check_data.py looks at all.", check.entry, text)
-        classes = check.labels.classes if check.labels else {}
-        if not is_pretraining and classes and not any(classes.values()):
-            what = "labelled pixel" if check.labels.counts.get("label maps") else "labelled object"
-            raise ValueError(f"{key}: {check.entry!r} has no {what}: label some, or name other "
-                             "data.")  # fmt: skip
+        if not is_pretraining and check.labels and check.labels.classes:
+            _require_labels(check, key, check.entry in tests)
+
+
+def _require_labels(check, key, is_test):
+    """Raise if there is nothing to learn or, of a test, nothing to find."""
+    labels, counts = check.labels, check.labels.counts
+    if counts.get("label maps"):
+        what, count = "labelled pixel", sum(labels.classes.values())
+    else:
+        crowds = counts.get("crowds", 0)  # models do not learn them
+        count = sum(labels.classes.values()) - crowds
+        what = "labelled object" + (" that is no crowd" if crowds else "")
+        if is_test and counts.get("difficult"):  # detectron2 learns them; scores leave them out
+            count -= counts["difficult"]
+            what = "labelled object that is not marked difficult"
+    if count <= 0:
+        raise ValueError(f"{key}: {check.entry!r} has no {what}: label some, or name other data.")
 
 
 def _keys_of(entry, tests, trains):

@@ -51,6 +51,7 @@ def _labels(labels):
         ("objects", "objects: {:,}"),
         ("label maps", "label maps read: {:,}"),
         ("crowds", "{:,} of them crowds"),
+        ("difficult", "{:,} of them difficult"),
         ("with keypoints", "{:,} with keypoints"),
         ("polygons", "{:,} masks of polygons"),
         ("RLEs", "{:,} masks as RLE"),

@@ -16,8 +16,8 @@ class LabelCheck:
         notes: what is odd, sentences without a full stop.
         mask_error, mask_notes: the same of what models with masks alone read.
         keypoint_error, keypoint_notes: the same of models with keypoints.
-        counts: {"objects", "crowds", "polygons", "RLEs" (masks of objects by their form),
-            "without mask", "with keypoints", "label maps": numbers}, those that there are.
+        counts: {"objects", "crowds", "difficult", "polygons", "RLEs" (masks of objects by their
+            form), "without mask", "with keypoints", "label maps": numbers}, those that there are.
         classes: {name: number of objects, or of label maps with it}.
     """
 

@@ -19,7 +19,8 @@ from .voc import check_voc_folder, image_file, read_classes, read_split
 
 logger = logging.getLogger(__name__)
 
-VOC_CLASSES = ("background", *CLASS_NAMES)
+_BACKGROUND = "background"
+VOC_CLASSES = (_BACKGROUND, *CLASS_NAMES)
 
 
 def semseg_source(name, fields):
@@ -61,7 +62,8 @@ def vocseg_source(name, root, split, labels=None):
     Args:
         name: of the data set.
         root: folder with JPEGImages, ImageSets/Segmentation and, for classes other than the 20 of
-            VOC, classes.txt (one name per line; background, value 0, is not listed).
+            VOC, classes.txt (one name per line; background, value 0, need not be listed, and is
+            the first one if it is).
         split: name of a file in ImageSets/Segmentation, without .txt.
         labels: folder in ``root``; None: SegmentationClass, or SegmentationClassAug for trainaug.
 
@@ -74,8 +76,15 @@ def vocseg_source(name, root, split, labels=None):
     load = functools.partial(load_voc_label_maps, root, split, os.path.join(root, labels))
 
     def read_labels():
-        classes = ("background", *(read_classes(root) or CLASS_NAMES))
-        return load, label_map_metadata(classes)
+        classes = read_classes(root) or CLASS_NAMES
+        if classes[0].lower() == _BACKGROUND:  # listed nevertheless
+            classes = classes[1:]
+        if _BACKGROUND in [x.lower() for x in classes]:
+            raise ValueError(
+                f"{os.path.join(root, 'classes.txt')!r} lists {_BACKGROUND!r} behind other "
+                "classes. It has the value 0, and the classes are counted from 1: delete its line."
+            )
+        return load, label_map_metadata((_BACKGROUND, *classes))
 
     return Source(
         images=functools.partial(_voc_images, root, split),
@@ -202,6 +211,13 @@ def _find_values(files):
             )
     if not found - {IGNORED}:
         raise ValueError(f"the label maps have no value except {IGNORED}, which means no label.")
+    if len(found) == 2 and IGNORED in found:  # masks of one object, as many tools draw them
+        (other,) = found - {IGNORED}
+        raise ValueError(
+            f"the label maps have the values {other} and {IGNORED} alone, and {IGNORED} means no "
+            f"label. If it is a class, name both in a file, '{other} background' and '{IGNORED} "
+            "object' in a line each, as the third part of 'semseg:IMAGES:LABELS:CLASSES.txt'."
+        )
     return LabelValues(sorted(found - {IGNORED}))
 
 

@@ -187,6 +187,11 @@ def _image_stem(root, image_id):
 
 def read_item(root, image_id, classes):
     """Return the dict of one image; objects marked difficult are kept, as detectron2 does."""
+    return read_marked_item(root, image_id, classes)[0]
+
+
+def read_marked_item(root, image_id, classes):
+    """Return (dict of one image, whether each of its objects is marked difficult)."""
     path = annotation_file(root, image_id)
     tree, objects = read_objects(path)
     file_name = image_file(root, image_id)
@@ -207,13 +212,14 @@ def read_item(root, image_id, classes):
                 "bbox_mode": BoxMode.XYXY_ABS,
             }
         )
-    return {
+    item = {
         "file_name": file_name,
         "image_id": image_id,
         "height": height,
         "width": width,
         "annotations": annotations,
     }
+    return item, [x["difficult"] for x in objects]
 
 
 def _image_size(tree, file_name, path):

@@ -12,6 +12,7 @@ from .voc import (
     find_image,
     image_file,
     read_item,
+    read_marked_item,
     read_split,
     split_classes,
 )
@@ -80,19 +81,23 @@ def check_voc(root, split):
 
 
 def _check(root, ids, classes):
-    check, boxes, faults = LabelCheck(classes=dict.fromkeys(classes, 0)), BoxCheck(), []
+    check, boxes = LabelCheck(classes=dict.fromkeys(classes, 0)), BoxCheck()
+    faults, difficult = [], 0
     for image_id in progress(ids, f"Checking the annotations of {root}"):
         try:
-            item = read_item(root, image_id, classes)
+            item, marks = read_marked_item(root, image_id, classes)
         except (OSError, ValueError) as error:
             faults.append(str(error))
             continue
+        difficult += sum(marks)
         path = annotation_file(root, image_id)
         for i, annotation in enumerate(item["annotations"], start=1):
             check.classes[classes[annotation["category_id"]]] += 1
             boxes.add(annotation["bbox"], item["width"], item["height"],
                       f"object {i} of {path!r}", corners=True)  # fmt: skip
     check.counts["objects"] = sum(check.classes.values())
+    if difficult:
+        check.counts["difficult"] = difficult
     check.notes = boxes.notes()
     if faults:
         first = f"{len(faults)} of {len(ids)} images have a fault, first: " if faults[1:] else ""

@@ -17,6 +17,7 @@ from ...utils.errors import prefix_errors
 from ..image_io import BrokenImageError
 from ..sources.folder import check_folder
 from ..sources.label_maps import read_label_map
+from ..tar_members import name_in_archive
 
 SOURCES = ("grid", "boxes", "masks", "files")
 # Those that read annotations.
@@ -67,7 +68,8 @@ class LabelFiles:
 
     def _path(self, file_name):
         """Return the file that shares most folders with the image; without folders if none does."""
-        parts = os.path.splitext(os.path.abspath(file_name))[0].split(os.sep)[1:]
+        file_name = name_in_archive(file_name) or os.path.abspath(file_name)
+        parts = os.path.splitext(file_name.strip("/"))[0].split("/")
         paths = [os.path.join(self.folder, *parts[i:]) + ".png" for i in range(len(parts))]
         return next((x for x in paths if os.path.exists(x)), paths[-1])
 
