@@ -132,3 +132,6 @@ def test_their_batches_are_divided_too(config, grouped):
                  "SOLVER.IMS_PER_BATCH", 4, "SOLVER.ACCUMULATE", 2,
                  "DATALOADER.ASPECT_RATIO_GROUPING", grouped)  # fmt: skip
     assert len(next(iter(build_finetune_loader(cfg, 0)))) == 2
+    cfg.SOLVER.IMS_PER_BATCH = 5
+    with pytest.raises(ValueError, match="must be a multiple of SOLVER.ACCUMULATE 2"):
+        build_finetune_loader(cfg, 0)

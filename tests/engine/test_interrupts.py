@@ -12,6 +12,7 @@ from detectron2.engine import HookBase, TrainerBase
 
 from dense_ssl.checkpoint.background import Writer
 from dense_ssl.engine.interrupts import (
+    ListenForSignals,
     StopOnSignal,
     Stopped,
     ctrl_c_ends,
@@ -140,6 +141,25 @@ def test_a_signal_in_the_last_step(evaluates, step, stops):
     with pytest.raises(Stopped) if stops else contextlib.nullcontext():
         trainer.train(0, 4)
     assert len(checkpoints.saved) == stops
+
+
+class Evaluates(HookBase):
+    """What a hook does before the first step, in which a signal comes."""
+
+    done = False
+
+    def before_train(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        self.done = True
+
+
+def test_a_signal_before_the_first_step_is_taken_too():
+    checkpoints, work = Checkpoints(), Evaluates()
+    stop = StopOnSignal(checkpoints)
+    with pytest.raises(Stopped) as stopped, handlers_restored():
+        Counter([ListenForSignals(stop), work, stop], -1, 0).train(4, 9)
+    assert work.done and stopped.value.code == 75
+    assert checkpoints.saved == [("model_0000004", {"iteration": 4})]
 
 
 def test_a_worker_ends_when_told_and_ignores_the_rest():

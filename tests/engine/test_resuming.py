@@ -148,6 +148,33 @@ def test_a_complete_run_says_so(pretrain_config):
         resumed(pretrain_config("BYOL", "SOLVER.MAX_ITER", 1))
 
 
+@pytest.mark.parametrize("schedule", ["WarmupMultiStepLR", "WarmupStepWithFixedGammaLR"])
+def test_a_run_beyond_its_length_says_so_with_every_schedule(pretrain_config, schedule):
+    keys = ("SOLVER.LR_SCHEDULER_NAME", schedule, "SOLVER.STEPS", (1,))
+    train(pretrain_config("BYOL", *keys, "SOLVER.MAX_ITER", 4))
+    with pytest.raises(ValueError, match="after iteration 4, and SOLVER.MAX_ITER is 2"):
+        resumed(pretrain_config("BYOL", *keys, "SOLVER.MAX_ITER", 2))
+
+
+def test_a_folder_with_a_colon_can_be_resumed(pretrain_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = pretrain_config("BYOL", "OUTPUT_DIR", "SCRL:lr1")
+    train(cfg, kill_at=4)
+    assert resumed(cfg).start_iter == 3
+
+
+def test_larger_batches_keep_their_checkpoints(pretrain_config):
+    keys = ("SOLVER.CHECKPOINT_PERIOD", 1, "SOLVER.KEEP_CHECKPOINTS", 2)
+    old = train(pretrain_config("BYOL", *keys, "SOLVER.MAX_ITER", 9), kill_at=8)
+    batch = old.cfg.SOLVER.IMS_PER_BATCH
+    new = resumed(pretrain_config("BYOL", *keys, "SOLVER.IMS_PER_BATCH", 2 * batch,
+                                  "SOLVER.MAX_ITER", 7))  # fmt: skip
+    start = new.start_iter
+    new.train()
+    found = sorted(x.name for x in Path(new.cfg.OUTPUT_DIR).glob("model_0*.pth"))
+    assert start < 5 and found == ["model_0000005.pth", "model_0000006.pth"]
+
+
 def test_a_run_killed_before_its_final_file_is_completed(pretrain_config, caplog):
     cfg = pretrain_config("BYOL")
     train(cfg)

@@ -18,10 +18,11 @@ from detectron2.utils import comm
 from helpers import CONFIGS, base_config, tiny_config
 
 from dense_ssl.config import load_config
+from dense_ssl.config.machine import resolve_norms
 from dense_ssl.engine import train_step
 from dense_ssl.engine.console import setup_console
 from dense_ssl.engine.launch import _started_by_others
-from dense_ssl.engine.resuming import update_config_file
+from dense_ssl.engine.resuming import seed_of_run, update_config_file
 from dense_ssl.engine.run import _own_log
 from dense_ssl.engine.setup import (
     check_evaluation,
@@ -351,6 +352,38 @@ def test_a_resumed_run_writes_its_config_when_it_goes_on(mini_detector, tmp_path
     (tmp_path / "output/model_0000001.pth").unlink()
     mini_detector(False, "SOLVER.BASE_LR", 0.25, **args)
     assert "BASE_LR: 0.25" in file.read_text()  # a run that starts
+
+
+@pytest.mark.usefixtures("restore_process", "restore_catalogs")
+def test_config_yaml_keeps_synchronised_norms(mini_detector, tmp_path, monkeypatch):
+    keys = ("MODEL.RESNETS.NORM", "SyncBN", "MODEL.FPN.NORM", "SyncBN")
+    cfg = mini_detector(False, *keys)
+    file = tmp_path / "output/config.yaml"
+    assert cfg.MODEL.RESNETS.NORM == "BN"
+    (tmp_path / "output/model_0000001.pth").touch()
+    cfg = mini_detector(False, *keys, "MODEL.FPN.NORM", "GN", resume=True)
+    update_config_file(cfg)
+    found = load_config(str(file))
+    assert (found.MODEL.RESNETS.NORM, found.MODEL.FPN.NORM) == ("SyncBN", "GN")
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    resolve_norms(found, logging.getLogger(__name__))
+    assert found.MODEL.RESNETS.NORM == "naiveSyncBN"
+
+
+@pytest.mark.parametrize("text", ["", "MODEL:\n  WEIGHTS: 'x", "- 1"])
+@pytest.mark.usefixtures("restore_process", "restore_catalogs")
+def test_a_damaged_config_yaml_has_no_seed(tmp_path, text):
+    cfg = base_config("OUTPUT_DIR", str(tmp_path))
+    (tmp_path / "config.yaml").write_text(text)
+    torch.save({"model": {}, "trainer": {"config": "SEED: 5\n"}}, tmp_path / "model_final.pth")
+    assert seed_of_run(cfg) == 5
+
+
+@pytest.mark.usefixtures("restore_process")
+def test_a_run_without_a_folder_is_refused(image_folder):
+    with pytest.raises(ValueError, match="OUTPUT_DIR is empty"):
+        setup(arguments("mini/pretrain/byol_R_18.yaml", "DATASETS.TRAIN",
+                        (f"folder:{image_folder}",), "OUTPUT_DIR", ""))  # fmt: skip
 
 
 @pytest.mark.usefixtures("restore_process", "restore_catalogs")

@@ -9,6 +9,8 @@ from detectron2.solver import build_optimizer as build_d2_optimizer
 from helpers import base_config
 from torch import nn
 
+from dense_ssl.config.lengths import prefer_stated_iterations
+from dense_ssl.engine import Trainer
 from dense_ssl.solver import base_lr, build_lr_scheduler, build_optimizer, resolve_epochs
 
 
@@ -154,6 +156,41 @@ def test_any_warm_up_ends_at_the_base_rate(warmup, length):
     for iteration, expected in ((warmup - 1, 1 - 1 / warmup), (warmup, 1.0), (length, 0.0)):
         scheduler.last_epoch = iteration
         assert scheduler.get_lr()[0] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("decays", [1, 3, 7])
+@pytest.mark.parametrize("length", [16, 40])
+def test_a_schedule_by_a_fixed_gamma_lasts_to_its_end(decays, length):
+    """detectron2's own raises an IndexError after the last step."""
+    cfg = base_config("SOLVER.LR_SCHEDULER_NAME", "WarmupStepWithFixedGammaLR",
+                      "SOLVER.NUM_DECAYS", decays, "SOLVER.GAMMA", 0.5, "SOLVER.BASE_LR", 1.0,
+                      "SOLVER.MAX_ITER", length, "SOLVER.WARMUP_ITERS", 0)  # fmt: skip
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), cfg.SOLVER.BASE_LR)
+    scheduler, rates = build_lr_scheduler(cfg, optimizer), []
+    for _ in range(length):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates == [0.5 ** ((decays + 1) * i // length) for i in range(length)]
+    assert optimizer.param_groups[0]["lr"] == rates[-1]
+
+
+def test_a_reference_world_size_scales_the_rate_once():
+    options = ("SOLVER.IMS_PER_BATCH", 32, "SOLVER.BASE_LR", 0.4, "SOLVER.MAX_ITER", 10,
+               "SOLVER.REFERENCE_WORLD_SIZE", 4)  # fmt: skip
+    for batch, stated, used in ((8, 0.4, 0.4), (0, 0.1, 0.1)):
+        cfg = base_config(*options, "SOLVER.BASE_LR_BATCH", batch)
+        scaled = Trainer.auto_scale_workers(cfg, 1)
+        assert scaled.SOLVER.IMS_PER_BATCH == 8
+        assert (scaled.SOLVER.BASE_LR, base_lr(scaled)) == pytest.approx((stated, used))
+        assert Trainer.auto_scale_workers(cfg, 4) == cfg
+
+
+def test_stated_steps_come_before_shares():
+    pairs = prefer_stated_iterations(["SOLVER.STEPS", (4,), "SOLVER.MAX_ITER", 5])
+    assert dict(zip(pairs[::2], pairs[1::2]))["SOLVER.STEP_SHARES"] == ()
+    pairs = prefer_stated_iterations(["SOLVER.STEPS", (4,), "SOLVER.STEP_SHARES", (0.5,)])
+    assert pairs.count("SOLVER.STEP_SHARES") == 1
 
 
 def test_other_schedules_are_detectron2s():

@@ -173,6 +173,8 @@ class Checkpointer(DetectionCheckpointer):
         if path:
             require_weights(path)
         self._filled_otherwise = (_COUNTER,)
+        if os.path.isfile(path):
+            path = os.path.abspath(path)  # detectron2 takes "SCRL:1/x.pth" for an address
         try:
             return super().load(path, *args, **kwargs)
         finally:

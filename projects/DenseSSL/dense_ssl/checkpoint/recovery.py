@@ -126,6 +126,8 @@ def remove_old(folder, keep, period):
     """
     tagged = _tagged(folder)
     numbered = [x for x in checkpoints_of(folder) if x.name != _FINAL]
+    # those of a run that goes on with larger batches have smaller numbers than older ones
+    numbered.sort(key=lambda x: (x.stat().st_mtime_ns, _iteration(x)), reverse=True)
     for path in numbered[keep:] if keep else ():
         done = _iteration(path) + 1
         if path != tagged and not (period and done % period == 0):

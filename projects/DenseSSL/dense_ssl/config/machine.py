@@ -10,7 +10,7 @@ from ..utils.checks import value_of
 from ..utils.cores import available_cores
 from .loading import detect_device
 
-_SYNC_BN = "SyncBN"
+SYNC_BN = "SyncBN"
 _PER_LEVEL = "MODEL.RETINANET.NORM"
 _ALL_NORM_KEYS = (
     *NORM_KEYS,
@@ -54,19 +54,24 @@ def resolve_norms(cfg, logger):
 
     On CPUs RetinaNet's heads get BN: detectron2 has statistics for each level only for BN and
     SyncBN.
+
+    Returns:
+        list of the keys that were SyncBN and are not now.
     """
     if comm.get_world_size() == 1:
         norm = "BN"
     elif cfg.MODEL.DEVICE == "cpu":
         norm = "naiveSyncBN"  # torch's SyncBatchNorm knows GPUs only
     else:
-        return
-    changed = {}
+        return []
+    changed, replaced = {}, []
     for key in _ALL_NORM_KEYS:
-        if value_of(cfg, key) == _SYNC_BN:
+        if value_of(cfg, key) == SYNC_BN:
+            replaced.append(key)
             node, _, name = key.rpartition(".")
             value_of(cfg, node)[name] = new = "BN" if key == _PER_LEVEL else norm
             if key not in NORM_KEYS or key == norm_key(cfg):  # not those of other backbones
                 changed.setdefault(new, []).append(key)
     for new, keys in changed.items():
-        logger.info("%s instead of %s in %s", new, _SYNC_BN, ", ".join(keys))
+        logger.info("%s instead of %s in %s", new, SYNC_BN, ", ".join(keys))
+    return replaced

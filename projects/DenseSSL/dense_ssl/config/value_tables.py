@@ -89,7 +89,7 @@ CHOICES = {
     ("SGD", "LARS", "AdamW"): "SOLVER.OPTIMIZER",
     ("bfloat16", "float16", "auto"): "SOLVER.AMP.PRECISION",
     ("float32", "bfloat16"): "MODEL.SSL.LOSS_PRODUCTS",
-    ("value", "norm", "full_model"): "SOLVER.CLIP_GRADIENTS.CLIP_TYPE",
+    ("value", "norm"): "SOLVER.CLIP_GRADIENTS.CLIP_TYPE",
     ("cosine", "constant"): "MODEL.SSL.MOMENTUM.SCHEDULE",
     ("warn", "stop"): "MODEL.SSL.ON_COLLAPSE",
     ("estimate", "keep"): "MODEL.FROZEN_NORM_STATS",

@@ -11,14 +11,18 @@ def build_batch_sampler(cfg, num_images, seed):
     Args:
         cfg: config. num_images: size of the data. seed: of the order.
     """
-    if cfg.SOLVER.IMS_PER_BATCH % cfg.SOLVER.ACCUMULATE:
-        raise ValueError(
-            f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} must be a multiple of "
-            f"SOLVER.ACCUMULATE {cfg.SOLVER.ACCUMULATE}."
-        )
-    batch_size = cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE
     process = comm.get_rank(), comm.get_world_size()
-    return InfiniteBatchSampler(num_images, batch_size, seed, *process)
+    return InfiniteBatchSampler(num_images, part_of_batch(cfg), seed, *process)
+
+
+def part_of_batch(cfg):
+    """Return the images of one part of a step, over all processes."""
+    batch, parts = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE
+    if batch % parts:
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH {batch} must be a multiple of SOLVER.ACCUMULATE {parts}."
+        )
+    return batch // parts
 
 
 class InfiniteBatchSampler(Sampler):

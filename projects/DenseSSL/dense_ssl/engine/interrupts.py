@@ -37,7 +37,8 @@ class StopOnSignal(HookBase):
     after it, whichever was told. A second Ctrl-C ends the process at once. A signal during the last
     step of a run that has nothing to evaluate changes nothing: the run is complete.
 
-    Must come after the hooks that finish a step, and after the one that writes checkpoints.
+    Must come after the hooks that finish a step, and after the one that writes checkpoints. With
+    :class:`ListenForSignals` before all hooks, it takes signals from the beginning.
     """
 
     def __init__(self, checkpointer, evaluates=True):
@@ -52,9 +53,17 @@ class StopOnSignal(HookBase):
         self._pressed = False  # Ctrl-C
         self._process = os.getpid()
         self._before = {}
+        self._listens = False
         self._group = self._agreement = None
 
     def before_train(self):
+        self.listen()
+
+    def listen(self):
+        """Take the signals from here to the end of the training."""
+        if self._listens:
+            return
+        self._listens = True
         if comm.get_world_size() > 1:
             self._group = dist.new_group(backend="gloo")  # signals are numbers of the host
         if threading.current_thread() is threading.main_thread():  # only there
@@ -67,7 +76,7 @@ class StopOnSignal(HookBase):
             self._agree()
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        self._before = {}
+        self._before, self._listens = {}, False
 
     def after_step(self):
         number = self._agreed()
@@ -131,6 +140,21 @@ class StopOnSignal(HookBase):
         if number == signal.SIGTERM:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+
+
+class ListenForSignals(HookBase):
+    """The beginning of :class:`StopOnSignal`: what other hooks do before the first step, such as an
+    evaluation, is not cut off by a signal."""
+
+    def __init__(self, stop):
+        """
+        Args:
+            stop: :class:`StopOnSignal`.
+        """
+        self._stop = stop
+
+    def before_train(self):
+        self._stop.listen()
 
 
 class _CtrlC:

@@ -5,7 +5,9 @@ import os
 from detectron2.utils import comm
 
 from ..checkpoint.recovery import checkpoints_of, locked, remove_leftovers
+from ..config.machine import SYNC_BN
 from ..utils.atomic_file import atomic_file
+from ..utils.checks import value_of
 
 
 class CheckpointsThere(FileExistsError):
@@ -50,15 +52,19 @@ def config_file(cfg):
     return os.path.join(cfg.OUTPUT_DIR, "config.yaml")
 
 
-def write_config(cfg, with_device):
-    """Write config.yaml.
+def write_config(cfg, with_device, synchronised=()):
+    """Write config.yaml, so that it suits other machines and numbers of processes.
 
     Args:
         cfg: config, which stays as it is.
-        with_device: False for a device that was detected, so that the file suits other machines.
+        with_device: False for a device that was detected.
+        synchronised: keys of norms that were SyncBN before they were fitted to the processes.
     """
     cfg = cfg.clone()
     cfg.defrost()
+    for key in synchronised:
+        node, _, name = key.rpartition(".")
+        value_of(cfg, node)[name] = SYNC_BN
     if not with_device:
         del cfg.MODEL["DEVICE"]
     with atomic_file(config_file(cfg)) as file:

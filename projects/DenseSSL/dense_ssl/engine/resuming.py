@@ -17,6 +17,8 @@ from ..checkpoint.formats import read_checkpoint
 from ..checkpoint.recovery import last_intact
 from ..config.flat import FREE_KEYS, flatten, is_among
 from ..config.lengths import EPOCH_KEYS
+from ..config.machine import SYNC_BN
+from ..utils.checks import value_of
 from .output_folder import config_file, write_config
 
 logger = logging.getLogger(__name__)
@@ -62,6 +64,8 @@ def resume_run(trainer):
     # a step of another batch is another number of images
     trainer.start_iter = (trainer.iter + 1) * (batches[0] or batch) // batch
     trainer.iter = trainer._trainer.iter = trainer.start_iter - 1
+    if trainer.start_iter > cfg.SOLVER.MAX_ITER:  # where a schedule has no rate
+        check_length(trainer.start_iter, cfg, can_evaluate=False)
     continue_schedule(trainer.scheduler, trainer.start_iter)
     is_final = names == ["model_final.pth"]
     if trainer.start_iter == cfg.SOLVER.MAX_ITER and not is_final:
@@ -76,13 +80,18 @@ def resume_run(trainer):
 def update_config_file(cfg):
     """Write the config of a run that goes on over config.yaml, if there is one.
 
-    A device that the file does not state was detected, and stays out of it.
+    A device that the file does not state was detected, and stays out of it; norms that it
+    synchronises stay so, whatever a single process makes of them.
     """
     if not comm.is_main_process() or not os.path.isfile(config_file(cfg)):
         return
     with open(config_file(cfg), encoding="utf-8") as file:
-        stated = "DEVICE" in (yaml.safe_load(file) or {}).get("MODEL", {})
-    write_config(cfg, with_device=stated)
+        before = dict(flatten(_mapping(file.read())))
+    synchronised = [
+        key for key, x in before.items()
+        if x == SYNC_BN and value_of(cfg, key) in (*_SAME_NORMS, *_SAME_NORMS.values())
+    ]  # fmt: skip
+    write_config(cfg, "MODEL.DEVICE" in before, synchronised)
 
 
 def seed_of_run(cfg):
@@ -93,12 +102,21 @@ def seed_of_run(cfg):
     """
     if PathManager.isfile(config_file(cfg)):
         with PathManager.open(config_file(cfg)) as file:
-            text = file.read()
-    else:
-        path = last_intact(cfg.OUTPUT_DIR)
-        checkpoint = read_checkpoint(path, cfg.MODEL.TRUST_WEIGHTS) if path else {}
-        text = checkpoint.get("trainer", {}).get("config", "")
-    return (yaml.safe_load(text) or {}).get("SEED", -1)
+            values = _mapping(file.read())
+        if "SEED" in values:  # not where the file was cut off
+            return values["SEED"]
+    path = last_intact(cfg.OUTPUT_DIR)
+    checkpoint = read_checkpoint(path, cfg.MODEL.TRUST_WEIGHTS) if path else {}
+    return _mapping(checkpoint.get("trainer", {}).get("config", "")).get("SEED", -1)
+
+
+def _mapping(text):
+    """Return the values of a yaml, {} for one that is empty or damaged."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def changed_keys(saved, cfg):

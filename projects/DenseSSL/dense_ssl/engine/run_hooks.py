@@ -16,7 +16,7 @@ from .hooks import (
     UpdateTarget,
     WriteInBackground,
 )
-from .interrupts import StopOnSignal
+from .interrupts import ListenForSignals, StopOnSignal
 from .motion import WatchBackbone
 from .norm_statistics import RestartedPreciseBN
 from .probe import OnlineProbe
@@ -28,9 +28,11 @@ def run_hooks(trainer):
     """Return the hooks of a :class:`~dense_ssl.engine.Trainer`."""
     cfg = trainer.cfg
     model = trainer.model.module if comm.get_world_size() > 1 else trainer.model
-    stop = StopOnSignal(trainer.checkpointer, evaluates=not trainer.is_pretraining)
+    evaluates = not trainer.is_pretraining and bool(cfg.DATASETS.TEST)
+    stop = StopOnSignal(trainer.checkpointer, evaluates)
     # the first step takes longer, so it is not timed
-    first = [CheckStart(), ReseedEveryStep(), hooks.IterationTimer(warmup_iter=2)]
+    timer = hooks.IterationTimer(warmup_iter=2)
+    first = [ListenForSignals(stop), CheckStart(), ReseedEveryStep(), timer]
     if trainer.is_pretraining:
         node = cfg.MODEL.SSL
         probes = [OnlineProbe(cfg, model, trainer.checkpointer)] if cfg.TEST.PROBE.TRAIN else []

@@ -25,6 +25,7 @@ from ..modeling.detectors.window_segmentor import WindowSegmentor
 from ..modeling.meta_architecture import is_pretraining, meta_architecture
 from ..solver import resolve_epochs
 from ..utils.allocator import tune_allocator
+from ..utils.atomic_file import atomic_file
 from ..utils.checks import require_positive, value_of
 from .console import announce, setup_console
 from .data_check import announce_data, check_data
@@ -51,6 +52,8 @@ def setup(args, hold=None):
     forget_training_images()
     cfg = _config_of(args)
     check_values(cfg)
+    if not cfg.OUTPUT_DIR:
+        raise ValueError("OUTPUT_DIR is empty: name the folder of the run, such as output/my_run.")
     check_trackers(cfg)
     check_packages(cfg, args.eval_only)
     if hold is not None and not args.eval_only:
@@ -58,7 +61,7 @@ def setup(args, hold=None):
     # before anything is logged, so that log.txt has the package's own log from the start
     setup_console(cfg.OUTPUT_DIR)
     detected = resolve_device(cfg, logger)
-    resolve_norms(cfg, logger)
+    synchronised = resolve_norms(cfg, logger)
     # the schedule divides by them
     require_positive(cfg, "SOLVER.IMS_PER_BATCH", "SOLVER.ACCUMULATE")
     check_probe(cfg, is_pretraining(cfg))
@@ -78,8 +81,8 @@ def setup(args, hold=None):
     checks = check_data(cfg, is_pretraining(cfg), args.eval_only)
     announce_data(checks, is_pretraining(cfg), cfg.DATASETS.TEST,
                   () if args.eval_only else cfg.DATASETS.TRAIN)  # fmt: skip
-    if detected and not is_kept and cfg.OUTPUT_DIR and comm.is_main_process():
-        write_config(cfg, with_device=False)
+    if not is_kept and comm.is_main_process():
+        write_config(cfg, with_device=not detected, synchronised=synchronised)
     if cfg.TUNE_ALLOCATOR and cfg.MODEL.DEVICE == "cpu":
         tune_allocator()
     return cfg
@@ -126,15 +129,17 @@ def _config_kept(cfg, is_of_a_run):
     (:func:`~.resuming.update_config_file`). Yields whether there was one.
     """
     path = config_file(cfg)
-    is_kept = is_of_a_run and bool(cfg.OUTPUT_DIR) and PathManager.isfile(path)
+    is_kept = is_of_a_run and PathManager.isfile(path)
     comm.synchronize()  # before the main process writes
     if is_kept and comm.is_main_process():
-        with PathManager.open(path) as file:
+        with PathManager.open(path, "rb") as file:
             text = file.read()
-    yield is_kept
-    if is_kept and comm.is_main_process():
-        with PathManager.open(path, "w") as file:
-            file.write(text)
+    try:
+        yield is_kept
+    finally:
+        if is_kept and comm.is_main_process():
+            with atomic_file(path) as file:
+                file.write(text)
 
 
 def resolve_seed(cfg, args):
@@ -145,7 +150,7 @@ def resolve_seed(cfg, args):
     if cfg.SEED >= 0:
         return
     seed = comm.shared_random_seed()
-    if args.resume and cfg.OUTPUT_DIR:
+    if args.resume:
         stated = seed_of_run(cfg)
         seed = stated if stated >= 0 else seed
     cfg.SEED = comm.all_gather(seed)[0]  # the folder need not be on all machines

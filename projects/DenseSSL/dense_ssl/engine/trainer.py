@@ -96,6 +96,17 @@ class Trainer(DefaultTrainer):
         forget_training_images()
 
     @staticmethod
+    def auto_scale_workers(cfg, num_workers):
+        """detectron2's, for SOLVER.REFERENCE_WORLD_SIZE; BASE_LR_BATCH scales the rate already."""
+        scaled = DefaultTrainer.auto_scale_workers(cfg, num_workers)
+        if cfg.SOLVER.BASE_LR_BATCH > 0 and scaled is not cfg:
+            scaled.defrost()
+            scaled.SOLVER.BASE_LR = cfg.SOLVER.BASE_LR
+            if cfg.is_frozen():
+                scaled.freeze()
+        return scaled
+
+    @staticmethod
     def build_checkpointer(cfg, model, **arguments):
         """The checkpointer of a run; also used to load weights for evaluation alone."""
         return Checkpointer(

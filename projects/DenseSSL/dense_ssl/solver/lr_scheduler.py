@@ -1,4 +1,4 @@
-"""Learning rate schedules: two of our own; all others are detectron2's."""
+"""Learning rate schedules: two of our own, and detectron2's, one with its end fixed."""
 
 from detectron2.solver import LRMultiplier, WarmupParamScheduler
 from detectron2.solver import build_lr_scheduler as build_d2_lr_scheduler
@@ -7,6 +7,7 @@ from fvcore.common.param_scheduler import (
     CosineParamScheduler,
     LinearParamScheduler,
     ParamScheduler,
+    StepWithFixedGammaParamScheduler,
 )
 
 
@@ -20,11 +21,16 @@ def build_lr_scheduler(cfg, optimizer):
     "WarmupPolyLR": (1 - iteration / MAX_ITER) ** POLY_LR_POWER, scaled to end at BASE_LR_END /
     BASE_LR, as in DeepLab and mmsegmentation; the warm-up replaces its first part.
 
-    Every other name is detectron2's.
+    "WarmupStepWithFixedGammaLR" is detectron2's, which fails after the last step, when it is asked
+    for one more rate; every other name is detectron2's own.
     """
     if cfg.SOLVER.BASE_LR <= 0:
         raise ValueError(f"SOLVER.BASE_LR is {cfg.SOLVER.BASE_LR}: give a learning rate above 0.")
-    builders = {"LinearWarmupCosine": _linear_warmup_cosine, "WarmupPolyLR": _warmup_poly}
+    builders = {
+        "LinearWarmupCosine": _linear_warmup_cosine,
+        "WarmupPolyLR": _warmup_poly,
+        "WarmupStepWithFixedGammaLR": _fixed_gamma,
+    }
     if cfg.SOLVER.LR_SCHEDULER_NAME not in builders:
         return build_d2_lr_scheduler(cfg, optimizer)
     schedule = builders[cfg.SOLVER.LR_SCHEDULER_NAME](cfg.SOLVER)
@@ -42,6 +48,16 @@ class PolynomialParamScheduler(ParamScheduler):
         return self.end + (1 - self.end) * (1 - where) ** self.power
 
 
+class BeforeTheEnd(ParamScheduler):
+    """A schedule without a value at its end: there it keeps its last one."""
+
+    def __init__(self, schedule, max_iter):
+        self.schedule, self.last = schedule, 1 - 0.5 / max_iter
+
+    def __call__(self, where):
+        return self.schedule(min(where, self.last))
+
+
 def _linear_warmup_cosine(node):
     schedule = CosineParamScheduler(1.0, node.BASE_LR_END / node.BASE_LR)
     warmup = node.WARMUP_ITERS / node.MAX_ITER
@@ -56,5 +72,17 @@ def _linear_warmup_cosine(node):
 
 def _warmup_poly(node):
     schedule = PolynomialParamScheduler(node.POLY_LR_POWER, node.BASE_LR_END / node.BASE_LR)
+    return _warmed_up(schedule, node)
+
+
+def _fixed_gamma(node):
+    schedule = StepWithFixedGammaParamScheduler(1.0, node.NUM_DECAYS, node.GAMMA, node.MAX_ITER)
+    # detectron2 v0.6 has no such key
+    more = {"rescale_interval": True} if node.get("RESCALE_INTERVAL") else {}
+    return _warmed_up(BeforeTheEnd(schedule, node.MAX_ITER), node, **more)
+
+
+def _warmed_up(schedule, node, **more):
+    """Return detectron2's warm-up, which replaces the first part of a schedule."""
     warmup = min(node.WARMUP_ITERS / node.MAX_ITER, 1.0)
-    return WarmupParamScheduler(schedule, node.WARMUP_FACTOR, warmup, node.WARMUP_METHOD)
+    return WarmupParamScheduler(schedule, node.WARMUP_FACTOR, warmup, node.WARMUP_METHOD, **more)

@@ -17,7 +17,7 @@ from detectron2.data.common import DatasetFromList
 from torch.utils.data import DataLoader, Dataset
 
 from ...utils.loader_workers import shielded
-from ..sampler import GroupedBatchSampler, build_batch_sampler
+from ..sampler import GroupedBatchSampler, build_batch_sampler, part_of_batch
 from .detection_mapper import DetectionMapper
 from .image_mapper import ImageMapper, classifies_images
 from .region_mapper import RegionMapper, classifies_regions
@@ -40,9 +40,8 @@ def build_finetune_loader(cfg, seed):
     """
     dicts, mapper = _training_data(cfg)
     if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
-        batch = cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE
         loader = build_detection_train_loader(
-            cfg, dataset=dicts, mapper=mapper, total_batch_size=batch
+            cfg, dataset=dicts, mapper=mapper, total_batch_size=part_of_batch(cfg)
         )
         # grouping by aspect ratio is around the DataLoader
         shielded(loader if isinstance(loader, DataLoader) else loader.dataset)
