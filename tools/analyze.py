@@ -18,7 +18,7 @@ from dataclasses import asdict, fields
 
 from dense_ssl.analysis.job import Job
 from dense_ssl.analysis.registry import all_analyses, flag
-from dense_ssl.utils.command_line import parse_with_config, seed
+from dense_ssl.utils.command_line import parse_with_config, positive, seed
 from dense_ssl.utils.plain_errors import plain_errors
 
 
@@ -76,7 +76,7 @@ def parse_arguments(kind, arguments):
                         "the data), or of the data for all; default file")  # fmt: skip
     parser.add_argument(
         "--norm-images",
-        type=int,
+        type=positive,
         default=100,
         help="images that they are estimated on; default 100",
     )
@@ -102,7 +102,7 @@ def named_weights(words):
     found = {}
     for word in words:
         name, equals, path = word.partition("=")
-        if not equals:
+        if not equals or os.path.exists(word):  # a folder of tools/compare.py may have a "="
             name, path = os.path.basename(os.path.abspath(word)), word
         if name in found:
             raise ValueError(f"--weights: {name!r} is there twice; call one differently.")

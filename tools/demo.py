@@ -120,14 +120,14 @@ class Demo:
 
     def pretrain(self):
         """Pre-train the backbone."""
-        self._train("pretrain", "scrl.yaml", ["DATASETS.TRAIN", f"('{self.images}',)"])
+        self._train("pretrain", "scrl.yaml", ["DATASETS.TRAIN", repr((self.images,))])
 
     def detector(self, name):
         """Return a function that trains the detector ``name`` of ``RUNS``."""
         pretrained, frozen = RUNS[name]
         weights = str(self.output / "pretrain" / "backbone.pkl") if pretrained else ""
-        options = ["DATASETS.TRAIN", f"('{self.train_set}',)"]
-        options += ["DATASETS.TEST", f"('{self.test_set}',)", "MODEL.WEIGHTS", weights]
+        options = ["DATASETS.TRAIN", repr((self.train_set,))]
+        options += ["DATASETS.TEST", repr((self.test_set,)), "MODEL.WEIGHTS", weights]
         options += ["MODEL.FREEZE_BACKBONE", str(frozen)]
         return lambda: self._train(
             name, "mask_rcnn.yaml", [*options, "MODEL.MASK_ON", str(self.masks)]
@@ -147,7 +147,6 @@ class Demo:
         status, tail = run_training(
             command,
             lambda text: print(f"     [{name}] {text}", flush=True),
-            cwd=ROOT,
             environment={"OMP_NUM_THREADS": str(max(available_cores() // 2, 1))},
         )
         if status:

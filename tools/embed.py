@@ -32,9 +32,11 @@ from dense_ssl.modeling.backbones import bottom_up_of
 from dense_ssl.prediction.images import find_images, read_images
 from dense_ssl.utils.command_line import parse_with_config
 from dense_ssl.utils.plain_errors import plain_errors
+from dense_ssl.utils.printable import printable
 from dense_ssl.visualization.neighbours import draw_neighbours
 
 STATUS_SKIPPED = 3
+SHEET = "neighbours.png"  # in --output
 _ROWS = 8  # of the picture
 
 
@@ -55,7 +57,7 @@ def main(arguments=None):
     write(embedding, args)
     if broken:
         print(f"{len(broken)} of {len(box_list.names)} files could not be read (exit status "
-              f"{STATUS_SKIPPED}): {', '.join(broken[:5])}")  # fmt: skip
+              f"{STATUS_SKIPPED}): {', '.join(map(printable, broken[:5]))}")  # fmt: skip
     return STATUS_SKIPPED if broken else 0
 
 
@@ -90,7 +92,7 @@ def parse_arguments(arguments):
 def _box_list(args):
     """Return the :class:`BoxList` of the command line."""
     if not args.boxes:
-        return BoxList(*find_images(args.input))
+        return BoxList(*find_images(args.input, without=[os.path.join(args.output, SHEET)]))
     if not os.path.isfile(args.boxes):
         return labelled_boxes(args.boxes)
     if not args.input or len(args.input) > 1:
@@ -116,7 +118,7 @@ def write(embedding, args):
         return
     queries = np.unique(np.linspace(0, count - 1, min(_ROWS, count)).round().astype(int))
     neighbours, cosines = nearest(embedding, args.neighbours, queries)
-    path = os.path.join(args.output, "neighbours.png")
+    path = os.path.join(args.output, SHEET)
     draw_neighbours(embedding, queries, neighbours, cosines, path)
     print(f"wrote {path}: the nearest in other images, by the cosine of their features")
     if (embedding.classes >= 0).all() and len(set(embedding.file_names)) > 1:

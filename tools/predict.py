@@ -10,11 +10,13 @@ docs/predict.md describes the output. The exit status is 0, or 3 if files could 
 
 import argparse
 import logging
+import os
 import sys
 
 from dense_ssl.api import load_detector
 from dense_ssl.data.finetune.semantic_mapper import is_semantic
 from dense_ssl.prediction import find_images, predict_images
+from dense_ssl.prediction.run import FOLDERS
 from dense_ssl.utils.command_line import parse_with_config, positive, share
 from dense_ssl.utils.plain_errors import plain_errors
 from dense_ssl.utils.printable import printable
@@ -31,7 +33,8 @@ def main(arguments=None):
     args = parse_arguments(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     overrides = {**dict.fromkeys(_SCORE_KEYS, min(args.threshold, _LOWEST)), **args.overrides}
-    root, names = find_images(args.input)
+    written = [os.path.join(args.output, x) for x in FOLDERS]
+    root, names = find_images(args.input, without=written)
     detector = load_detector(args.weights, args.config_file or None, overrides)
     print(f"{len(names)} images, on {detector.cfg.MODEL.DEVICE}", flush=True)
     summary = predict_images(

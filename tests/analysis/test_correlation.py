@@ -11,7 +11,7 @@ from dense_ssl.analysis.correlation import Correlation, choose, paired
 from dense_ssl.analysis.job import Job
 from dense_ssl.reports.rank_correlation import correlation
 from dense_ssl.reports.score_table import read_scores
-from dense_ssl.visualization.correlation import regression
+from dense_ssl.visualization.correlation import draw_scatter, regression
 
 AP = {"random": [10, 11], "byol": [12, 13], "scrl": [20, 22], "dupr": [21]}
 PROBE = {"random": [30, 31], "byol": [40, 41], "scrl": [50, 50], "dupr": [55]}
@@ -54,6 +54,50 @@ def test_scores_of_a_comparison(tmp_path):
     assert rows[("moco", "moco")] == {"matching within_0": 3}
     # the runs of a comparison are not counted once more by their folders
     assert {run for _, run in rows} == {"seed1", "seed2", "moco"}
+
+
+def test_scores_of_several_comparisons_stay_apart(tmp_path):
+    write_comparison(tmp_path / "long")
+    write_comparison(tmp_path / "short")
+    path = tmp_path / "short/comparison.json"
+    path.write_text(path.read_text().replace("20", "7"))
+    (tmp_path / "short/pretraining/scrl/seed1/metrics.json").unlink()
+    rows = read_scores(tmp_path)
+    scores = [rows[("scrl", f"{x}/seed1")]["coco/frozen bbox/AP"] for x in ("long", "short")]
+    assert scores == [20, 7] and len(rows) == 2 * 7
+    assert "pretraining total_loss" in rows[("scrl", "long/seed1")]
+    assert "pretraining total_loss" not in rows[("scrl", "short/seed1")]
+
+
+@pytest.mark.parametrize("content", [
+    {"results": [1, 2]}, {"results": {"a": {"acc": 1}}}, {"analysis": "x", "results": None}
+])  # fmt: skip
+def test_files_of_other_programs_are_left_out(tmp_path, content):
+    write_metrics(tmp_path / "det", [{"bbox/AP": 12.5}])
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    (tmp_path / "det/config.yaml").write_text("")  # a start that was killed
+    assert read_scores(tmp_path) == {("det", "det"): {"bbox/AP": 12.5}}
+
+
+def test_relative_weights_are_those_of_the_folder_of_the_training(tmp_path, monkeypatch):
+    write_metrics(tmp_path / "output/pre", [{"probe/accuracy": 60.0}])
+    (tmp_path / "output/pre/backbone.pkl").touch()
+    write_metrics(tmp_path / "output/det", [{"bbox/AP": 12.5}], WEIGHTS="output/pre/backbone.pkl")
+    path = tmp_path / "output/det/config.yaml"
+    path.write_text(path.read_text() + "OUTPUT_DIR: output/det\n")
+    monkeypatch.chdir("/")
+    row = read_scores(tmp_path / "output")[("det", "det")]
+    assert row == {"bbox/AP": 12.5, "pretraining probe/accuracy": 60}
+
+
+def test_a_figure_has_no_empty_panels_and_says_why_a_number_is_absent():
+    entry = {x: {"r": None} for x in ("pearson", "spearman")}
+    constant = {x: np.array([[1.0, i]]) for i, x in enumerate("abc")}
+    panels = [("x", "y", constant, entry)] * 3 + [("x", "y", {"a": np.ones((1, 2))}, entry)]
+    axes = draw_scatter(panels).axes
+    assert len(axes) == 4
+    titles = [x.get_title() for x in axes]
+    assert titles == ["one of the scores never differs"] * 3 + ["fewer than three backbones"]
 
 
 def test_scores_of_runs(tmp_path):

@@ -9,6 +9,7 @@ from detectron2.structures import Boxes, BoxMode, Instances
 
 from dense_ssl.analysis import detections
 from dense_ssl.analysis.detections import count_found, overlaps, right_ones, summarise
+from dense_ssl.visualization.detections import as_instances
 
 
 def instances(boxes, classes, scores=None):
@@ -23,6 +24,12 @@ TRUTH = instances([[0, 0, 10, 10], [50, 50, 70, 60]], [0, 1])
 FOUND = instances(
     [[0, 0, 10, 8], [0, 0, 10, 6], [50, 50, 70, 60], [50, 50, 66, 60]], [0, 0, 0, 1], [0.9] * 4
 )
+
+
+def test_crowds_and_difficult_objects_are_no_labels():
+    box = {"bbox": [0, 0, 9, 9], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0}
+    item = {"annotations": [box, {**box, "difficult": 1}, {**box, "iscrowd": 1}]}
+    assert len(as_instances(item, (20, 20))) == 1
 
 
 def test_overlaps():

@@ -87,6 +87,30 @@ def test_mistakes_have_a_message(arguments, message, run, data, tmp_path, capsys
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name, option", [
+    ("matching", "pictures"), ("correspondence", "pictures"), ("transport", "pictures"),
+    ("retrieval", "queries"),
+])  # fmt: skip
+def test_no_pictures_are_no_figure(run, data, tmp_path, name, option):
+    words = ["--weights", f"x={run}", "--data", data, "--output", tmp_path, "--side", 64]
+    assert analyze(name, *words, "--images", 3, f"--{option}", 0) == 0
+    assert [x.name for x in tmp_path.glob(f"{name}*")] == [f"{name}.json"]
+
+
+def test_boxes_without_a_picture(data, tmp_path):
+    (tmp_path / "c.yaml").write_text(tiny_config("SCRL", "unused", "unused").dump())
+    assert analyze("boxes", "--config-file", tmp_path / "c.yaml", "--data", data,
+                   "--output", tmp_path, "--pictures", 0) == 0  # fmt: skip
+    assert [x.name for x in tmp_path.glob("boxes*")] == ["boxes.json"]
+
+
+def test_weights_may_have_an_equals_sign_in_their_path(run, tmp_path):
+    named_weights = load_tool("analyze").named_weights
+    folder = tmp_path / "whole@SOLVER.BASE_LR=0.02" / "seed1"
+    folder.mkdir(parents=True)
+    assert named_weights([str(folder), f"a={folder}"]) == {"seed1": str(folder), "a": str(folder)}
+
+
 def test_every_option_has_a_help_text():
     for kind in all_analyses().values():
         for item in fields(kind.Options):

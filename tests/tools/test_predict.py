@@ -197,6 +197,16 @@ def test_files_folders_and_patterns(images):
     assert names == ["turned.jpg", *everything[:-1]]  # each once
 
 
+def test_pictures_of_before_are_no_input(run, images, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(images)
+    for _ in range(2):
+        assert predict("--weights", run, "--input", ".", "--output", "predictions") == 3
+        assert "5 images, on" in capsys.readouterr().out
+    assert len(list((images / "predictions/pictures").rglob("*.*"))) == 4
+    with pytest.raises(ValueError, match="the only images are those that this tool has written"):
+        find_images([images / "predictions"], without=[images / "predictions/pictures"])
+
+
 def test_names_of_unknown_classes():
     from dense_ssl.prediction.classes import ClassTable
 

@@ -1,5 +1,6 @@
 """What a report collects of runs, without drawing it."""
 
+import os
 import shutil
 
 import pytest
@@ -18,7 +19,7 @@ from dense_ssl.reports.html.curves import thin
 from dense_ssl.reports.html.data import read_data_sets
 from dense_ssl.reports.html.report import collect
 from dense_ssl.reports.html.run import read_run
-from dense_ssl.reports.html.scores import parse
+from dense_ssl.reports.html.scores import parse, title
 from dense_ssl.reports.html.tables import duration, entry_name, without_common_folder
 
 
@@ -42,6 +43,9 @@ def table(report, title):
         ("roi/top1_accuracy", "top1_accuracy", None, None),
         ("roi/acc-cat", None, "acc", "cat"),
         ("sem_seg/IoU-road", None, "IoU", "road"),
+        ("image/top1_accuracy", "top1_accuracy", None, None),
+        ("image_res4/top1_accuracy", "top1_accuracy", None, None),
+        ("val/image_res4/acc-cat", None, "acc", "cat"),
         ("sem_seg/min(IoU, B-Iou)-road", None, None, None),
     ],
 )
@@ -50,9 +54,27 @@ def test_scores_are_read_from_their_names(name, score, kind, found):
     assert (part["score"], part["kind"], part["class"]) == (score, kind, found)
 
 
+def test_the_map_of_a_classifier_is_in_its_title():
+    assert title(parse("image_res4/top1_accuracy")) == "classes of images (res4)"
+    assert title(parse("val/image_res4/top1_accuracy")) == "classes of images (res4, val)"
+    assert title(parse("image/top1_accuracy")) == "classes of images"
+
+
 @pytest.mark.parametrize("name", ["sem_seg/accuracy", "loss_bbox", "rpn/num_pos_anchors", "lr"])
 def test_training_metrics_are_no_scores(name):
     assert parse(name) is None
+
+
+def test_a_run_that_was_made_longer_is_not_done_yet(tmp_path):
+    run = finish(write_run(tmp_path / "scrl"))
+    config, final = run / "config.yaml", run / "model_final.pth"
+    config.write_text(config.read_text().replace("MAX_ITER: 60", "MAX_ITER: 600"))
+    final.touch()
+    assert read_run(run, "scrl").state == "done"  # TEST.PATIENCE ended it
+    os.utime(final, (1e9, 1e9))  # before the last start
+    assert read_run(run, "scrl").state == "running"
+    final.unlink()  # tools/compare.py --delete-checkpoints
+    assert read_run(run, "scrl").state == "done"
 
 
 def test_a_single_run(tmp_path):

@@ -43,8 +43,9 @@ class Boxes(Analysis):
         numbers, figures = {}, {}
         for name, objective in model.objectives.items():
             numbers[name] = summarise(objective.matches(views), views)
-            picture = self._picture(model, objective, batch)
-            figures["" if len(model.objectives) == 1 else name] = as_figure(picture)
+            if self.draws:
+                picture = self._picture(model, objective, batch)
+                figures["" if len(model.objectives) == 1 else name] = as_figure(picture)
         return numbers, figures
 
     def _picture(self, model, objective, batch):

@@ -49,6 +49,8 @@ class Detections(Analysis):
                     items.append(sample.item)
                     columns[name].append(found)
             numbers[name] = summarise(counts)
+        if not self.draws:
+            return numbers, {}
         labels = samples.metadata.as_dict()
         if self.options.right_class:
             columns = {

@@ -51,11 +51,12 @@ class PointAffinity(BackboneAnalysis):
 
     def measure(self, maps, samples):
         level = choose_level(maps, self.options.level, stride=32)
-        scores, examples = [], []
+        scores, examples, seen = [], [], 0
         for sample in samples:
             points, masks = self._points(sample, samples.metadata)
             if not points:
                 continue
+            seen += 1
             features = enlarged(maps(sample.image, self.size)[level], self.options.upsample)[0]
             affinities = point_affinity(features, np.array(points)).cpu().numpy()
             here = [
@@ -68,7 +69,7 @@ class PointAffinity(BackboneAnalysis):
                 shown = [int(np.argmax([x.sum() for x in masks]))] if masks else range(len(points))
                 examples.append([(sample.image, points[i], affinities[i], here[i] if here else None)
                                  for i in shown])  # fmt: skip
-        if not examples:
+        if not seen:
             raise ValueError("no image has a mask: lower --min-area, or name other data.")
         numbers = {"level": level}
         if scores:

@@ -97,6 +97,12 @@ class Analysis:
                 words += "" if largest == math.inf else f", and at most {largest}"
                 raise ValueError(f"--{flag(item.name)} is {value}; it must be {words}.")
 
+    @property
+    def draws(self):
+        """False if the user wants no figure: --pictures 0, or --queries 0."""
+        counts = [getattr(self.options, x, 1) for x in ("pictures", "queries")]
+        return min(counts) > 0
+
     def run(self, job):
         """Run on what the user named.
 
@@ -123,7 +129,8 @@ class BackboneAnalysis(Analysis):
         outcomes = {
             name: self.measure(maps, samples) for name, maps in job.backbones(samples, self.size)
         }
-        return {name: x.numbers for name, x in outcomes.items()}, self.draw(outcomes)
+        figures = self.draw(outcomes) if self.draws else {}
+        return {name: x.numbers for name, x in outcomes.items()}, figures
 
     def measure(self, maps, samples):
         """Return the :class:`Outcome` of one backbone.

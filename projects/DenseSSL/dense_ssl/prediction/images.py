@@ -11,21 +11,27 @@ from ..utils.progress import progress
 logger = logging.getLogger(__name__)
 
 
-def find_images(inputs):
+def find_images(inputs, without=()):
     """Return (root, names): all images of some inputs, each once, in the order of the inputs.
 
     Args:
         inputs: files of any extension, folders (with their sub-folders) or glob patterns.
+        without: files and folders whose images are left out, as a tool has written them.
 
     Returns:
         the deepest folder that holds all of them, and their paths below it.
 
     Raises:
         FileNotFoundError: an input is nothing of these, or a pattern fits no file.
-        ValueError: a folder has no images.
+        ValueError: a folder has no images, or none that is not left out.
     """
     paths = [os.path.abspath(path) for x in inputs for path in _files_of(os.path.expanduser(x))]
-    paths = list(dict.fromkeys(paths))
+    found, without = list(dict.fromkeys(paths)), [os.path.abspath(x) for x in without]
+    paths = [x for x in found if not any(f"{x}/".startswith(f"{y}/") for y in without)]
+    if len(paths) < len(found):
+        logger.warning("left out: %d images that this tool has written", len(found) - len(paths))
+    if not paths:
+        raise ValueError("the only images are those that this tool has written.")
     root = os.path.commonpath([os.path.dirname(x) for x in paths])
     return root, [os.path.relpath(x, root) for x in paths]
 

@@ -13,6 +13,8 @@ from .classes import ClassTable
 from .images import read_images
 from .records import Records
 
+# In the output folder.
+FOLDERS = ("pictures", "label_maps")
 # What OpenCV writes; other files get .png behind their own name.
 _WRITABLE = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -67,11 +69,11 @@ def predict_images(detector, root, names, output, threshold=0.5, batch_size=1, p
             else:
                 found = found["sem_seg"].argmax(dim=0).numpy().astype(np.uint8)
                 records.add_segments(name, image, found)
-                path = os.path.join(output, "label_maps", map_names[name])
+                path = os.path.join(output, FOLDERS[1], map_names[name])
                 write_picture(path, table.values_in_files(found))
                 draw = draw_segments
             if pictures:
-                path = os.path.join(output, "pictures", picture_names[name])
+                path = os.path.join(output, FOLDERS[0], picture_names[name])
                 write_picture(path, draw(image, found, table.labels)[:, :, ::-1])
     summary.found = records.counts
     records.write(output)

@@ -58,6 +58,7 @@ def format_cell(comparison, key, decimals=DECIMALS):
             continue
         change = comparison.differences[reference].loc[key]
         part = f"{change['mean']:+.{decimals}f}{_half(change, decimals)}"
+        part += f" n={int(change['n'])}" if change["n"] < n else ""  # seeds that both have
         excludes_zero = change["low"] > 0 or change["high"] < 0
         no_interval = math.isnan(change["low"])
         shown.append("no interval" if no_interval else f"**{part}**" if excludes_zero else part)

@@ -53,7 +53,9 @@ class Training:
         path = Path(folder) / RECORD
         if not path.is_file():
             return None
-        return cls(folder=Path(folder), **json.loads(path.read_text(encoding="utf-8")))
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        known = {k: x for k, x in saved.items() if k in cls.recorded}  # a newer version has more
+        return cls(folder=Path(folder), **known)
 
     def conflict(self):
         """Return why the training cannot use its folder, "" if it can."""

@@ -81,7 +81,8 @@ def correlation_notes(correlations):
         text = (f"Spearman's correlation of {x['probe']} {x['probe_metric']} with "
                 f"{x['protocol']} {x['metric']}")  # fmt: skip
         if x["interval"] is None:
-            notes.append(f"{text}: fewer than three backbones, no interval")
+            notes.append(f"{text}: fewer than three backbones, or a score that never differs; no "
+                         "interval")  # fmt: skip
             continue
         low, high = x["interval"]
         notes.append(f"{text} over {x['n']} runs: {x['rho']:.2f}, {CONFIDENCE:.0%} interval "

@@ -12,6 +12,7 @@ from ..utils.json_file import read_object
 from .run_origin import run_origin
 
 RECORD = "run.json"
+_TIME = "%Y-%m-%d %H:%M:%S"
 
 
 def record_start(folder, iteration, device, processes, data):
@@ -26,7 +27,7 @@ def record_start(folder, iteration, device, processes, data):
     """
     record = read_record(folder) if iteration else {}
     start = {
-        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "time": time.strftime(_TIME),
         "iteration": iteration,
         "command": " ".join(["python", *map(quoted, sys.argv)]),
         "folder": os.getcwd(),
@@ -42,6 +43,14 @@ def record_start(folder, iteration, device, processes, data):
 def read_record(folder):
     """Return the RECORD of a run, {} without one or where it is not whole."""
     return read_object(Path(folder) / RECORD)
+
+
+def last_start(record):
+    """Return the time of the last start in a RECORD, in seconds since the epoch; 0 without one."""
+    try:
+        return time.mktime(time.strptime(record["starts"][-1]["time"], _TIME))
+    except (KeyError, IndexError, TypeError, ValueError):
+        return 0.0
 
 
 def quoted(word):

@@ -3,10 +3,9 @@
 import os
 from pathlib import Path
 
-import yaml
-
 from ..utils.json_file import read_object
 from ..utils.metrics_file import read_records
+from .html.configs import stated_weights
 
 PRETRAINING = "pretraining"
 
@@ -14,7 +13,7 @@ PRETRAINING = "pretraining"
 def read_scores(folder):
     """Collect the scores of the runs below a folder.
 
-    * A comparison.json of tools/compare.py: a row per backbone and seed, columns such as
+    * Each comparison.json of tools/compare.py: a row per backbone and seed, columns such as
       "BCCD/frozen bbox/AP", those of its pre-trainings as "pretraining probe/accuracy".
     * A result of tools/analyze.py: a column such as "sensitivity slope" for each number, in all
       rows of the backbone with that name.
@@ -36,7 +35,9 @@ def read_scores(folder):
     runs = sorted(folder.rglob("metrics.json"))
     rows = {}
     for path in comparisons:
-        _add_comparison(rows, path)
+        # several may have the same backbones and seeds
+        place = f"{path.parent.relative_to(folder).as_posix()}/" if len(comparisons) > 1 else ""
+        _add_comparison(rows, path, place)
     if not comparisons:
         for path in runs:
             _add_run(rows, path.parent, folder)
@@ -50,31 +51,34 @@ def read_scores(folder):
     return rows
 
 
-def _add_comparison(rows, path):
+def _add_comparison(rows, path, place):
+    """Add the rows of a comparison; ``place`` is in front of the names of its runs."""
     for protocol, metrics in read_object(path)["protocols"].items():
         for metric, backbones in metrics.items():
             for backbone, entry in backbones.items():
                 for seed, value in entry["values"].items():
-                    row = rows.setdefault((backbone, f"seed{seed}"), {})
+                    row = rows.setdefault((backbone, f"{place}seed{seed}"), {})
                     row[f"{protocol} {metric}"] = value
-    for (backbone, seed), row in rows.items():
-        run = path.parent / PRETRAINING / backbone / seed
-        row.update(_prefixed(_last_values(run)))
+    for (backbone, name), row in rows.items():
+        if name.startswith(place):
+            run = path.parent / PRETRAINING / backbone / name[len(place) :]
+            row.update(_prefixed(_last_values(run)))
 
 
 def _add_run(rows, run, folder):
     row = _last_values(run)
-    config = run / "config.yaml"
-    if config.is_file():
-        weights = yaml.safe_load(config.read_text(encoding="utf-8"))["MODEL"]["WEIGHTS"]
-        if weights and os.path.dirname(weights) != os.fspath(run):
-            row.update(_prefixed(_last_values(Path(weights).parent)))
+    weights = stated_weights(run)
+    if weights and Path(weights).resolve().parent != run.resolve():
+        row.update(_prefixed(_last_values(Path(weights).parent)))
     name = run.relative_to(folder).as_posix()
     rows[(name, name)] = row
 
 
 def _add_analysis(rows, record):
-    for name, numbers in record.get("results", {}).items():
+    results = record.get("results")
+    if "analysis" not in record or not isinstance(results, dict):  # of another program
+        return
+    for name, numbers in results.items():
         columns = {f"{record['analysis']} {key}": x for key, x in numbers.items() if _is_number(x)}
         same = [row for (backbone, _), row in rows.items() if backbone == name]
         for row in same or [rows.setdefault((name, name), {})]:

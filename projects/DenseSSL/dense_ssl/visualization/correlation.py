@@ -21,7 +21,7 @@ def draw_scatter(panels):
     columns = min(len(panels), _COLUMNS)
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(4.6 * columns, 3.8 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flat
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axis, (x, y, groups, entry) in zip(axes, panels):
         together = np.concatenate(list(groups.values()))
         middle = (together[:, 0].min() + together[:, 0].max()) / 2
@@ -39,13 +39,17 @@ def draw_scatter(panels):
             axis.fill_between(places, middle - half, middle + half, color="0.3", alpha=0.15, lw=0)
         texts = [f"{kind} {entry[kind]['r']:.2f}" for kind in ("pearson", "spearman")
                  if entry[kind]["r"] is not None]  # fmt: skip
-        axis.set_title(", ".join(texts) or "fewer than three backbones", fontsize=9)
+        axis.set_title(", ".join(texts) or _why_none(groups), fontsize=9)
         axis.set_xlabel(x, fontsize=8)
         axis.set_ylabel(y, fontsize=8)
         axis.grid(alpha=0.3)
-    for axis in list(axes)[len(panels) :]:
+    for axis in axes[len(panels) :]:
         axis.remove()
     return figure
+
+
+def _why_none(groups):
+    return "fewer than three backbones" if len(groups) < 3 else "one of the scores never differs"
 
 
 def regression(points):

@@ -63,11 +63,14 @@ def draw_detection_grid(labels, dataset_dicts, columns):
 
 
 def as_instances(item, size):
-    """Return the labels of an image as if a detector had found them, without scores."""
+    """Return the labels of an image as if a detector had found them, without scores.
+
+    Crowds and objects marked difficult are left out.
+    """
     annotations = [
         {**x, "bbox": BoxMode.convert(list(x["bbox"]), x["bbox_mode"], BoxMode.XYXY_ABS),
          "bbox_mode": BoxMode.XYXY_ABS}
-        for x in item["annotations"] if not x.get("iscrowd", 0)
+        for x in item["annotations"] if not x.get("iscrowd", 0) and not x.get("difficult", 0)
     ]  # fmt: skip
     truth = annotations_to_instances(annotations, size, mask_format="bitmask")
     result = Instances(size, pred_boxes=truth.gt_boxes, pred_classes=truth.gt_classes)

@@ -65,16 +65,21 @@ def _cells(cell, reference):
     return [
         number_cell(cell["mean"], 2),
         number_cell(_half(cell["interval"]), 2),
-        _change(change),
+        _change(change, cell["n"]),
     ]
 
 
-def _change(change):
-    """Return the difference with its interval; one pair of runs shows nothing."""
+def _change(change, count):
+    """Return the difference with its interval; one pair of runs shows nothing.
+
+    Args:
+        change: of the json. count: seeds of the mean beside it; the reference may have fewer.
+    """
     if not change or not change["interval"]:
         return Cell("–")
     low, high = change["interval"]
     text = f"{change['mean']:+.2f} ± {_half(change['interval']):.2f}"
+    text += f" (n={change['n']})" if change.get("n", count) < count else ""
     return Cell(text, change["mean"], strong=low > 0 or high < 0)
 
 

@@ -7,7 +7,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 
 from ...modeling.pretrainer import Pretrainer
 from ...visualization.curves import read_metrics
-from ..run_record import read_record
+from ..run_record import last_start, read_record
 from .configs import read_flat_config
 from .model import Run
 from .scores import last_scores
@@ -53,10 +53,13 @@ def is_pretraining(config, folder):
 
 def _state(folder, reached, length):
     last = folder / "last_checkpoint"
-    if last.is_file() and last.read_text().strip() == "model_final.pth":
-        return "done"
     if length and reached >= length:
         return "done"
+    if last.is_file() and last.read_text().strip() == "model_final.pth":
+        final, started = folder / "model_final.pth", last_start(read_record(folder))
+        # a run that was made longer has the final file of before until its next checkpoint
+        if not final.is_file() or final.stat().st_mtime >= started:
+            return "done"
     written = [folder / x for x in ("metrics.json", "log.txt")]
     age = time.time() - max((x.stat().st_mtime for x in written if x.is_file()), default=0)
     return "running" if age < _SILENCE else "stopped"

@@ -13,7 +13,7 @@ _TASKS = {
 # After the task: a score of all classes, or that of one. Training metrics, such as
 # sem_seg/accuracy, are neither.
 _SCORE = re.compile(
-    rf"(?:(?P<set>.+)/)?(?P<task>{'|'.join(_TASKS)})/"
+    rf"(?:(?P<set>.+)/)?(?P<task>{'|'.join(_TASKS)})(?:_(?P<map>(?<=image_)[^/]+))?/"
     r"(?:(?P<kind>AP|IoU|acc)-(?P<class>.+)|(?P<score>A[PR]\w*|\w*IoU|[mp]ACC|[PSR]Q(?:_th|_st)?"
     r"|top[15]_accuracy|class_accuracy)"
     r"|(?P<other>.+-.+))",
@@ -25,15 +25,17 @@ HEADLINES = ("AP", "mIoU", "PQ", "top1_accuracy")
 def parse(name):
     """Return the parts of a score's name: "set", "task", and "score", or "kind" and "class".
 
-    None for other metrics. With several data sets, the name of the set comes first.
+    None for other metrics. With several data sets, the name of the set comes first; classifiers of
+    images on several feature maps have a "map".
     """
     found = _SCORE.fullmatch(name)
     return found.groupdict() if found else None
 
 
 def title(part):
-    """Return the task of a score in words, with the data set if there are several."""
-    return _TASKS[part["task"]] + (f" ({part['set']})" if part["set"] else "")
+    """Return the task of a score in words, with the map and the data set if there are several."""
+    places = ", ".join(filter(None, (part["map"], part["set"])))
+    return _TASKS[part["task"]] + (f" ({places})" if places else "")
 
 
 def is_headline(name):
