@@ -110,6 +110,13 @@ def tables(report):
     return [[x.strip() for x in line.strip("|").split("|")] for line in lines]
 
 
+def test_a_difference_of_fewer_seeds_says_their_number():
+    """Of seeds that the reference lacks there is no pair."""
+    comparison = compare(table(a=(5.0, 7.0, None), b=(5.5, 7.7, 6.0)))
+    cells = tables(markdown_report(comparison, decimals=1))
+    assert cells[2][1].endswith("(+0.6 ± 1.3 n=2)") and "n=" not in cells[2][1].partition("(")[0]
+
+
 def test_the_report():
     runs = table(a=(10.0, 12.0), b=(13.0, None), c=(None, None))
     comparison = compare(runs + table("q", a=(5.0, NAN), b=(5.0, 5.0)))
