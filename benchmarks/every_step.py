@@ -25,18 +25,22 @@ from helpers import METHODS  # noqa: E402
 from dense_ssl.utils.allocator import tune_allocator  # noqa: E402
 
 
-def trainers(arguments):
-    """Yield (method, trainer on one batch of its own loader, its backbone passes alone)."""
+def trainers(arguments, *options):
+    """Yield (method, trainer on one batch of its own loader, its backbone passes alone).
+
+    Args:
+        arguments: of :func:`step_arguments`. options: config keys and values.
+    """
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings.of_cpu(folder)
         for method in arguments.methods:
-            trainer = build(settings, method, arguments)
+            trainer = build(settings, method, arguments, *options)
             yield method, trainer, backbone_passes(trainer)
 
 
-def build(settings, method, arguments):
+def build(settings, method, arguments, *options):
     """Return a trainer on one batch of its own loader."""
-    options = ["SOLVER.AMP.ENABLED", True]
+    options = ["SOLVER.AMP.ENABLED", True, *options]
     if arguments.depth < 50:
         options += ["MODEL.RESNETS.DEPTH", arguments.depth, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64]
     cfg = pretrain_config(settings, method, arguments.batch, *options)

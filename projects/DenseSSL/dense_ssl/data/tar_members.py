@@ -1,6 +1,7 @@
 """Files in tar archives as paths of iopath, so that every reader of files reads them too."""
 
 import io
+import os
 import re
 
 from detectron2.utils.file_io import PathManager
@@ -26,13 +27,13 @@ def member_path(archive, name, start, size):
 
 def file_of(path):
     """Return the file on disk that holds a path: the archive of a member, else the path itself."""
-    match = _PATH.fullmatch(path) if isinstance(path, str) else None
+    match = _PATH.fullmatch(os.fspath(path))
     return match["archive"] if match else path
 
 
 def name_in_archive(path):
     """Return the name of a member in its archive; "" for other paths."""
-    match = _PATH.fullmatch(path)
+    match = _PATH.fullmatch(os.fspath(path))
     return match["name"] if match else ""
 
 
