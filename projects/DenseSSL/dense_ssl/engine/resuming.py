@@ -64,17 +64,14 @@ def resume_run(trainer):
     # a step of another batch is another number of images
     trainer.start_iter = (trainer.iter + 1) * (batches[0] or batch) // batch
     trainer.iter = trainer._trainer.iter = trainer.start_iter - 1
-    if trainer.start_iter > cfg.SOLVER.MAX_ITER:  # where a schedule has no rate
-        check_length(trainer.start_iter, cfg, can_evaluate=False)
+    lacks_final = trainer.start_iter == cfg.SOLVER.MAX_ITER and names != ["model_final.pth"]
+    if not lacks_final:  # before the schedule, which has no rate beyond its end
+        check_length(trainer.start_iter, cfg, can_evaluate=not trainer.is_pretraining)
     continue_schedule(trainer.scheduler, trainer.start_iter)
-    is_final = names == ["model_final.pth"]
-    if trainer.start_iter == cfg.SOLVER.MAX_ITER and not is_final:
-        logger.warning("The run was stopped after its last step: writing model_final.pth")
-        update_config_file(cfg)
-        checkpointer.save("model_final", iteration=trainer.iter)
-        return
-    check_length(trainer.start_iter, cfg, can_evaluate=not trainer.is_pretraining)
     update_config_file(cfg)
+    if lacks_final:
+        logger.warning("The run was stopped after its last step: writing model_final.pth")
+        checkpointer.save("model_final", iteration=trainer.iter)
 
 
 def update_config_file(cfg):

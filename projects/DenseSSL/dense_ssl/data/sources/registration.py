@@ -73,11 +73,10 @@ def read_as_entry(name, where):
         return
     with prefix_errors(where):
         source = coco_source(name, json_file, image_root)
-    given = meta.as_dict()
+    given = {k: x for k, x in meta.as_dict().items() if k != "name"}
     _remove(name)
     _replaced[name] = reader, given
-    kept = {k: x for k, x in given.items() if k not in ("name", "json_file")}
-    register(name, source, where, kept)
+    register(name, source, where, {k: x for k, x in given.items() if k != "json_file"})
 
 
 def forget():
@@ -88,7 +87,7 @@ def forget():
             if name in _replaced:
                 reader, metadata = _replaced.pop(name)
                 DatasetCatalog.register(name, reader)
-                MetadataCatalog.get(name).set(**{k: x for k, x in metadata.items() if k != "name"})
+                MetadataCatalog.get(name).set(**metadata)
 
 
 def _remove(name):
